@@ -1,0 +1,295 @@
+"""From one composed config to checked objects: what can be wrong is found here, before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import hydra.utils
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench import mirror, record, runtime, streams
+from bench.cells import Cell
+from bench.data import DataConfig
+from bench.model import SequenceModel, hidden_size_for_budget, parameter_count
+from bench.runtime import RuntimeConfig
+from bench.schema import ModelConfig, TrainerConfig, check_arguments, locate
+from bench.training import MakeOptimizer, TrainingConfig
+from tasks.base import Task
+
+COMPUTING = (
+    "cells/base.py",
+    "cells/init.py",
+    "model.py",
+    "data.py",
+    "training.py",
+    "streams.py",
+    "runtime.py",
+)
+"""Sources of this package that can change a number; the task's and the cell's own files are added."""
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be run; one line that names the key, the value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, checked and ready.
+
+    Attributes:
+        experiment: Name of the experiment.
+        task_name: Name of the task.
+        cell_name: Name of the cell.
+        task: The task.
+        hidden_size: Given, or found for the parameter budget.
+        model_config: Settings of the network.
+        data: Settings of the data.
+        training: Settings of the training.
+        runtime: Settings of the process.
+        device: Where it runs.
+        precision: ``32`` or ``bf16-mixed``.
+        seed: The seed.
+        results_dir: Where records go.
+        config: The resolved config, as plain containers.
+        sources: The files that can change a number.
+        run_id: The identity of the run.
+    """
+
+    experiment: str
+    task_name: str
+    cell_name: str
+    task: Task
+    hidden_size: int
+    model_config: ModelConfig
+    data: DataConfig
+    training: TrainingConfig
+    runtime: RuntimeConfig
+    device: torch.device
+    precision: str
+    seed: int
+    results_dir: Path
+    config: dict[str, Any]
+    sources: tuple[Path, ...]
+    run_id: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the record goes."""
+        return record.run_folder(self.results_dir, self.experiment, self.task_name, self.cell_name, self.run_id)
+
+    @property
+    def label(self) -> str:
+        """Task, cell and seed, for messages."""
+        return f"{self.task_name} {self.cell_name} seed={self.seed}"
+
+    def model(self) -> SequenceModel:
+        """The network with its initial values, a function of the config and the seed; on the CPU."""
+        model = _model(self.config, self.task, self.model_config, self.hidden_size)
+        model.reset_parameters(streams.generator("init", self.seed), self.task.delay)
+        return model
+
+    def make_optimizer(self) -> MakeOptimizer:
+        """The optimiser's class with its settings."""
+        return _make_optimizer(self.config)
+
+    def make_logger(self) -> Any:
+        """``RunInfo -> Logger | None``."""
+        return hydra.utils.instantiate(self.config["logger"])
+
+
+def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[str]) -> Plan:
+    """Check a composed config and build what it describes, without allocating the network.
+
+    Args:
+        cfg: The composed config, without the ``hydra`` node.
+        choices: Hydra's choice for each config group.
+        overrides: The overrides this job was composed with.
+
+    Raises:
+        ConfigError: Anything wrong with it.
+    """
+    try:
+        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    with _named("task"):
+        task = _instantiate_task(config)
+    with _named("data"):
+        data = DataConfig(**config["data"])
+    with _named("training"):
+        training = TrainingConfig(**config["training"])
+    with _named("runtime"):
+        runtime_config = RuntimeConfig(**config["runtime"])
+        runtime.check(runtime_config)
+    with _named("trainer"):
+        trainer = TrainerConfig(**config["trainer"])
+        device = runtime.resolve_device(trainer.accelerator)
+        runtime.check_precision(trainer.precision, device)
+    with _named(""):
+        if config["seed"] < 0:
+            raise ConfigError(f"`seed` must be >= 0, got {config['seed']}")
+        results_dir = _writable(config["results_dir"])
+    with _named("cell"):
+        cell_class = locate(config["cell"], "cell")
+        if not (inspect.isclass(cell_class) and issubclass(cell_class, Cell)):
+            raise ConfigError(
+                f"`_target_` must name a subclass of bench.cells.Cell, got {config['cell']['_target_']!r}"
+            )
+        check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
+        _smallest_cell(config)
+    model_config = ModelConfig(**config["model"])
+    with _named("model"):
+        hidden_size = _hidden_size(config, task, model_config)
+        _on_meta(config, task, model_config, hidden_size)
+    with _named("optimizer"):
+        _check_optimizer(config)
+    with _named("logger"):
+        check_arguments(config["logger"], "logger", supplied=("info",))
+        if "mode" in config["logger"]:
+            mirror.check_wandb(config["logger"]["mode"])
+    sources = _sources(type(task), cell_class)
+    science = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "training", "seed")}
+    science["runtime"] = {**asdict(runtime_config), "threads": runtime_config.thread_count}
+    del science["runtime"]["keep_pages"]
+    science["trainer"] = {"device": device.type, "precision": trainer.precision}
+    return Plan(
+        experiment=(choices.get("experiment") or "default").replace("/", "-"),
+        task_name=_name("task", config, choices, overrides),
+        cell_name=_name("cell", config, choices, overrides),
+        task=task,
+        hidden_size=hidden_size,
+        model_config=model_config,
+        data=data,
+        training=training,
+        runtime=runtime_config,
+        device=device,
+        precision=trainer.precision,
+        seed=config["seed"],
+        results_dir=results_dir,
+        config=config,
+        sources=sources,
+        run_id=record.run_id(science, record.source_hash(sources)),
+    )
+
+
+@contextlib.contextmanager
+def _named(section: str) -> Iterator[None]:
+    """Turn a ``ValueError`` or ``TypeError`` about `` `key` `` into one line about ``section.key``."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(_qualify(str(error), section)) from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(_qualify(" ".join(str(error).split()), section)) from error
+
+
+def _qualify(message: str, section: str) -> str:
+    if message.startswith("`"):
+        key, _, rest = message[1:].partition("`")
+        return f"{key if key.startswith(f'{section}.') or not section else f'{section}.{key}'}{rest}"
+    return f"{section}: {message}" if section else message
+
+
+def _name(group: str, config: Mapping[str, Any], choices: Mapping[str, str | None], overrides: list[str]) -> str:
+    """The YAML's name, or that of the class where the command line names another class than the YAML does."""
+    if any(override.lstrip("+").startswith(f"{group}._target_=") for override in overrides):
+        return str(config[group]["_target_"]).rpartition(".")[2]
+    return str(choices[group]).replace("/", "-")
+
+
+def _instantiate_task(config: Mapping[str, Any]) -> Task:
+    check_arguments(config["task"], "task")
+    task_class = locate(config["task"], "task")
+    if not (inspect.isclass(task_class) and issubclass(task_class, Task)):
+        raise ConfigError(f"`_target_` must name a subclass of tasks.base.Task, got {config['task']['_target_']!r}")
+    return task_class(**{name: value for name, value in config["task"].items() if not name.startswith("_")})
+
+
+def _make_cell(config: Mapping[str, Any]) -> partial[Cell]:
+    """The cell's class with its settings; by way of Hydra, so that nested nodes are made too."""
+    return hydra.utils.instantiate({**config["cell"], "_partial_": True})
+
+
+def _smallest_cell(config: Mapping[str, Any]) -> None:
+    """Make one cell without memory, so that what is wrong with its settings is said under its name."""
+    with torch.device("meta"):
+        make = _make_cell(config)
+        make.func(1, 1, **make.keywords)
+
+
+def _model(config: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:
+    return SequenceModel(
+        _make_cell(config),
+        input_size=task.input_size,
+        output_size=task.output_size,
+        hidden_size=hidden_size,
+        layers=settings.layers,
+        dropout=settings.dropout,
+        readout=task.readout,
+        engine=settings.engine,
+    )
+
+
+def _on_meta(config: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:
+    with torch.device("meta"):
+        return _model(config, task, settings, hidden_size)
+
+
+def _hidden_size(config: Mapping[str, Any], task: Task, settings: ModelConfig) -> int:
+    size, budget = settings.hidden_size, settings.parameter_budget
+    if (size is None) == (budget is None):
+        raise ConfigError(
+            f"`hidden_size` must be null where parameter_budget is given, and only there: got {size} with a "
+            f"parameter_budget of {'null' if budget is None else budget}"
+        )
+    if budget is None:
+        assert size is not None
+        if size < 1:
+            raise ConfigError(f"`hidden_size` must be >= 1, got {size}")
+        return size
+    return hidden_size_for_budget(lambda h: parameter_count(_on_meta(config, task, settings, h)), budget)
+
+
+def _make_optimizer(config: Mapping[str, Any]) -> MakeOptimizer:
+    return hydra.utils.instantiate({**config["optimizer"], "_partial_": True}, _convert_="all")
+
+
+def _check_optimizer(config: Mapping[str, Any]) -> None:
+    node = config["optimizer"]
+    check_arguments(node, "optimizer", supplied=("params",))
+    for name, value in node.items():
+        if isinstance(value, bool) or not isinstance(value, float | int):
+            continue
+        sign = ">" if name == "lr" else ">="
+        if not math.isfinite(value) or value < 0 or (value == 0 and name == "lr"):
+            raise ValueError(f"`{name}` must be a finite number {sign} 0, got {value}")
+    _make_optimizer(config)([torch.nn.Parameter(torch.zeros(1))])
+
+
+def _writable(results_dir: str) -> Path:
+    """The results folder, checked up to its first existing parent; nothing is created."""
+    path = Path(results_dir).expanduser()
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise ConfigError(f"`results_dir` must be a folder, got {results_dir!r}, where {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"`results_dir` must be writable, got {results_dir!r}, where {existing} is not")
+    return path
+
+
+def _sources(*classes: type) -> tuple[Path, ...]:
+    package = Path(__file__).parent
+    own = [Path(file) for cls in classes if (file := inspect.getsourcefile(cls)) is not None]
+    return (*(package / name for name in COMPUTING), *own)

@@ -1,0 +1,152 @@
+"""The cell contract: a recurrence that projects a whole sequence of inputs at once, then steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bench.cells import init
+
+State = tuple[Tensor, ...]
+"""The state between two steps, each ``(batch, hidden)``; the hidden state ``h`` comes first."""
+
+
+class Cell(nn.Module, ABC):
+    """A recurrent cell: named blocks of parameters and one step.
+
+    The parameters carry torch's names and order: ``weight_ih (blocks*hidden, input)``, ``weight_hh
+    (blocks*hidden, hidden)``, ``bias_ih`` and ``bias_hh (blocks*hidden)``, one block of ``hidden`` rows for each
+    name in :attr:`blocks`. A subclass names its blocks and says how they are computed and how they make the next
+    state; it is final, other cells do not inherit from it.
+
+    Attributes:
+        blocks: Names of the row blocks, in order; the keys of what :meth:`activate` returns.
+        gates: Those blocks that are gates, with values in (0, 1).
+        states: Names of the parts of the state, ``h`` first.
+
+    Args:
+        input_size: Size of the input vector, at least 1.
+        hidden_size: Size of each part of the state, at least 1.
+        init: How the parameters start; see :class:`bench.cells.init.Initialization`.
+        device: Where the parameters are made.
+
+    Raises:
+        ValueError: A size below 1.
+    """
+
+    blocks: ClassVar[tuple[str, ...]]
+    gates: ClassVar[tuple[str, ...]] = ()
+    states: ClassVar[tuple[str, ...]] = ("h",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        init: init.Initialization,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+            if size < 1:
+                raise ValueError(f"`{name}` must be >= 1, got {size}")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.init = init
+        rows = len(self.blocks) * hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size, device=device))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size, device=device))
+        self.bias_ih = nn.Parameter(torch.empty(rows, device=device))
+        self.bias_hh = nn.Parameter(torch.empty(rows, device=device))
+        # A list, so that the kernel is no submodule: its parameters are this cell's own.
+        self._kernel = [kernel] if (kernel := self._shared_kernel()) is not None else []
+
+    @abstractmethod
+    def activate(
+        self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
+    ) -> dict[str, Float[Tensor, "batch hidden"]]:
+        """The value of every block at one step, by name, from the projected input and the previous state."""
+
+    @abstractmethod
+    def update(
+        self,
+        values: dict[str, Float[Tensor, "batch hidden"]],
+        state: tuple[Float[Tensor, "batch hidden"], ...],
+    ) -> tuple[Float[Tensor, "batch hidden"], ...]:
+        """The next state, from the block values and the previous state."""
+
+    def kernel(self) -> nn.RNNBase | None:
+        """A one-layer torch module on the ``meta`` device that computes this very recurrence, or ``None``.
+
+        Its parameters are replaced by the cell's own, so naming a kernel costs no memory.
+        """
+        return None
+
+    def project(self, inputs: Float[Tensor, "time batch input"]) -> Float[Tensor, "time batch rows"]:
+        """The input's share of every block, for all steps at once: W_ih x + b_ih."""
+        return F.linear(inputs, self.weight_ih, self.bias_ih)
+
+    def recur(self, h: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch rows"]:
+        """The hidden state's share of every block: W_hh h + b_hh."""
+        return F.linear(h, self.weight_hh, self.bias_hh)
+
+    def split(self, rows: Float[Tensor, "batch rows"]) -> tuple[Float[Tensor, "batch hidden"], ...]:
+        """Cut a vector over all rows into one piece a block, in the order of :attr:`blocks`."""
+        return rows.chunk(len(self.blocks), dim=-1)
+
+    def step(
+        self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
+    ) -> tuple[Float[Tensor, "batch hidden"], ...]:
+        """One step of the recurrence: block values, then the next state."""
+        return self.update(self.activate(projected, state), state)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros, one ``(batch, hidden)`` tensor for each name in :attr:`states`."""
+        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        return tuple(zeros for _ in self.states)
+
+    @property
+    def fused(self) -> nn.RNNBase | None:
+        """The torch kernel on this cell's parameters, or ``None`` where the cell has none."""
+        return self._kernel[0] if self._kernel else None
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator, delay: int) -> None:
+        """Fill all parameters as :attr:`init` says.
+
+        Args:
+            generator: Source of randomness, on the CPU.
+            delay: The task's delay in steps, for initialisations that follow it.
+        """
+        for block in self.weight_ih.split(self.hidden_size):
+            init.fill_weight(block, self.init.input, generator)
+        for block in self.weight_hh.split(self.hidden_size):
+            init.fill_weight(block, self.init.recurrent, generator)
+        for bias in (self.bias_ih, self.bias_hh):
+            init.fill_bias(bias, self.init.bias, self.hidden_size, generator)
+
+    def _shared_kernel(self) -> nn.RNNBase | None:
+        kernel = self.kernel()
+        if kernel is None:
+            return None
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            own = getattr(self, name)
+            if getattr(kernel, f"{name}_l0").shape != own.shape:
+                raise ValueError(f"`{name}` of {type(self).__name__} does not have the shape of its kernel's")
+            setattr(kernel, f"{name}_l0", own)
+        return kernel
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Cell:
+        # nn.Module moves or casts parameters here. They keep their identity, which the kernel relies on, unless
+        # a global torch option says otherwise; cuDNN then wants them in one contiguous piece.
+        moved = super()._apply(fn, recurse)
+        for kernel in self._kernel:
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                setattr(kernel, f"{name}_l0", getattr(self, name))
+            kernel.flatten_parameters()
+        return cast(Cell, moved)

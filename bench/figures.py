@@ -1,0 +1,117 @@
+"""Records to pictures, as PDF and PNG. Nothing is drawn that the records do not hold."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import matplotlib
+import pyarrow as pa
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench import record
+from bench.layout import Row, arrange
+from bench.record import DamagedRecordError, Record
+
+STYLE = Path(__file__).with_name("paper.mplstyle")
+LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)))
+PANEL_INCHES = (3.4, 2.3)
+PANELS_ACROSS = 2
+
+Curves = dict[str, pa.Table]
+"""Curves by run id."""
+
+
+def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordError]]:
+    """Draw every figure that the records below ``root`` allow.
+
+    Returns:
+        The files written, and what is wrong with the records that could not be read.
+
+    Raises:
+        OSError: The output folder cannot be written to.
+    """
+    matplotlib.use("Agg")
+    records: list[Record] = []
+    curves: Curves = {}
+    damaged: list[DamagedRecordError] = []
+    for folder in record.find_records(root):
+        try:
+            made = record.read_record(folder)
+            curves[made.run_id] = record.read_curves(folder)
+            records.append(made)
+        except DamagedRecordError as error:
+            damaged.append(error)
+    if not records:
+        return [], damaged
+    output.mkdir(parents=True, exist_ok=True)
+    written = []
+    with plt.style.context(STYLE):
+        figure = learning_curves(records, curves)
+        for suffix in (".pdf", ".png"):
+            path = output / f"learning_curves{suffix}"
+            figure.savefig(path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+            written.append(path)
+        plt.close(figure)
+    return written, damaged
+
+
+def learning_curves(records: list[Record], curves: Curves) -> Figure:
+    """One panel a task: its metric on the evaluation set over training steps, one line a seed, one colour a cell.
+
+    A line ends where its run ended: a dot marks a run that stopped because it had solved the task, a cross one whose
+    loss was no longer finite. The dashed grey line is the best predictor without memory.
+    """
+    rows, columns = arrange(records)
+    across = min(PANELS_ACROSS, len(rows))
+    down = math.ceil(len(rows) / across)
+    figure, grid = plt.subplots(
+        down,
+        across,
+        figsize=(PANEL_INCHES[0] * across, PANEL_INCHES[1] * down),
+        squeeze=False,
+        layout="constrained",
+    )
+    panels = list(grid.flat)
+    for axes, row in zip(panels, rows, strict=False):
+        _panel(axes, row, columns, curves)
+    for axes in panels[len(rows) :]:
+        axes.remove()
+    lines = {
+        text: line for axes in panels[: len(rows)] for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=len(lines))
+    return figure
+
+
+def _panel(axes: Axes, row: Row, columns: list[str], curves: Curves) -> None:
+    metric = row.facts["metric"]
+    for index, column in enumerate(columns):
+        for number, run in enumerate(row.runs.get(column, [])):
+            table = curves[run.run_id]
+            name = f"eval_{metric}"
+            if name not in table.column_names:
+                continue
+            points = table.select(["step", name]).drop_null()
+            steps, values = points["step"].to_pylist(), points[name].to_pylist()
+            style = {"color": f"C{index % 7}", "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
+            axes.plot(steps, values, label=column if number == 0 else None, **style, alpha=0.85)
+            if steps and (run.reason == "solved" or run.status == "diverged"):
+                axes.plot(
+                    steps[-1],
+                    values[-1],
+                    "o" if run.status != "diverged" else "x",
+                    color=style["color"],
+                    ms=4,
+                )
+    baseline = row.facts["baselines"][metric]
+    axes.axhline(baseline, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label="without memory")
+    if row.facts["higher_is_better"]:
+        axes.set_ylim(0, 1.02)
+    else:
+        axes.set_yscale("log")
+    axes.set_title(row.label)
+    axes.set_xlabel("training step")
+    axes.set_ylabel(f"{metric.replace('_', ' ')} on the evaluation set")

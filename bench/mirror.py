@@ -1,0 +1,176 @@
+"""Live mirrors of a run: CSV or W&B, through Lightning's loggers. The record on disk stays the truth."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from bench.record import Record
+from bench.training import TrainingModule
+from tasks.base import Batch
+
+STEPS_BETWEEN_LINES = 50
+"""Steps between two entries of the training loss in a mirror; every step is in the record."""
+CONNECT_SECONDS = 20
+"""How long an online W&B run may take to connect, and to finish, before it is given up."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a mirror is told of a run.
+
+    Attributes:
+        run_id: The run's id.
+        experiment: Name of the experiment.
+        task: Name of the task.
+        cell: Name of the cell.
+        seed: The seed.
+        config: The resolved config.
+        draft: The folder in which the record is put together.
+        results_dir: The results folder.
+    """
+
+    run_id: str
+    experiment: str
+    task: str
+    cell: str
+    seed: int
+    config: dict[str, Any]
+    draft: Path
+    results_dir: Path
+
+
+def no_logger(info: RunInfo) -> None:
+    """No mirror: the record is all there is."""
+
+
+def csv_logger(info: RunInfo) -> Logger:
+    """``metrics.csv`` in the folder of the record."""
+    return CSVLogger(save_dir=info.draft, name="", version="")
+
+
+def check_wandb(mode: str) -> None:
+    """Raise ``ValueError`` unless W&B can be used in this mode without asking anything."""
+    if mode not in ("offline", "online"):
+        raise ValueError(f"`mode` must be one of offline, online, got {mode!r}")
+    if mode == "online":
+        if not _wandb().login(prompt=False, verify=False):
+            raise ValueError("`mode` must be offline where W&B has no key (`wandb login` stores one), got 'online'")
+
+
+def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) -> Logger:
+    """One W&B run for one run: id = run id, group = experiment, job type = task.
+
+    Args:
+        info: The run.
+        mode: ``offline`` (files below ``results_dir/wandb``, uploaded by ``wandb sync``) or ``online``.
+        project: W&B project.
+        entity: W&B user or team; ``None`` for the key's own.
+
+    Raises:
+        ValueError: An unknown mode, or ``online`` without a key.
+    """
+    check_wandb(mode)
+    wandb = _wandb()
+    info.results_dir.mkdir(parents=True, exist_ok=True)
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        init_timeout=CONNECT_SECONDS,
+        login_timeout=CONNECT_SECONDS,
+        finish_timeout=CONNECT_SECONDS,
+    )
+    logger = WandbLogger(
+        name=f"{info.task} {info.cell} seed={info.seed}",
+        save_dir=info.results_dir,
+        id=info.run_id,
+        project=project,
+        entity=entity,
+        mode=mode,
+        group=info.experiment,
+        job_type=info.task,
+        config=info.config,
+        settings=settings,
+    )
+    logger.experiment.define_metric("step")
+    logger.experiment.define_metric("*", step_metric="step")
+    return logger
+
+
+def _wandb() -> Any:
+    """The module, told to keep quiet: its notices would break the progress bar."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return wandb
+
+
+def finish(logger: Logger | None, record: Record | None) -> None:
+    """Close a mirror, with the run's outcome as its summary; without it the next run would be merged into this one."""
+    if not isinstance(logger, WandbLogger):
+        return
+    run = logger.experiment
+    if record is not None:
+        run.summary.update(_summary(record))
+    run.finish(exit_code=0 if record is not None and record.status in ("completed", "diverged") else 1)
+
+
+def _summary(record: Record) -> dict[str, Any]:
+    summary = {
+        "status": record.status,
+        "solved": record.solved,
+        "steps_to_solve": record.steps_to_solve,
+        "steps": record.steps,
+        "baseline": record.task_facts["baselines"]["loss"],
+        "parameters": record.model["parameters"],
+        "steps_per_second": record.time["steps_per_second"],
+    }
+    return summary | {f"test/{name}": value for name, value in record.metrics["test"].items()}
+
+
+class LiveLog(L.Callback):
+    """Hands the curves to the trainer's logger as they grow."""
+
+    def __init__(self, baseline: float) -> None:
+        self.baseline = baseline
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Training loss and gradient norms, every :data:`STEPS_BETWEEN_LINES` steps and at the last."""
+        step = trainer.global_step
+        if trainer.logger is None or (step % STEPS_BETWEEN_LINES and step != trainer.max_steps):
+            return
+        assert isinstance(pl_module, TrainingModule)
+        curves = pl_module.curves
+        self._log(
+            trainer.logger,
+            step,
+            {
+                "train/loss": float(curves.loss[step - 1]),
+                "train/baseline": self.baseline,
+                "grad/norm": float(curves.grad_norm[step - 1]),
+                "grad/norm_clipped": float(curves.grad_norm_clipped[step - 1]),
+            },
+        )
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Metrics of the evaluation set, with the baseline."""
+        assert isinstance(pl_module, TrainingModule)
+        evaluations = pl_module.curves.evaluations
+        if trainer.logger is None or not evaluations:
+            return
+        latest = evaluations[-1]
+        metrics = {f"eval/{name}": value for name, value in latest.metrics.items()}
+        self._log(trainer.logger, latest.step, {**metrics, "eval/baseline": self.baseline})
+
+    @staticmethod
+    def _log(logger: Logger, step: int, metrics: dict[str, float]) -> None:
+        logger.log_metrics({**metrics, "step": step}, step=step)

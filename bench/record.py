@@ -1,0 +1,289 @@
+"""The run record: one folder a run, written whole or not at all, and all that tables and figures read.
+
+A record is ``record.json`` (what was run, where, and how it ended) and ``curves.parquet`` (one row a step). Its folder
+is named by the run id, a hash of the scientific config and of the code that computes: no clock in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench import __version__
+
+SCHEMA = 1
+"""Version of the record's layout; a reader refuses a newer one."""
+RECORD_FILE = "record.json"
+CURVES_FILE = "curves.parquet"
+LIBRARIES = ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf", "wandb", "numpy", "pyarrow")
+
+Status = Literal["completed", "diverged", "failed", "interrupted"]
+FINAL: tuple[Status, ...] = ("completed", "diverged")
+"""Statuses that are results; the others are worth another try."""
+
+
+class DamagedRecordError(ValueError):
+    """A record that cannot be read; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run was and how it ended. Numbers that do not exist are ``None``.
+
+    Attributes:
+        run_id: Hash of the scientific config and the code; the folder's name.
+        experiment: Name of the experiment, ``default`` for single runs.
+        task: Name of the task.
+        cell: Name of the cell.
+        seed: The seed.
+        status: ``completed``, ``diverged``, ``failed`` or ``interrupted``.
+        reason: The status in words.
+        traceback: Of a failed run.
+        command: The command that makes this run.
+        config: The resolved config.
+        code: Package version, git commit, whether the checkout was dirty, and a hash of the sources that compute.
+        libraries: Versions, Python's among them.
+        device: Type and name of the device, and the machine.
+        runtime: How the process was set up.
+        model: Hidden size, engine, parameters, and the residual to a parameter budget.
+        task_facts: What tables need to know of the task: its metric, whether higher is better, extra metrics, length,
+            delay and baseline.
+        solved: Whether the criterion was met three evaluations in a row.
+        steps_to_solve: The first of these three evaluations.
+        steps: Training steps made.
+        metrics: ``eval`` (the last one) and ``test`` metrics.
+        time: Seconds in all and in training, steps a second, milliseconds a step.
+    """
+
+    run_id: str
+    experiment: str
+    task: str
+    cell: str
+    seed: int
+    status: Status
+    reason: str
+    traceback: str | None
+    command: str
+    config: dict[str, Any]
+    code: dict[str, Any]
+    libraries: dict[str, str]
+    device: dict[str, str]
+    runtime: dict[str, Any]
+    model: dict[str, Any]
+    task_facts: dict[str, Any]
+    solved: bool
+    steps_to_solve: int | None
+    steps: int
+    metrics: dict[str, dict[str, float | None]]
+    time: dict[str, float | None]
+
+
+def run_id(science: Mapping[str, Any], code_hash: str) -> str:
+    """Twelve hexadecimal digits of SHA-256 over the scientific config and the hash of the code."""
+    text = json.dumps({"science": science, "code": code_hash}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_folder(results_dir: Path, experiment: str, task: str, cell: str, identity: str) -> Path:
+    """Where the record of a run lives."""
+    return results_dir / "runs" / experiment / task / cell / identity
+
+
+def source_hash(files: Iterable[Path]) -> str:
+    """Hash of the contents of source files, whatever their order and place.
+
+    Each file is read once a process: what runs is what was imported, not what is on disk an hour later.
+    """
+    digests = sorted({_digest(file) for file in files})
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
+
+
+@functools.cache
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def code_version(sources: Iterable[Path]) -> dict[str, Any]:
+    """Package version, hash of the given sources, and git commit and dirty flag where the package is a checkout."""
+    version: dict[str, Any] = {
+        "version": __version__,
+        "sources": source_hash(sources),
+        "commit": None,
+        "dirty": None,
+    }
+    root = Path(__file__).resolve().parents[1]
+    if (root / ".git").exists() and shutil.which("git"):
+        head = _git(root, "rev-parse", "HEAD")
+        if head.returncode == 0:
+            version["commit"] = head.stdout.strip()
+            version["dirty"] = bool(_git(root, "status", "--porcelain", "--untracked-files=no").stdout.strip())
+    return version
+
+
+def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries a result may depend on."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def curves_table(columns: Mapping[str, Sequence[float]], evaluations: Sequence[Mapping[str, float]]) -> pa.Table:
+    """One row a step.
+
+    Args:
+        columns: Values of every step, from step 1, all of one length.
+        evaluations: A row for each evaluation, with its ``step``; its other keys become columns ``eval_<name>``
+            that are null at all other steps.
+
+    Returns:
+        A table with the columns ``step``, those of ``columns`` and those of ``evaluations``.
+    """
+    length = len(next(iter(columns.values())))
+    data: dict[str, pa.Array] = {"step": pa.array(range(1, length + 1), pa.int32())}
+    data |= {name: pa.array(values, pa.float32()) for name, values in columns.items()}
+    for name in evaluations[0] if evaluations else ():
+        if name != "step":
+            sparse: list[float | None] = [None] * length
+            for row in evaluations:
+                sparse[int(row["step"]) - 1] = row[name]
+            data[f"eval_{name}"] = pa.array(sparse, pa.float64())
+    return pa.table(data)
+
+
+def prepare(folder: Path) -> Path:
+    """Make the folder in which a record is put together, beside its final place, before anything is trained.
+
+    Raises:
+        OSError: The place cannot be written to.
+    """
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    return draft
+
+
+def publish(draft: Path, folder: Path, record: Record, curves: pa.Table) -> None:
+    """Fill a draft and rename it into place, so that a final name never stands for half a record."""
+    _write(draft / RECORD_FILE, json.dumps(_encodable(record), indent=1, allow_nan=False).encode())
+    with (draft / CURVES_FILE).open("wb") as file:
+        pq.write_table(curves, file, compression="zstd")
+        os.fsync(file.fileno())
+    if folder.exists():
+        # A folder cannot be renamed onto a full one. The old one goes only when the new one is in place.
+        old = draft.with_suffix(".old")
+        folder.rename(old)
+        draft.rename(folder)
+        shutil.rmtree(old)
+    else:
+        draft.rename(folder)
+
+
+def discard(draft: Path) -> None:
+    """Remove a draft that will not become a record."""
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _encodable(record: Record) -> dict[str, Any]:
+    """The record as JSON has it: a number that is not finite becomes null."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {"schema": SCHEMA, **clean(asdict(record))}
+
+
+def read_record(folder: Path) -> Record:
+    """Read the record of one folder.
+
+    Raises:
+        DamagedRecordError: It is not there, not readable, not complete, or of a newer schema.
+    """
+    path = folder / RECORD_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DamagedRecordError(f"{path}: not a readable record ({error})") from error
+    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
+        raise DamagedRecordError(f"{path}: `schema` must be an integer, got {type(data).__name__} without one")
+    schema = data.pop("schema")
+    if schema > SCHEMA:
+        raise DamagedRecordError(f"{path}: `schema` must be <= {SCHEMA} for this version, got {schema}")
+    names = {field.name for field in fields(Record)}
+    if odd := sorted(names ^ data.keys()):
+        raise DamagedRecordError(f"{path}: keys missing or unknown: {', '.join(odd)}")
+    _check_kinds(path, data)
+    return Record(**data)
+
+
+def _check_kinds(path: Path, data: dict[str, Any]) -> None:
+    kinds: dict[type, tuple[str, ...]] = {
+        str: ("run_id", "experiment", "task", "cell", "reason", "command"),
+        int: ("seed", "steps"),
+        bool: ("solved",),
+        dict: ("config", "code", "libraries", "device", "runtime", "model", "task_facts", "metrics", "time"),
+    }
+    for kind, names in kinds.items():
+        for name in names:
+            if not isinstance(data[name], kind):
+                raise DamagedRecordError(f"{path}: `{name}` must be of type {kind.__name__}, got {data[name]!r}")
+    if data["status"] not in get_args(Status):
+        allowed = ", ".join(get_args(Status))
+        raise DamagedRecordError(f"{path}: `status` must be one of {allowed}, got {data['status']!r}")
+
+
+def read_curves(folder: Path) -> pa.Table:
+    """Read the curves of one folder.
+
+    Raises:
+        DamagedRecordError: They are not there or not readable.
+    """
+    path = folder / CURVES_FILE
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedRecordError(f"{path}: not readable curves ({error})") from error
+
+
+def find_records(root: Path) -> list[Path]:
+    """Folders below ``root`` that hold a record, sorted; drafts are left out."""
+    if not root.is_dir():
+        return []
+    folders = (path.parent for path in root.rglob(RECORD_FILE))
+    return sorted(f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts))
+
+
+def read_all(root: Path) -> tuple[list[Record], list[DamagedRecordError]]:
+    """All records below ``root``, and what is wrong with those that cannot be read."""
+    records, damaged = [], []
+    for folder in find_records(root):
+        try:
+            records.append(read_record(folder))
+        except DamagedRecordError as error:
+            damaged.append(error)
+    return records, damaged

@@ -1,0 +1,149 @@
+"""How a process is set up before its first parallel operation: threads, subnormals, allocator, determinism.
+
+A vanishing gradient is a subnormal number, which a CPU handles many times slower than a normal one; and glibc hands
+large buffers back to the system at every free, so that every step pays page faults for them. Both cost recurrent
+networks more than their arithmetic. ``benchmarks/README.md`` has the measured figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass
+class RuntimeConfig:
+    """Process-wide settings.
+
+    Attributes:
+        threads: Threads inside one operation on the CPU, at least 1; ``None`` takes all cores this process may use.
+        flush_subnormals: Treat subnormal numbers as 0. Holds for the calling thread and those it starts later.
+        keep_pages: Tell glibc's allocator to keep freed memory; other C libraries have no such switch.
+        deterministic: Use only deterministic algorithms; an operation without one is then an error.
+        tf32: Let an NVIDIA GPU round the factors of float32 products to 10 bits of mantissa.
+    """
+
+    threads: int | None
+    flush_subnormals: bool
+    keep_pages: bool
+    deterministic: bool
+    tf32: bool
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"`threads` must be null or >= 1, got {self.threads}")
+
+    @property
+    def thread_count(self) -> int:
+        """The number of threads after ``None`` is resolved."""
+        return self.threads if self.threads is not None else available_cores()
+
+
+_applied: RuntimeConfig | None = None
+"""What this process was last set up with."""
+_PERMANENT = ("flush_subnormals", "keep_pages")
+"""Settings that cannot be taken back: threads keep what they started with, and so does the allocator."""
+
+# mallopt parameters of glibc's malloc.h, and generous values in bytes.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_KEEP = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1), (_M_TOP_PAD, 1 << 28))
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def resolve_device(accelerator: str) -> torch.device:
+    """The device for ``auto`` (a CUDA GPU where there is one, else the CPU), ``cpu`` or ``gpu``.
+
+    Raises:
+        ValueError: Another word, or ``gpu`` on a machine without one.
+    """
+    if accelerator not in ("auto", "cpu", "gpu"):
+        raise ValueError(f"`accelerator` must be one of auto, cpu, gpu, got {accelerator!r}")
+    has_gpu = torch.cuda.is_available()
+    if accelerator == "gpu" and not has_gpu:
+        raise ValueError("`accelerator` must be auto or cpu on this machine, where torch finds no GPU, got 'gpu'")
+    return torch.device("cuda", 0) if has_gpu and accelerator != "cpu" else torch.device("cpu")
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise ``ValueError`` unless the precision is known and the device has it."""
+    if precision not in ("32", "bf16-mixed"):
+        raise ValueError(f"`precision` must be one of 32, bf16-mixed, got {precision!r}")
+    if precision == "bf16-mixed" and not supports_bf16(device):
+        raise ValueError(f"`precision` must be 32 on this {device.type}, which lacks bfloat16, got {precision!r}")
+
+
+def check(config: RuntimeConfig) -> None:
+    """Raise ``ValueError`` if this process was already set up otherwise in a way that cannot be undone."""
+    for name in _PERMANENT:
+        wanted, held = getattr(config, name), getattr(_applied, name, None)
+        if held is not None and wanted != held:
+            raise ValueError(
+                f"`{name}` must be the same for all runs of one process, which cannot change it: {held}, got {wanted}"
+            )
+
+
+def set_up(config: RuntimeConfig) -> dict[str, object]:
+    """Apply the settings to this process.
+
+    Returns:
+        What holds now, for the record: the settings with ``threads`` resolved, and ``allocator``: ``"pages kept"``,
+        ``"as it was"`` or ``"not glibc"``; ``subnormals_flushed``: whether the processor agreed to flush.
+
+    Raises:
+        ValueError: See :func:`check`.
+    """
+    global _applied
+    check(config)
+    _applied = config
+    flushed = torch.set_flush_denormal(config.flush_subnormals) and config.flush_subnormals
+    torch.set_num_threads(config.thread_count)
+    if config.deterministic:
+        # Read by cuBLAS when it starts; without it its products are not repeatable.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.deterministic = config.deterministic
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = config.tf32
+    torch.backends.cuda.matmul.allow_tf32 = config.tf32
+    return {
+        **asdict(config),
+        "threads": torch.get_num_threads(),
+        "subnormals_flushed": flushed,
+        "allocator": _keep_pages() if config.keep_pages else "as it was",
+    }
+
+
+def _keep_pages() -> str:
+    if platform.libc_ver()[0] != "glibc":
+        return "not glibc"
+    libc = ctypes.CDLL(None)
+    accepted = [libc.mallopt(parameter, value) for parameter, value in _KEEP]
+    return "pages kept" if all(accepted) else "as it was"
+
+
+def processor_name() -> str:
+    """The processor's model name where the system tells it, else its architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,240 @@
+"""Records to tables: terminal, Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import statistics
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+from tabulate import tabulate
+
+from bench.layout import Row, arrange
+from bench.record import FINAL, Record
+
+TERMINAL_WIDTH = 80
+NOTHING = "-"
+
+
+def render(records: list[Record], form: str) -> str:
+    """The table of a set of records.
+
+    Args:
+        records: At least one.
+        form: ``terminal`` (80 columns), ``markdown``, ``csv`` or ``latex``.
+
+    Raises:
+        ValueError: Another form.
+    """
+    rows, columns = arrange(records)
+    writers = {"terminal": _terminal, "markdown": _markdown, "csv": _csv, "latex": _latex}
+    if form not in writers:
+        raise ValueError(f"`form` must be one of {', '.join(writers)}, got {form!r}")
+    return writers[form](rows, columns)
+
+
+def number(value: float | None) -> str:
+    """Three significant digits."""
+    return NOTHING if value is None else f"{value:.3g}"
+
+
+def spread(values: Iterable[float]) -> str:
+    """``[smallest, largest]``, or nothing for no values."""
+    values = list(values)
+    return f"[{number(min(values))}, {number(max(values))}]" if values else ""
+
+
+def outcomes(runs: list[Record]) -> str:
+    """``k/n`` solved of the runs that have a result, and how many ended otherwise."""
+    results = [run for run in runs if run.status in FINAL]
+    parts = [f"{sum(run.solved for run in results)}/{len(results)}"]
+    for status in ("diverged", "failed", "interrupted"):
+        if count := sum(run.status == status for run in runs):
+            parts.append(f"{count} {status}")
+    return ", ".join(parts)
+
+
+def test_values(runs: Iterable[Record], metric: str) -> list[float]:
+    """A test metric of the runs that have it."""
+    values = (run.metrics["test"].get(metric) for run in runs)
+    return [value for value in values if value is not None]
+
+
+def _median(values: Iterable[float | int | None]) -> float | None:
+    kept = [value for value in values if value is not None]
+    return statistics.median(kept) if kept else None
+
+
+def _lines(row: Row, columns: Iterable[str]) -> list[list[str]]:
+    """The statistics of a row: name, baseline, then one text for each column."""
+    facts = row.facts
+    runs = [row.runs.get(column, []) for column in columns]
+
+    def line(name: str, texts: Iterable[str], baseline: str = "") -> list[str]:
+        return [name, baseline, *texts]
+
+    def measured(metric: str) -> list[list[str]]:
+        values = [test_values(members, metric) for members in runs]
+        name = metric.replace("_", " ")
+        return [
+            line(f"test {name}", [number(_median(v)) for v in values], number(facts["baselines"].get(metric))),
+            line("  range", [spread(v) for v in values]),
+        ]
+
+    solving = [[r.steps_to_solve for r in members if r.steps_to_solve is not None] for members in runs]
+    times = [[r.time["milliseconds_per_step"] for r in members] for members in runs]
+    sizes = [sorted({r.model["parameters"] for r in members if r.model["parameters"]}) for members in runs]
+    lines = [line("solved", [outcomes(members) if members else NOTHING for members in runs])]
+    for metric in (facts["metric"], *facts["extra_metrics"]):
+        lines += measured(metric)
+    return [
+        *lines,
+        line("steps to solve", [number_of_steps(_median(steps)) for steps in solving]),
+        line("  range", [f"[{min(s)}, {max(s)}]" if s else "" for s in solving]),
+        line("parameters", [", ".join(f"{size:,}" for size in each) or NOTHING for each in sizes]),
+        line("ms a step", [number(_median(each)) for each in times]),
+    ]
+
+
+def number_of_steps(value: float | None) -> str:
+    """A whole number of steps."""
+    return NOTHING if value is None else f"{value:.0f}"
+
+
+def _notes(rows: Iterable[Row]) -> list[str]:
+    """What a reader must know to read the numbers."""
+    rows = list(rows)
+    runs = [run for row in rows for members in row.runs.values() for run in members]
+    machines = sorted({_machine(run) for run in runs})
+    notes = [
+        "Median over seeds, range from smallest to largest. Baseline: the best predictor without memory. "
+        "Solved: the task's criterion met at three evaluations in a row; steps: the first of these.",
+        f"Run on {'; '.join(machines)}.",
+    ]
+    for row in rows:
+        for key, values in row.uneven.items():
+            texts = ", ".join(f"{column} {value}" for column, value in values.items())
+            notes.append(f"{row.label}: {key} differs between cells: {texts}.")
+    return notes
+
+
+def _machine(run: Record) -> str:
+    threads = run.runtime["threads"]
+    count = f", {threads} thread{'s' if threads != 1 else ''}" if run.device["type"] == "cpu" else ""
+    return f"{run.device['name']} ({run.device['type']}{count})"
+
+
+def _terminal(rows: list[Row], columns: list[str]) -> str:
+    blocks = []
+    for row in rows:
+        present = [column for column in columns if column in row.runs]
+        body = "\n\n".join(_fitting(row, present))
+        blocks.append(f"{_wrapped(row.label)}\n\n{body}\n")
+    notes = "\n".join(_wrapped(note) for note in _notes(rows))
+    return "\n".join([*blocks, notes]) + "\n"
+
+
+def _fitting(row: Row, columns: list[str]) -> list[str]:
+    """The row's table, cut into as many as it takes to stay within the terminal's width."""
+    text = tabulate(
+        _lines(row, columns),
+        headers=["", "baseline", *columns],
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=("left", *["right"] * (len(columns) + 1)),
+    )
+    width = max(map(len, text.splitlines()))
+    if width <= TERMINAL_WIDTH or len(columns) == 1:
+        return [text]
+    middle = (len(columns) + 1) // 2
+    return _fitting(row, columns[:middle]) + _fitting(row, columns[middle:])
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, TERMINAL_WIDTH)
+
+
+def _merged(rows: list[Row], columns: list[str]) -> list[list[str]]:
+    """All rows in one table, with the task's label in front of each one's first line; ranges beside their medians."""
+    merged = []
+    for row in rows:
+        joined: list[list[str]] = []
+        for line in _lines(row, columns):
+            if line[0].strip() == "range":
+                values = zip(joined[-1][2:], line[2:], strict=True)
+                joined[-1][2:] = [f"{value} {extra}".strip() for value, extra in values]
+            else:
+                joined.append(line)
+        merged += [[row.label if i == 0 else "", *line] for i, line in enumerate(joined)]
+    return merged
+
+
+def _markdown(rows: list[Row], columns: list[str]) -> str:
+    align = ("left", "left", *["right"] * (len(columns) + 1))
+    headers = ["task", "", "baseline", *columns]
+    table = tabulate(_merged(rows, columns), headers=headers, tablefmt="github", disable_numparse=True, colalign=align)
+    notes = "\n".join(f"- {note}" for note in _notes(rows))
+    return f"{table}\n\n{notes}\n"
+
+
+_LATEX = str.maketrans(
+    {c: rf"\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
+
+
+def _latex(rows: list[Row], columns: list[str]) -> str:
+    def cells(texts: Iterable[str]) -> str:
+        return " & ".join(re.sub(r"^-$", "--", text).translate(_LATEX) for text in texts) + r" \\"
+
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{ll{'r' * (len(columns) + 1)}}}",
+        r"\toprule",
+        cells(["task", "", "baseline", *columns]),
+    ]
+    for line in _merged(rows, columns):
+        lines += [r"\midrule"] if line[0] else []
+        lines.append(cells(line))
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, *(f"% {note}" for note in _notes(rows))]) + "\n"
+
+
+def _csv(rows: list[Row], columns: list[str]) -> str:
+    """One line for each task and cell; numbers in full."""
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        for column in columns:
+            if runs := row.runs.get(column):
+                lines.append(_csv_line(row, column, runs))
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue()
+
+
+def _csv_line(row: Row, column: str, runs: list[Record]) -> dict[str, Any]:
+    results = [run for run in runs if run.status in FINAL]
+    line: dict[str, Any] = {
+        "task": row.task,
+        "settings": " ".join(row.settings),
+        "cell": column,
+        "n": len(results),
+        "solved": sum(run.solved for run in results),
+    }
+    for status in ("diverged", "failed", "interrupted"):
+        line[status] = sum(run.status == status for run in runs)
+    for metric in (row.facts["metric"], *row.facts["extra_metrics"]):
+        values = test_values(runs, metric)
+        line[f"{metric}_baseline"] = row.facts["baselines"].get(metric)
+        for name, function in (("median", statistics.median), ("min", min), ("max", max)):
+            line[f"{metric}_{name}"] = function(values) if values else None
+    line["steps_to_solve_median"] = _median(run.steps_to_solve for run in runs)
+    line["parameters"] = _median(run.model["parameters"] for run in runs)
+    line["milliseconds_per_step_median"] = _median(run.time["milliseconds_per_step"] for run in runs)
+    return line

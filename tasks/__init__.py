@@ -1,0 +1,1 @@
+"""What is asked of the network: synthetic tasks whose answer lies many steps back."""

@@ -1,0 +1,124 @@
+"""The adding problem: sum two marked numbers of a long sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from tasks.base import Batch, Task, require_at_least, require_choice
+
+TOLERANCE = 0.04
+"""Largest absolute error of an answer that counts as right."""
+
+
+class AddingProblem(Task):
+    """The adding problem with values in [0, 1) and one answer after the last step.
+
+    Channel 0 holds values drawn from U[0, 1); channel 1 holds 1 at two marked steps and 0 elsewhere. The
+    target is the sum of the two marked values. A predictor without memory does best with the mean of the
+    target, 1, and its mean squared error is the variance of the target, 2 · 1/12 = 1/6.
+
+    Args:
+        length: Steps a sequence, at least 2 (4 for a meaningful ``halves``; 2 is the least that has two halves).
+        markers: ``"halves"`` puts one marker uniformly in the first half, steps [0, length // 2), and one in the
+            second, steps [length // 2, length), as Arjovsky et al. do; ``"anywhere"`` puts two distinct markers
+            uniformly over the whole sequence, as Bai et al. do.
+        solved_mse: The task counts as solved when the mean squared error on the evaluation set is at most this;
+            between 0 and the baseline, both excluded.
+
+    Raises:
+        ValueError: A length too short for two markers, an unknown variant, a criterion out of range.
+
+    References:
+        Hochreiter & Schmidhuber (1997), Long short-term memory, experiment 4: the origin; values in [-1, 1],
+        markers near the start, varying length, a scaled target, another stopping rule. Not this variant.
+        Arjovsky, Shah & Bengio (2016), Unitary evolution recurrent neural networks, section 4.2: ``halves``.
+        Bai, Kolter & Koltun (2018), arXiv 1803.01271, appendix A: ``anywhere``. They print a baseline of
+        0.1767; the variance of the sum is 0.1667.
+    """
+
+    readout = "last"
+    metric = "mse"
+    higher_is_better = False
+    extra_metrics = ("within_tolerance",)
+    input_size = 2
+    output_size = 1
+
+    def __init__(self, *, length: int, markers: str, solved_mse: float) -> None:
+        require_at_least("length", length, 2)
+        require_choice("markers", markers, ("halves", "anywhere"))
+        self._length = length
+        self.markers = markers
+        if not 0 < solved_mse < self.baseline:
+            raise ValueError(f"`solved_mse` must be > 0 and below the baseline {self.baseline:.4f}, got {solved_mse}")
+        self.solved_mse = solved_mse
+
+    @property
+    def length(self) -> int:
+        """Number of time steps of one sequence."""
+        return self._length
+
+    @property
+    def delay(self) -> int:
+        """The length: the first marker may be the first step, and the answer follows the last."""
+        return self._length
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """Always answering 1: the error is that of the sum of two U[0, 1) values, a triangle on (-1, 1).
+
+        Its variance is 1/6; the share within t of its middle is 1 - (1 - t)^2.
+        """
+        return {"loss": 1 / 6, "mse": 1 / 6, "within_tolerance": 1 - (1 - TOLERANCE) ** 2}
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw ``batch_size`` sequences; see :class:`tasks.base.Task`."""
+        device = generator.device
+        values = torch.rand(self._length, batch_size, generator=generator, device=device)
+        first, second = self._marked_steps(batch_size, generator)
+        column = torch.arange(batch_size, device=device)
+        marks = torch.zeros_like(values)
+        marks[first, column] = 1
+        marks[second, column] = 1
+        answered = torch.ones(1, batch_size, dtype=torch.bool, device=device)
+        return Batch(
+            inputs=torch.stack((values, marks), dim=-1),
+            targets=(values[first, column] + values[second, column]).unsqueeze(0),
+            scored=answered,
+            answer=answered,
+        )
+
+    def _marked_steps(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        def steps(low: int, high: int) -> Tensor:
+            return torch.randint(low, high, (batch_size,), generator=generator, device=generator.device)
+
+        if self.markers == "halves":
+            half = self._length // 2
+            return steps(0, half), steps(half, self._length)
+        first = steps(0, self._length)
+        # The second is drawn among the other length - 1 steps: shifted past the first, so never equal to it.
+        second = steps(0, self._length - 1)
+        return first, second + (second >= first)
+
+    def loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, ""]:
+        """Mean squared error of the one answer."""
+        return F.mse_loss(outputs[..., 0], batch.targets)
+
+    def scores(
+        self, outputs: Float[Tensor, "readout batch output"], batch: Batch
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """``loss`` and ``mse``: the squared error; ``within_tolerance``: 1 where the absolute error is below 0.04.
+
+        0.04 is the tolerance of Hochreiter & Schmidhuber (1997); their target has half the range of ours.
+        """
+        error = (outputs[0, :, 0] - batch.targets[0]).float()
+        squared = error.square()
+        return {"loss": squared, "mse": squared, "within_tolerance": (error.abs() < TOLERANCE).float()}
+
+    def solved(self, metrics: Mapping[str, float]) -> bool:
+        """Mean squared error on the evaluation set at most ``solved_mse``."""
+        return metrics["mse"] <= self.solved_mse

@@ -1,0 +1,110 @@
+"""The task contract: what every task promises to the training loop and to the probes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of sequences, time-major.
+
+    Attributes:
+        inputs: What the network reads, one vector a step.
+        targets: What it should say at each read-out step; class indices or real values. ``readout`` is the
+            whole length for tasks answered at every step and 1 for tasks answered at the last step.
+        scored: The positions the training loss averages over.
+        answer: The positions that hold the delayed answer; a subset of ``scored``.
+    """
+
+    inputs: Float[Tensor, "time batch input"]
+    targets: Shaped[Tensor, "readout batch"]
+    scored: Bool[Tensor, "readout batch"]
+    answer: Bool[Tensor, "readout batch"]
+
+
+class Task(ABC):
+    """A source of sequences with a loss, a score, a memoryless baseline and a criterion of success.
+
+    Attributes:
+        readout: ``"every"`` if an output is asked for at every step, ``"last"`` if only at the last one.
+        metric: The score that tables print for this task; a key of :meth:`scores`.
+        higher_is_better: Whether a larger value of ``metric`` is the better one.
+        extra_metrics: Further keys of :meth:`scores` that tables print below ``metric``.
+    """
+
+    readout: ClassVar[Literal["every", "last"]]
+    metric: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    extra_metrics: ClassVar[tuple[str, ...]] = ()
+
+    input_size: int
+    output_size: int
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """Number of time steps of one sequence."""
+
+    @property
+    @abstractmethod
+    def delay(self) -> int:
+        """Number of steps over which the task asks the network to remember; at least 1."""
+
+    @property
+    @abstractmethod
+    def baselines(self) -> dict[str, float]:
+        """Expected value of every key of :meth:`scores` for the best predictor without memory, from its formula."""
+
+    @property
+    def baseline(self) -> float:
+        """Expected loss of the best predictor without memory."""
+        return self.baselines["loss"]
+
+    @abstractmethod
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw a batch on the generator's device; a function of the generator's state alone.
+
+        Args:
+            batch_size: Number of sequences, at least 1.
+            generator: Source of all randomness; its device is the device of the batch.
+
+        Returns:
+            A batch of ``batch_size`` sequences of :attr:`length` steps.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, ""]:
+        """Training loss, averaged over the scored positions of the batch."""
+
+    @abstractmethod
+    def scores(
+        self, outputs: Float[Tensor, "readout batch output"], batch: Batch
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """Every metric, one value a sequence; a metric of a data set is the mean over its sequences.
+
+        The key ``loss`` is always there, with a mean equal to :meth:`loss`.
+        """
+
+    @abstractmethod
+    def solved(self, metrics: Mapping[str, float]) -> bool:
+        """Whether metrics (means over an evaluation set) meet the task's stated criterion."""
+
+
+def require_at_least(name: str, value: int, least: int) -> None:
+    """Raise ``ValueError`` in the house form unless ``value >= least``."""
+    if value < least:
+        raise ValueError(f"`{name}` must be >= {least}, got {value}")
+
+
+def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` in the house form unless ``value`` is one of ``allowed``."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, got {value!r}")

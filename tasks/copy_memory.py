@@ -1,0 +1,138 @@
+"""The copy memory task: repeat ten symbols after a long delay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from tasks.base import Batch, Task, require_at_least, require_choice
+
+SYMBOLS = 8
+"""Size of the alphabet."""
+RECALLED = 10
+"""Number of symbols to remember."""
+
+
+class CopyMemory(Task):
+    """The copy memory task over ``delay + 20`` steps, with an output at every step.
+
+    Ten symbols drawn uniformly from eight are shown, then follow ``delay - 1`` blanks, then a delimiter, and
+    the ten symbols are to be repeated in the recall phase, the last ten steps; at every earlier step the
+    blank is the right output. The loss is the cross entropy averaged over all ``delay + 20`` positions. A
+    predictor without memory knows the blanks and guesses the ten symbols: 10 ln 8 / (delay + 20).
+
+    Two published forms:
+
+    - ``"categorical"`` (Arjovsky): ten one-hot channels (eight symbols, blank, delimiter). The delimiter is shown
+      once, at step ``delay + 9``, the recall phase reads blanks. Nine output classes (eight symbols, blank).
+    - ``"scalar"`` (Bai): one raw channel. The symbols are the numbers 1 to 8, the blank is 0, and the delimiter
+      9 is shown at step ``delay + 9`` and at all ten steps of the recall phase. Ten output classes, the numbers
+      0 to 9, of which 9 is never a target.
+
+    Args:
+        delay: The delay T of the papers, at least 1; a symbol is asked for again T + 10 steps after it was shown.
+        form: ``"categorical"`` or ``"scalar"``, as above.
+        solved_recall: The task counts as solved when the share of recalled symbols that are right on the
+            evaluation set is at least this; above chance, 1/8, and at most 1.
+
+    Raises:
+        ValueError: A delay below 1, an unknown form, a criterion out of range.
+
+    References:
+        Hochreiter & Schmidhuber (1997) for the idea. Arjovsky, Shah & Bengio (2016), section 4.1: categorical.
+        Bai, Kolter & Koltun (2018), arXiv 1803.01271, and its released code: scalar. Other code (S4) shows
+        ten delimiters and scores only the ten recalled positions; its loss is not comparable with this one.
+    """
+
+    readout = "every"
+    metric = "recall"
+    higher_is_better = True
+    extra_metrics = ("exact", "loss")
+
+    def __init__(self, *, delay: int, form: str, solved_recall: float) -> None:
+        require_at_least("delay", delay, 1)
+        require_choice("form", form, ("categorical", "scalar"))
+        if not 1 / SYMBOLS < solved_recall <= 1:
+            raise ValueError(f"`solved_recall` must be > {1 / SYMBOLS} and <= 1, got {solved_recall}")
+        self._delay = delay
+        self.form = form
+        self.solved_recall = solved_recall
+        categorical = form == "categorical"
+        self.input_size = SYMBOLS + 2 if categorical else 1
+        self.output_size = SYMBOLS + 1 if categorical else SYMBOLS + 2
+        self._first_symbol = 0 if categorical else 1
+        self._blank = SYMBOLS if categorical else 0
+        self._delimiter = SYMBOLS + 1
+
+    @property
+    def length(self) -> int:
+        """``delay + 20`` steps."""
+        return self._delay + 2 * RECALLED
+
+    @property
+    def delay(self) -> int:
+        """The delay T."""
+        return self._delay
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """Blanks until the recall phase, then guesses: a loss of 10 ln 8 / (delay + 20) nats, one symbol in 8 right."""
+        chance = 1 / SYMBOLS
+        return {
+            "loss": RECALLED * math.log(SYMBOLS) / self.length,
+            "recall": chance,
+            "exact": chance**RECALLED,
+            "accuracy_all": (self.length - RECALLED + RECALLED * chance) / self.length,
+        }
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw ``batch_size`` sequences; see :class:`tasks.base.Task`."""
+        device = generator.device
+        shape = (RECALLED, batch_size)
+        symbols = torch.randint(SYMBOLS, shape, generator=generator, device=device) + self._first_symbol
+        shown = torch.full((self.length, batch_size), self._blank, device=device)
+        shown[:RECALLED] = symbols
+        delimiter = RECALLED + self._delay - 1
+        if self.form == "categorical":
+            shown[delimiter] = self._delimiter
+            inputs = F.one_hot(shown, self.input_size).float()
+        else:
+            shown[delimiter:] = self._delimiter
+            inputs = shown.float().unsqueeze(-1)
+        targets = torch.full_like(shown, self._blank)
+        targets[-RECALLED:] = symbols
+        answer = torch.zeros_like(shown, dtype=torch.bool)
+        answer[-RECALLED:] = True
+        return Batch(inputs=inputs, targets=targets, scored=torch.ones_like(answer), answer=answer)
+
+    def loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, ""]:
+        """Cross entropy in nats, averaged over all positions."""
+        return F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten())
+
+    def scores(
+        self, outputs: Float[Tensor, "readout batch output"], batch: Batch
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """Loss and three accuracies, one value a sequence.
+
+        ``loss``: cross entropy over all positions; ``recall``: share of the ten recalled symbols that are right;
+        ``exact``: 1 where all ten are right; ``accuracy_all``: share of all positions that are right, only for
+        comparison with papers that print it (always answering blank scores delay + 10 of delay + 20).
+        """
+        loss = F.cross_entropy(outputs.movedim(-1, 1).float(), batch.targets, reduction="none").mean(0)
+        right = outputs.argmax(-1) == batch.targets
+        recalled = right[-RECALLED:]
+        return {
+            "loss": loss,
+            "recall": recalled.float().mean(0),
+            "exact": recalled.all(0).float(),
+            "accuracy_all": right.float().mean(0),
+        }
+
+    def solved(self, metrics: Mapping[str, float]) -> bool:
+        """Share of recalled symbols right on the evaluation set at least ``solved_recall``."""
+        return metrics["recall"] >= self.solved_recall

@@ -1,0 +1,101 @@
+"""What all tests share: the command line in this process, and what is found in ``conf/``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench import cli, record
+from bench.record import Record
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TINY = (
+    "model.hidden_size=4",
+    "data.batch_size=4",
+    "data.eval_size=8",
+    "data.test_size=8",
+    "training.max_steps=6",
+    "training.eval_every=3",
+    "runtime.threads=1",
+    "trainer=cpu",
+)
+"""Overrides under which a run takes a fraction of a second."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The command line, called in this process with a results folder of its own."""
+
+    results: Path
+    call: Callable[..., Outcome]
+
+    def run(self, *overrides: str) -> Outcome:
+        return self.call("run", *TINY, f"results_dir={self.results}", *overrides)
+
+    def records(self) -> list[Record]:
+        found, damaged = record.read_all(self.results)
+        assert damaged == []
+        return found
+
+    def one(self, *overrides: str) -> Record:
+        """Run and return the one record made."""
+        before = {made.run_id for made in self.records()}
+        outcome = self.run(*overrides)
+        assert outcome.code == 0, outcome.err
+        (made,) = [made for made in self.records() if made.run_id not in before]
+        return made
+
+    def curves(self, made: Record) -> dict[str, list[float]]:
+        folder = record.run_folder(self.results, made.experiment, made.task, made.cell, made.run_id)
+        return record.read_curves(folder).to_pydict()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+    def call(*arguments: str) -> Outcome:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", list(sys.argv))
+            patch.setattr(sys, "path", list(sys.path))
+            patch.setenv("HYDRA_FULL_ERROR", "1")
+            patch.setenv("BENCH_RUNS_IN_SWEEP", "1")
+            with pytest.raises(SystemExit) as stopped:
+                cli.main(list(arguments))
+        captured = capsys.readouterr()
+        code = stopped.value.code
+        return Outcome(code if isinstance(code, int) else 1, captured.out, captured.err)
+
+    return Bench(tmp_path / "results", call)
+
+
+def command(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group, from the files in ``conf/``."""
+    return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
