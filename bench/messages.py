@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
     for cause in chain:
         if typed := _wrong_type(cause, None, overrides):
             return typed
-    return text or type(error).__name__
+    return textwrap.shorten(text or type(error).__name__, 300, placeholder=" ...")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

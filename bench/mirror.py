@@ -58,9 +58,8 @@ def check_wandb(mode: str) -> None:
     """Raise ``ValueError`` unless W&B can be used in this mode without asking anything."""
     if mode not in ("offline", "online"):
         raise ValueError(f"`mode` must be one of offline, online, got {mode!r}")
-    if mode == "online":
-        if not _wandb().login(prompt=False, verify=False):
-            raise ValueError("`mode` must be offline where W&B has no key (`wandb login` stores one), got 'online'")
+    if mode == "online" and not _wandb().login(prompt=False, verify=False):
+        raise ValueError("`mode` must be offline where W&B has no key (`wandb login` stores one), got 'online'")
 
 
 def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) -> Logger:

@@ -142,7 +142,7 @@ def library_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
-def curves_table(columns: Mapping[str, Sequence[float]], evaluations: Sequence[Mapping[str, float]]) -> pa.Table:
+def curves_table(columns: Mapping[str, Sequence[float]], evaluations: Sequence[Mapping[str, int | float]]) -> pa.Table:
     """One row a step.
 
     Args:

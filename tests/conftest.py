@@ -57,7 +57,7 @@ class Bench:
         """Run and return the one record made."""
         before = {made.run_id for made in self.records()}
         outcome = self.run(*overrides)
-        assert outcome.code == 0, outcome.err
+        assert outcome.code == 0, outcome.err[-600:]
         (made,) = [made for made in self.records() if made.run_id not in before]
         return made
 

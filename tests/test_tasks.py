@@ -9,6 +9,7 @@ import hydra.utils
 import pytest
 import torch
 import torchmetrics.functional as tmf
+import torchmetrics.functional.classification as tmc
 from omegaconf import OmegaConf
 
 from bench.streams import generator
@@ -173,7 +174,7 @@ class TestAddingProblem:
             adding(1)
         with pytest.raises(ValueError, match=r"`markers` must be one of halves, anywhere, got 'thirds'"):
             adding(10, "thirds")
-        for value in (0, 0.2, math.nan):
+        for value in (0.0, 0.2, math.nan):
             with pytest.raises(ValueError, match=r"`solved_mse` must be > 0 and below the baseline"):
                 AddingProblem(length=10, markers="halves", solved_mse=value)
 
@@ -228,9 +229,9 @@ class TestCopyMemory:
         outputs = 4 * torch.nn.functional.one_hot(batch.targets, 9) + noise
         scores = {name: values.mean() for name, values in task.scores(outputs, batch).items()}
         said, right = outputs.argmax(-1), batch.targets
-        recall = tmf.classification.multiclass_accuracy(said[-10:], right[-10:], 9, average="micro")
-        exact = tmf.classification.multiclass_exact_match(said[-10:].T, right[-10:].T, 9)
-        everywhere = tmf.classification.multiclass_accuracy(said, right, 9, average="micro")
+        recall = tmc.multiclass_accuracy(said[-10:], right[-10:], 9, average="micro")
+        exact = tmc.multiclass_exact_match(said[-10:].T, right[-10:].T, 9)
+        everywhere = tmc.multiclass_accuracy(said, right, 9, average="micro")
         assert 0.1 < exact < 0.99
         torch.testing.assert_close(scores["recall"], recall)
         torch.testing.assert_close(scores["exact"], exact)
