@@ -7,10 +7,10 @@ import inspect
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import hydra.utils
 import torch
@@ -22,7 +22,7 @@ from bench.cells import Cell
 from bench.data import DataConfig
 from bench.model import SequenceModel, hidden_size_for_budget, parameter_count
 from bench.runtime import RuntimeConfig
-from bench.schema import ModelConfig, TrainerConfig, check_arguments, locate
+from bench.schema import Config, ModelConfig, TrainerConfig, check_arguments, locate, nearest
 from bench.training import MakeOptimizer, TrainingConfig
 from tasks.base import Task
 
@@ -36,6 +36,9 @@ COMPUTING = (
     "runtime.py",
 )
 """Sources of this package that can change a number; the task's and the cell's own files are added."""
+
+
+T = TypeVar("T")
 
 
 class ConfigError(ValueError):
@@ -122,17 +125,20 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise ConfigError(" ".join(str(error).split())) from error
+    for name in config:
+        if name not in Config.__dataclass_fields__:
+            raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
     with _named("task"):
         task = _instantiate_task(config)
     with _named("data"):
-        data = DataConfig(**config["data"])
+        data = _section(DataConfig, config["data"])
     with _named("training"):
-        training = TrainingConfig(**config["training"])
+        training = _section(TrainingConfig, config["training"])
     with _named("runtime"):
-        runtime_config = RuntimeConfig(**config["runtime"])
+        runtime_config = _section(RuntimeConfig, config["runtime"])
         runtime.check(runtime_config)
     with _named("trainer"):
-        trainer = TrainerConfig(**config["trainer"])
+        trainer = _section(TrainerConfig, config["trainer"])
         device = runtime.resolve_device(trainer.accelerator)
         runtime.check_precision(trainer.precision, device)
     with _named(""):
@@ -145,16 +151,16 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
             raise ConfigError(
                 f"`_target_` must name a subclass of bench.cells.Cell, got {config['cell']['_target_']!r}"
             )
-        check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
+        config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
         _smallest_cell(config)
-    model_config = ModelConfig(**config["model"])
     with _named("model"):
+        model_config = _section(ModelConfig, config["model"])
         hidden_size = _hidden_size(config, task, model_config)
         _on_meta(config, task, model_config, hidden_size)
     with _named("optimizer"):
         _check_optimizer(config)
     with _named("logger"):
-        check_arguments(config["logger"], "logger", supplied=("info",))
+        config["logger"] = check_arguments(config["logger"], "logger", supplied=("info",))
         if "mode" in config["logger"]:
             mirror.check_wandb(config["logger"]["mode"])
     sources = _sources(type(task), cell_class)
@@ -193,6 +199,15 @@ def _named(section: str) -> Iterator[None]:
         raise ConfigError(_qualify(" ".join(str(error).split()), section)) from error
 
 
+def _section(kind: type[T], settings: Mapping[str, Any]) -> T:
+    """The dataclass of one section; ``+section.key=`` on the command line could have added to it."""
+    names = [field.name for field in fields(cast(Any, kind))]
+    for name in settings:
+        if name not in names:
+            raise ConfigError(f"`{name}` is no setting{nearest(name, names)}")
+    return kind(**settings)
+
+
 def _qualify(message: str, section: str) -> str:
     if message.startswith("`"):
         key, _, rest = message[1:].partition("`")
@@ -204,11 +219,14 @@ def _name(group: str, config: Mapping[str, Any], choices: Mapping[str, str | Non
     """The YAML's name, or that of the class where the command line names another class than the YAML does."""
     if any(override.lstrip("+").startswith(f"{group}._target_=") for override in overrides):
         return str(config[group]["_target_"]).rpartition(".")[2]
-    return str(choices[group]).replace("/", "-")
+    choice = choices.get(group)
+    if not choice:
+        raise ConfigError(f"{group} must be the name of one option, got {choice}")
+    return choice.replace("/", "-")
 
 
-def _instantiate_task(config: Mapping[str, Any]) -> Task:
-    check_arguments(config["task"], "task")
+def _instantiate_task(config: dict[str, Any]) -> Task:
+    config["task"] = check_arguments(config["task"], "task")
     task_class = locate(config["task"], "task")
     if not (inspect.isclass(task_class) and issubclass(task_class, Task)):
         raise ConfigError(f"`_target_` must name a subclass of tasks.base.Task, got {config['task']['_target_']!r}")
@@ -247,11 +265,10 @@ def _on_meta(config: Mapping[str, Any], task: Task, settings: ModelConfig, hidde
 
 def _hidden_size(config: Mapping[str, Any], task: Task, settings: ModelConfig) -> int:
     size, budget = settings.hidden_size, settings.parameter_budget
-    if (size is None) == (budget is None):
-        raise ConfigError(
-            f"`hidden_size` must be null where parameter_budget is given, and only there: got {size} with a "
-            f"parameter_budget of {'null' if budget is None else budget}"
-        )
+    if size is None and budget is None:
+        raise ConfigError("`hidden_size` must be given where parameter_budget is null, got null")
+    if size is not None and budget is not None:
+        raise ConfigError(f"`hidden_size` must be null where parameter_budget is given ({budget}), got {size}")
     if budget is None:
         assert size is not None
         if size < 1:
@@ -264,15 +281,17 @@ def _make_optimizer(config: Mapping[str, Any]) -> MakeOptimizer:
     return hydra.utils.instantiate({**config["optimizer"], "_partial_": True}, _convert_="all")
 
 
-def _check_optimizer(config: Mapping[str, Any]) -> None:
-    node = config["optimizer"]
-    check_arguments(node, "optimizer", supplied=("params",))
+def _check_optimizer(config: dict[str, Any]) -> None:
+    node = config["optimizer"] = check_arguments(config["optimizer"], "optimizer", supplied=("params",))
     for name, value in node.items():
         if isinstance(value, bool) or not isinstance(value, float | int):
             continue
         sign = ">" if name == "lr" else ">="
         if not math.isfinite(value) or value < 0 or (value == 0 and name == "lr"):
             raise ValueError(f"`{name}` must be a finite number {sign} 0, got {value}")
+    for name, value in node.items():
+        if isinstance(value, list) and not all(0 <= item < 1 for item in value):
+            raise ValueError(f"`{name}` must be numbers >= 0 and < 1, got {value}")
     _make_optimizer(config)([torch.nn.Parameter(torch.zeros(1))])
 
 

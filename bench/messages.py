@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
 from typing import Any
 
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -44,7 +45,21 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
     for cause in chain:
         if typed := _wrong_type(cause, None, overrides):
             return typed
+    if odd := _odd_choice(overrides or []):
+        return odd
     return textwrap.shorten(text or type(error).__name__, 300, placeholder=" ...")
+
+
+def _odd_choice(overrides: list[str]) -> str | None:
+    """A message for an override that cannot be the choice of an option: ``cell=null``, ``task=[1,2]``, ``=3``."""
+    groups = {entry.name for entry in resources.files("conf").iterdir() if entry.is_dir()}
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if not key:
+            return f"{override!r} must have the form key=value"
+        if key in groups and (value == "null" or not re.fullmatch(r"[A-Za-z_][\w/-]*", value)):
+            return f"{key} must be the name of one option, got {value}"
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -66,9 +81,11 @@ def _wrong_type(error: BaseException, key: str | None, overrides: list[str] | No
     if not isinstance(error, OmegaConfBaseException) or error.msg is None:
         return None
     name = error.full_key or key
-    if found := re.search(r"Value (.+) (?:of type .+ )?could not be converted to (\w+)", error.msg):
+    if found := re.search(r"Value (.+?)(?: of type \S+)? could not be converted to (\w+)", error.msg):
         return f"{name} must be {_TYPES.get(found[2], found[2])}, got {found[1]}"
-    if found := re.search(r"(?:Incompatible value|field|Non optional field).*None", error.msg):
+    if found := re.search(r"Value (.+?) is not a valid bool", error.msg):
+        return f"{name} must be true or false, got {found[1]}"
+    if found := re.search(r"is not Optional|Incompatible value|Non optional field", error.msg):
         return f"{name} must not be null"
     if found := re.search(
         r"Unexpected type annotation|Cannot convert|Invalid type assigned|not a subclass|Object of", error.msg
@@ -88,6 +105,7 @@ def _unknown_key(key: str, compose: Compose | None, overrides: list[str]) -> str
         names = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
     except Exception as other:  # noqa: BLE001 - a second mistake: name that one instead
         return explain(other, compose, kept) if len(kept) < len(overrides) else f"{key} is no setting"
+    names = [name for name in names if not name.rpartition(".")[2].startswith("_")]
     leaf = key.rpartition(".")[2]
     same_leaf = [name for name in names if name.rpartition(".")[2] == leaf]
     hint = f", did you mean {same_leaf[0]}?" if same_leaf else nearest(key, names)

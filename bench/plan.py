@@ -12,6 +12,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
@@ -83,5 +84,8 @@ def _jobs(composer: Hydra, parsed: argparse.Namespace) -> list[list[str]]:
         return [overrides]
     params = [f"{key}={value}" for key, value in (base.hydra.sweeper.get("params") or {}).items()]
     task_overrides = list(base.hydra.overrides.task)
-    batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *task_overrides]), None)
+    try:
+        batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *task_overrides]), None)
+    except HydraException as error:
+        raise ConfigError(f"a sweep's values must be a list, a choice() or a range(): {error}") from error
     return [list(overrides) for overrides in batches[0]]

@@ -241,6 +241,19 @@ def read_record(folder: Path) -> Record:
     return Record(**data)
 
 
+_NEEDED = {
+    "config": ("task", "cell", "model", "optimizer", "data", "training", "trainer"),
+    "task_facts": ("metric", "higher_is_better", "extra_metrics", "baselines"),
+    "metrics": ("eval", "test"),
+    "model": ("parameters",),
+    "time": ("milliseconds_per_step",),
+    "device": ("type", "name"),
+    "runtime": ("threads",),
+    "code": ("sources",),
+}
+"""Keys inside a record that tables and figures rely on."""
+
+
 def _check_kinds(path: Path, data: dict[str, Any]) -> None:
     kinds: dict[type, tuple[str, ...]] = {
         str: ("run_id", "experiment", "task", "cell", "reason", "command"),
@@ -252,6 +265,9 @@ def _check_kinds(path: Path, data: dict[str, Any]) -> None:
         for name in names:
             if not isinstance(data[name], kind):
                 raise DamagedRecordError(f"{path}: `{name}` must be of type {kind.__name__}, got {data[name]!r}")
+    for name, wanted in _NEEDED.items():
+        if missing := [key for key in wanted if key not in data[name]]:
+            raise DamagedRecordError(f"{path}: `{name}` must have the keys {', '.join(wanted)}, lacks {missing[0]}")
     if data["status"] not in get_args(Status):
         allowed = ", ".join(get_args(Status))
         raise DamagedRecordError(f"{path}: `status` must be one of {allowed}, got {data['status']!r}")

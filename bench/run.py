@@ -51,8 +51,10 @@ def main(arguments: list[str]) -> int:
         The exit code: 0 if every run is there, 1 if one failed, 2 if the command line is wrong, 130 if interrupted.
     """
     schema.register()
-    parsed = get_args_parser().parse_args(arguments)
-    sys.argv = ["bench run", *arguments]
+    # Flags may stand anywhere here; Hydra wants them in front.
+    parsed = get_args_parser().parse_intermixed_args(arguments)
+    flags = [argument for argument in arguments if argument not in parsed.overrides]
+    sys.argv = ["bench run", *flags, *parsed.overrides]
     # Files of one's own: beside the YAML, or where the command is given.
     sys.path[:0] = [str(Path(parsed.config_dir).absolute())] if parsed.config_dir else []
     sys.path.append(str(Path.cwd()))
@@ -79,6 +81,9 @@ def main(arguments: list[str]) -> int:
 def _hand_over() -> int:
     try:
         _hydra_main()
+    except OSError as error:
+        print(f"bench run: results_dir must be writable ({error})", file=sys.stderr)
+        return 2
     except Exception as error:  # noqa: BLE001 - whatever Hydra raises becomes one line
         print(f"bench run: {explain(error)}", file=sys.stderr)
         return 2
@@ -95,7 +100,9 @@ def _report(plans: list[Plan]) -> int:
     """Say which runs have no result, and where to look; 1 if any."""
     missing = [plan for plan in plans if not _is_final(plan)]
     for plan in missing:
-        print(f"bench run: {plan.label} has no result, see {plan.folder / record.RECORD_FILE}", file=sys.stderr)
+        path = plan.folder / record.RECORD_FILE
+        where = f"see {path}" if path.exists() else "not even a record"
+        print(f"bench run: {plan.label} has no result, {where}", file=sys.stderr)
     if missing and len(plans) > 1:
         print(f"bench run: {len(missing)} of {len(plans)} runs failed; the others are kept", file=sys.stderr)
     return 1 if missing else 0
@@ -118,8 +125,12 @@ def _hydra_main(cfg: DictConfig) -> None:
     if _is_final(plan):
         print(f"{position}{plan.label}: already there, {plan.folder}")
         return
-    made = execute(plan, _command(hydra_config, overrides), position)
-    print(f"{position}{_line(plan, made)}", flush=True)
+    try:
+        made = execute(plan, _command(hydra_config, overrides), position)
+    except OSError as error:
+        print(f"bench run: results_dir must be writable, got {str(plan.results_dir)!r} ({error})", file=sys.stderr)
+    else:
+        print(f"{position}{_line(plan, made)}", flush=True)
 
 
 def _position(hydra_config: Any) -> str:

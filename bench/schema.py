@@ -8,6 +8,7 @@ that a class of yours is checked like the built-in ones.
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 import types
 import typing
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union
 
-import hydra.utils
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
@@ -81,25 +81,28 @@ def locate(node: Any, key: str) -> Callable[..., Any]:
     target = node.get("_target_") if isinstance(node, Mapping) else None
     if not isinstance(target, str):
         raise ValueError(f"`{key}._target_` must be the dotted name of a class, got {target!r}")
+    module, _, name = target.rpartition(".")
     try:
-        return hydra.utils.get_method(target) if not _is_class(target) else hydra.utils.get_class(target)
+        found = getattr(importlib.import_module(module), name)
     except Exception as error:
-        cause = error.__cause__ or error
-        reason = " ".join(str(cause).split())
+        # Importing a user's file can raise anything.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"`{key}._target_` must be importable, got {target!r} ({reason})") from error
+    if not callable(found):
+        raise ValueError(f"`{key}._target_` must be a class or a function, got {target!r}")
+    return found
 
 
-def _is_class(target: str) -> bool:
-    return target.rpartition(".")[2][:1].isupper()
-
-
-def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] = ()) -> None:
+def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] = ()) -> dict[str, Any]:
     """Check the keys and types of a YAML node against the signature of its ``_target_``.
 
     Args:
         node: The node, resolved, as plain containers.
         key: Its name in the config, for messages.
         supplied: Parameters that the program passes itself.
+
+    Returns:
+        The node with integers as floats where the target takes floats, so that 1 and 1.0 are the same setting.
 
     Raises:
         ValueError: A key that the target does not take, or that it needs and does not get.
@@ -113,9 +116,10 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
     for name in given:
         if name not in allowed:
             raise ValueError(
-                f"`{key}.{name}` is no setting of {target.__name__}{nearest(name, allowed)} "
+                f"`{key}.{name}` is no setting of {target.__name__}{nearest(name, allowed) or '.'} "
                 f"It takes: {', '.join(allowed) or 'none'}"
             )
+    checked = dict(node)
     for name in allowed:
         if name not in given:
             if parameters[name].default is inspect.Parameter.empty:
@@ -123,9 +127,22 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
             continue
         hint, value = parameters[name].annotation, given[name]
         if isinstance(value, Mapping) and "_target_" in value:
-            check_arguments(value, f"{key}.{name}")
+            checked[name] = check_arguments(value, f"{key}.{name}")
         elif not _fits(value, hint):
-            raise TypeError(f"`{key}.{name}` must be {_words(hint)}, got {value!r}")
+            raise TypeError(f"`{key}.{name}` must be {_words(hint)}, got {shown(value)}")
+        else:
+            checked[name] = _as_float(value, hint)
+    return checked
+
+
+def _as_float(value: Any, hint: Any) -> Any:
+    """An integer as a float where only a float fits; lists item by item."""
+    if isinstance(value, list):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not ...] or [Any]
+        return [_as_float(item, kinds[min(i, len(kinds) - 1)]) for i, item in enumerate(value)]
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if integer and float in kinds and int not in kinds else value
 
 
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -182,4 +199,9 @@ def _words(hint: Any) -> str:
         return " or ".join(str(argument) for argument in arguments)
     if origin in (tuple, list):
         return f"a list of {len(arguments)} numbers" if origin is tuple else "a list"
-    return _WORDS.get(hint, str(hint))
+    return _WORDS.get(hint) or f"the settings of {getattr(hint, '__name__', hint)}"
+
+
+def shown(value: Any) -> str:
+    """A value as YAML has it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,0 +1,252 @@
+"""Bad input: one line that names the key, the value and what is allowed; exit code not 0; nothing written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import record, runtime
+from tests.conftest import Bench, Outcome
+
+RUN = [
+    # unknown options
+    ("cell=lsmt", "cell must be one of gru, lstm, rnn, got 'lsmt', did you mean lstm?"),
+    ("task=adding", "task must be one of adding_problem, copy_memory, got 'adding', did you mean adding_problem?"),
+    ("optimizer=adamw", "optimizer must be one of adam, rmsprop, sgd, got 'adamw', did you mean adam?"),
+    ("trainer=tpu", "trainer must be one of auto, cpu, gpu, got 'tpu'"),
+    ("logger=mlflow", "logger must be one of csv, none, wandb, got 'mlflow'"),
+    ("+experiment=nope", "experiment must be one of demo, got 'nope'"),
+    ("cell=null", "cell must be the name of one option, got null"),
+    ("cell=[gru]", "cell must be the name of one option"),
+    ("task=[1,2]", "task must be the name of one option, got [1,2]"),
+    ("-m cell=rnn,lsmt", "cell must be one of gru, lstm, rnn, got 'lsmt', did you mean lstm?"),
+    # misspelt keys
+    ("model.hiden_size=3", "model.hiden_size is no setting, did you mean model.hidden_size?"),
+    ("task.lenght=5", "task.lenght is no setting, did you mean task.length?"),
+    ("hidden_size=3", "hidden_size is no setting, did you mean model.hidden_size?"),
+    ("training.lr=1", "training.lr is no setting, did you mean optimizer.lr?"),
+    ("optimizer.beta=1", "optimizer.beta is no setting, did you mean optimizer.betas?"),
+    ("cell=gru cell.forget_bias=1", "cell.forget_bias is no setting"),
+    ("cell=gru +cell.forget_bias=1", "cell.forget_bias is no setting of GRUCell"),
+    ("task=copy_memory task.length=5", "task.length is no setting, did you mean task.delay?"),
+    ("+foo=1", "foo is no setting"),
+    ("+model.size=1", "model.size is no setting"),
+    ("~task.length", "task.length must be given, AddingProblem needs it"),
+    ("cell", "'cell' must have the form key=value"),
+    ("=3", "'=3' must have the form key=value"),
+    # wrong types
+    ("task.length=abc", "task.length must be an integer, got 'abc'"),
+    ("task.length=1.5", "task.length must be an integer, got 1.5"),
+    ("task.length=null", "task.length must be an integer, got null"),
+    ("model.hidden_size=big", "model.hidden_size must be an integer, got 'big'"),
+    ("model.layers=null", "model.layers must not be null"),
+    ("training=3", "training must be a single value or the keys below it, got 3"),
+    ("training.stop_when_solved=maybe", "training.stop_when_solved must be true or false, got 'maybe'"),
+    ("training.max_steps=", "training.max_steps must be an integer, got ''"),
+    ("seed=x", "seed must be an integer, got 'x'"),
+    ("optimizer.lr=fast", "optimizer.lr must be a number, got 'fast'"),
+    ("optimizer.betas=[0.9]", "optimizer.betas must be a list of 2 numbers, got [0.9]"),
+    ("cell.init=3", "cell.init must be the settings of Initialization, got 3"),
+    # values out of range
+    ("task=copy_memory task.delay=0", "task.delay must be >= 1, got 0"),
+    ("task=copy_memory task.delay=-3", "task.delay must be >= 1, got -3"),
+    ("task=copy_memory task.form=raw", "task.form must be one of categorical, scalar, got 'raw'"),
+    ("task.length=0", "task.length must be >= 2, got 0"),
+    ("task.length=-7", "task.length must be >= 2, got -7"),
+    ("task.length=1", "task.length must be >= 2, got 1"),
+    ("task.markers=thirds", "task.markers must be one of halves, anywhere, got 'thirds'"),
+    ("task.solved_mse=0", "task.solved_mse must be > 0 and below the baseline 0.1667, got 0.0"),
+    ("model.hidden_size=0", "model.hidden_size must be >= 1, got 0"),
+    ("model.hidden_size=-2", "model.hidden_size must be >= 1, got -2"),
+    ("model.layers=0", "model.layers must be >= 1, got 0"),
+    ("model.layers=2 model.dropout=1", "model.dropout must be >= 0 and < 1, got 1.0"),
+    ("model.dropout=0.5", "model.dropout acts between layers: it must be 0 where layers is 1, got 0.5"),
+    ("model.engine=warp", "model.engine must be one of auto, fused, stepwise, got 'warp'"),
+    ("data.batch_size=0", "data.batch_size must be >= 1, got 0"),
+    ("data.batch_size=-1", "data.batch_size must be >= 1, got -1"),
+    ("data.train_size=3", "data.train_size must be null or >= batch_size (4), got 3"),
+    ("data.eval_size=0", "data.eval_size must be >= 1, got 0"),
+    ("data.test_size=0", "data.test_size must be >= 1, got 0"),
+    ("training.max_steps=0", "training.max_steps must be >= 1, got 0"),
+    ("training.max_steps=-5", "training.max_steps must be >= 1, got -5"),
+    ("training.eval_every=0", "training.eval_every must be >= 1 and <= max_steps (6), got 0"),
+    ("training.eval_every=7", "training.eval_every must be >= 1 and <= max_steps (6), got 7"),
+    ("training.clip_norm=0", "training.clip_norm must be null or a finite number > 0, got 0.0"),
+    ("training.clip_norm=nan", "training.clip_norm must be null or a finite number > 0, got nan"),
+    ("optimizer.lr=0", "optimizer.lr must be a finite number > 0, got 0.0"),
+    ("optimizer.lr=nan", "optimizer.lr must be a finite number > 0, got nan"),
+    ("optimizer.betas=[0.9,2]", "optimizer.betas must be numbers >= 0 and < 1, got [0.9, 2.0]"),
+    ("cell=lstm cell.forget_bias=much", "cell.forget_bias must be a number, null or chrono, got 'much'"),
+    ("cell=rnn cell.nonlinearity=sin", "cell.nonlinearity must be one of tanh, relu, got 'sin'"),
+    ("cell.init.recurrent=round", "cell.init.recurrent must be torch or glorot or orthogonal or identity, got 'round'"),
+    ("runtime.threads=0", "runtime.threads must be null or >= 1, got 0"),
+    ("trainer.precision=16", "trainer.precision must be one of 32, bf16-mixed, got '16'"),
+    ("seed=-1", "seed must be >= 0, got -1"),
+    ("logger=wandb logger.mode=sometimes", "logger.mode must be one of offline, online, got 'sometimes'"),
+    # keys that contradict each other
+    (
+        "model.hidden_size=8 model.parameter_budget=1000",
+        "model.hidden_size must be null where parameter_budget is given (1000), got 8",
+    ),
+    ("model.hidden_size=null", "model.hidden_size must be given where parameter_budget is null, got null"),
+    (
+        "model.hidden_size=null model.parameter_budget=3",
+        "model.parameter_budget must be >= 17, the parameters at hidden size 1, got 3",
+    ),
+    ("training.clip_value=1", "training.clip_value must be null where clip_norm is given, got 1.0"),
+    # sweeps: the last of the runs is wrong, and none is started
+    ("-m task.length=10,0", "task.length must be >= 2, got 0"),
+    ("seed=0,1", "seed must be one value, or a sweep with -m (--multirun), got 0,1"),
+    ("-m seed=range(0,3", "'seed=range(0,3' must have the form key=value"),
+    ("-m model.hidden_size=interval(1,3)", "a sweep's values must be a list, a choice() or a range()"),
+    # your own classes
+    ("cell._target_=nothing.Here", "cell._target_ must be importable, got 'nothing.Here'"),
+    ("cell._target_=torch.nn.LSTM", "cell._target_ must name a subclass of bench.cells.Cell, got 'torch.nn.LSTM'"),
+    ("cell._target_=math.pi", "cell._target_ must be a class or a function, got 'math.pi'"),
+    ("task._target_=bench.cells.gru.GRUCell", "task."),
+    ("--config-dir /nowhere cell=mine", "--config-dir must be a folder, got '/nowhere'"),
+    # places that cannot be written to
+    ("results_dir=/dev/null/x", "results_dir must be a folder, got '/dev/null/x', where /dev/null is a file"),
+    ("results_dir=/proc/nowhere", "results_dir must be writable"),
+]
+
+
+def assert_one_line(outcome: Outcome, command: str, message: str) -> None:
+    assert outcome.code != 0
+    assert outcome.out == ""
+    lines = [line for line in outcome.err.splitlines() if not line.startswith("Error executing job")]
+    assert len(lines) == 1, outcome.err
+    assert lines[0].startswith(f"bench {command}: {message}"), lines[0]
+
+
+@pytest.mark.parametrize(("overrides", "message"), RUN, ids=[overrides for overrides, _ in RUN])
+def test_run(bench: Bench, overrides: str, message: str):
+    outcome = bench.run(*overrides.split())
+    assert_one_line(outcome, "run", message)
+    assert not bench.results.exists()
+
+
+def test_gpu_where_there_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runtime.torch.cuda, "is_available", lambda: False)
+    outcome = bench.call("run", "trainer=gpu", f"results_dir={bench.results}")
+    assert_one_line(outcome, "run", "trainer.accelerator must be auto or cpu on this machine, where torch finds no GPU")
+    assert not bench.results.exists()
+
+
+def test_a_precision_the_device_lacks(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runtime, "supports_bf16", lambda device: False)
+    outcome = bench.run("trainer.precision=bf16-mixed")
+    assert_one_line(outcome, "run", "trainer.precision must be 32 on this cpu, which lacks bfloat16, got 'bf16-mixed'")
+    assert not bench.results.exists()
+
+
+def test_online_wandb_without_a_key(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    outcome = bench.run("logger=wandb", "logger.mode=online")
+    assert_one_line(outcome, "run", "logger.mode must be offline where W&B has no key")
+    assert not bench.results.exists()
+
+
+def test_a_results_folder_that_is_a_file(bench: Bench):
+    bench.results.write_text("mine")
+    outcome = bench.run()
+    assert_one_line(outcome, "run", f"results_dir must be a folder, got '{bench.results}'")
+    assert bench.results.read_text() == "mine"
+
+
+def test_a_cell_file_with_a_mistake(bench: Bench, tmp_path: Path):
+    folder = tmp_path / "mine"
+    (folder / "cell").mkdir(parents=True)
+    (folder / "cell" / "mine.yaml").write_text("_target_: broken_cell.Mine\n_partial_: true\n")
+    (folder / "broken_cell.py").write_text("import torch\nclass Mine(:\n")
+    outcome = bench.run(f"--config-dir={folder}", "cell=mine")
+    assert_one_line(outcome, "run", "cell._target_ must be importable, got 'broken_cell.Mine' (SyntaxError")
+    assert not bench.results.exists()
+
+
+@pytest.mark.parametrize("command", ["table", "figures"])
+class TestReadingRecords:
+    def test_a_folder_that_is_not_there(self, bench: Bench, command: str):
+        outcome = bench.call(command, str(bench.results))
+        assert_one_line(outcome, command, f"DIR must hold records, found none below '{bench.results}'")
+        assert not bench.results.exists()
+
+    def test_a_folder_without_a_record(self, bench: Bench, command: str):
+        bench.results.mkdir()
+        outcome = bench.call(command, str(bench.results))
+        assert_one_line(outcome, command, "DIR must hold records, found none below")
+        assert list(bench.results.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("damage", "message"),
+        [
+            (b"", "not a readable record"),
+            (b'{"schema": 1, "ru', "not a readable record"),
+            (b"\xff\xfe\x00", "not a readable record"),
+            (b"[]", "`schema` must be an integer"),
+            (b'{"schema": 1}', "keys missing or unknown"),
+            (b'{"schema": 99}', "`schema` must be <= 1 for this version, got 99"),
+            ({"seed": "x"}, "`seed` must be of type int, got 'x'"),
+            ({"status": "splendid"}, "`status` must be one of completed, diverged, failed, interrupted"),
+            ({"metrics": None}, "`metrics` must be of type dict, got None"),
+            ({"config": {}}, "`config` must have the keys"),
+            ({"task_facts": {"metric": 3}}, "`task_facts` must have the keys"),
+            ({"extra": 1}, "keys missing or unknown: extra"),
+        ],
+        ids=str,
+    )
+    def test_a_damaged_record_is_named_and_the_rest_is_shown(
+        self, bench: Bench, command: str, damage: bytes | dict[str, object], message: str
+    ):
+        bench.one("seed=1")
+        broken = bench.one("seed=2")
+        folder = record.run_folder(bench.results, "default", "adding_problem", "gru", broken.run_id)
+        path = folder / record.RECORD_FILE
+        if isinstance(damage, dict):
+            path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+        else:
+            path.write_bytes(damage)
+        outcome = bench.call(command, str(bench.results))
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"bench {command}: {path}: {message}"), outcome.err
+        assert len(outcome.err.splitlines()) == 1
+        assert ("adding_problem" in outcome.out) if command == "table" else ("learning_curves.pdf" in outcome.out)
+
+    def test_only_damaged_records(self, bench: Bench, command: str):
+        folder = bench.results / "runs" / "x"
+        folder.mkdir(parents=True)
+        (folder / record.RECORD_FILE).write_text("{")
+        outcome = bench.call(command, str(bench.results))
+        assert_one_line(outcome, command, f"{folder / record.RECORD_FILE}: not a readable record")
+
+    def test_an_output_that_cannot_be_written(self, bench: Bench, command: str):
+        bench.one()
+        outcome = bench.call(command, str(bench.results), "--output=/dev/null/there")
+        assert_one_line(outcome, command, "--output must be a")
+
+
+def test_curves_that_are_gone_or_damaged(bench: Bench):
+    folders = []
+    for seed in (1, 2, 3):
+        made = bench.one(f"seed={seed}")
+        folders.append(record.run_folder(bench.results, "default", "adding_problem", "gru", made.run_id))
+    (folders[0] / record.CURVES_FILE).unlink()
+    (folders[1] / record.CURVES_FILE).write_bytes(b"PAR1 not really")
+    outcome = bench.call("figures", str(bench.results))
+    assert outcome.code == 1
+    lines = sorted(outcome.err.splitlines())
+    assert [line.partition(": not readable")[0] for line in lines] == sorted(
+        f"bench figures: {folder / record.CURVES_FILE}" for folder in folders[:2]
+    )
+
+
+@pytest.mark.parametrize("arguments", [["tabel"], ["table", "--format=word"], [], ["table", "a", "b"]], ids=str)
+def test_unknown_commands_and_flags(bench: Bench, arguments: list[str]):
+    outcome = bench.call(*arguments)
+    assert outcome.code == 2
+    assert outcome.err.startswith("usage: bench")
+    assert "error:" in outcome.err
