@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import shlex
+import signal
 import sys
 import textwrap
 import time
@@ -205,7 +206,9 @@ class _Attempt:
         """Train and test; an exception is an outcome too."""
         try:
             return self._train(title)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
+            # Lightning turns Ctrl-C into an exit of its own, and leaves Ctrl-C switched off.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             return _Outcome("interrupted", "stopped by the user")
         except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
             reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
@@ -235,8 +238,6 @@ class _Attempt:
         with _quiet_lightning():
             trainer = self._trainer(title)
             trainer.fit(module, datamodule=data)
-            if trainer.interrupted:
-                raise KeyboardInterrupt
             if module.diverged_at is None:
                 trainer.test(module, datamodule=data, verbose=False)
         if module.diverged_at is not None:

@@ -17,6 +17,9 @@ from bench.record import FINAL, Record
 
 TERMINAL_WIDTH = 80
 NOTHING = "-"
+MORE = ""
+"""Name of a line that adds to the one above it."""
+MISHAPS = ("diverged", "failed", "interrupted")
 
 
 def render(records: list[Record], form: str) -> str:
@@ -38,23 +41,26 @@ def render(records: list[Record], form: str) -> str:
 
 def number(value: float | None) -> str:
     """Three significant digits."""
-    return NOTHING if value is None else f"{value:.3g}"
+    return NOTHING if value is None else f"{value:#.3g}".removesuffix(".")
 
 
 def spread(values: Iterable[float]) -> str:
-    """``[smallest, largest]``, or nothing for no values."""
+    """``[smallest, largest]`` with two significant digits, or nothing for no values."""
     values = list(values)
-    return f"[{number(min(values))}, {number(max(values))}]" if values else ""
+    return f"[{min(values):#.2g}, {max(values):#.2g}]".replace(".,", ",").replace(".]", "]") if values else ""
 
 
-def outcomes(runs: list[Record]) -> str:
-    """``k/n`` solved of the runs that have a result, and how many ended otherwise."""
+def solved(runs: list[Record]) -> str:
+    """``k/n`` of the runs that have a result."""
     results = [run for run in runs if run.status in FINAL]
-    parts = [f"{sum(run.solved for run in results)}/{len(results)}"]
-    for status in ("diverged", "failed", "interrupted"):
-        if count := sum(run.status == status for run in runs):
-            parts.append(f"{count} {status}")
-    return ", ".join(parts)
+    return f"{sum(run.solved for run in results)}/{len(results)}" if runs else NOTHING
+
+
+def mishaps(runs: list[Record]) -> str:
+    """How many runs ended otherwise than completed, by status."""
+    counts = {status: sum(run.status == status for run in runs) for status in MISHAPS}
+    text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"({text})" if text else ""
 
 
 def test_values(runs: Iterable[Record], metric: str) -> list[float]:
@@ -76,24 +82,25 @@ def _lines(row: Row, columns: Iterable[str]) -> list[list[str]]:
     def line(name: str, texts: Iterable[str], baseline: str = "") -> list[str]:
         return [name, baseline, *texts]
 
-    def measured(metric: str) -> list[list[str]]:
-        values = [test_values(members, metric) for members in runs]
-        name = metric.replace("_", " ")
-        return [
-            line(f"test {name}", [number(_median(v)) for v in values], number(facts["baselines"].get(metric))),
-            line("  range", [spread(v) for v in values]),
-        ]
+    def measured(metric: str) -> list[str]:
+        medians = [number(_median(test_values(members, metric))) for members in runs]
+        return line(metric.replace("_", " "), medians, number(facts["baselines"].get(metric)))
 
+    metric = facts["metric"]
+    lines = [line("solved", [solved(members) for members in runs])]
+    if any(map(mishaps, runs)):
+        lines.append(line(MORE, [mishaps(members) for members in runs]))
+    lines.append(measured(metric))
+    lines.append(line(MORE, [spread(test_values(members, metric)) for members in runs]))
+    lines += [measured(extra) for extra in facts["extra_metrics"]]
     solving = [[r.steps_to_solve for r in members if r.steps_to_solve is not None] for members in runs]
     times = [[r.time["milliseconds_per_step"] for r in members] for members in runs]
     sizes = [sorted({r.model["parameters"] for r in members if r.model["parameters"]}) for members in runs]
-    lines = [line("solved", [outcomes(members) if members else NOTHING for members in runs])]
-    for metric in (facts["metric"], *facts["extra_metrics"]):
-        lines += measured(metric)
+    lines.append(line("steps to solve", [number_of_steps(_median(steps)) for steps in solving]))
+    if any(solving):
+        lines.append(line(MORE, [f"[{min(s)}, {max(s)}]" if s else "" for s in solving]))
     return [
         *lines,
-        line("steps to solve", [number_of_steps(_median(steps)) for steps in solving]),
-        line("  range", [f"[{min(s)}, {max(s)}]" if s else "" for s in solving]),
         line("parameters", [", ".join(f"{size:,}" for size in each) or NOTHING for each in sizes]),
         line("ms a step", [number(_median(each)) for each in times]),
     ]
@@ -110,8 +117,10 @@ def _notes(rows: Iterable[Row]) -> list[str]:
     runs = [run for row in rows for members in row.runs.values() for run in members]
     machines = sorted({_machine(run) for run in runs})
     notes = [
-        "Median over seeds, range from smallest to largest. Baseline: the best predictor without memory. "
-        "Solved: the task's criterion met at three evaluations in a row; steps: the first of these.",
+        "Scores on the test set. Median over seeds, in brackets the smallest and the largest. "
+        "Baseline: the best predictor without memory. "
+        "Solved: the task's criterion met at three evaluations in a row; steps to solve: the first of these, "
+        "of the runs that solved it.",
         f"Run on {'; '.join(machines)}.",
     ]
     for row in rows:
@@ -163,9 +172,8 @@ def _merged(rows: list[Row], columns: list[str]) -> list[list[str]]:
     for row in rows:
         joined: list[list[str]] = []
         for line in _lines(row, columns):
-            if line[0].strip() == "range":
-                values = zip(joined[-1][2:], line[2:], strict=True)
-                joined[-1][2:] = [f"{value} {extra}".strip() for value, extra in values]
+            if line[0] == MORE:
+                joined[-1][2:] = [" ".join(pair).strip() for pair in zip(joined[-1][2:], line[2:], strict=True)]
             else:
                 joined.append(line)
         merged += [[row.label if i == 0 else "", *line] for i, line in enumerate(joined)]
@@ -227,7 +235,7 @@ def _csv_line(row: Row, column: str, runs: list[Record]) -> dict[str, Any]:
         "n": len(results),
         "solved": sum(run.solved for run in results),
     }
-    for status in ("diverged", "failed", "interrupted"):
+    for status in MISHAPS:
         line[status] = sum(run.status == status for run in runs)
     for metric in (row.facts["metric"], *row.facts["extra_metrics"]):
         values = test_values(runs, metric)
@@ -235,6 +243,6 @@ def _csv_line(row: Row, column: str, runs: list[Record]) -> dict[str, Any]:
         for name, function in (("median", statistics.median), ("min", min), ("max", max)):
             line[f"{metric}_{name}"] = function(values) if values else None
     line["steps_to_solve_median"] = _median(run.steps_to_solve for run in runs)
-    line["parameters"] = _median(run.model["parameters"] for run in runs)
+    line["parameters"] = max((run.model["parameters"] or 0 for run in runs), default=0)
     line["milliseconds_per_step_median"] = _median(run.time["milliseconds_per_step"] for run in runs)
     return line

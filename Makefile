@@ -1,0 +1,40 @@
+# make setup | demo | test | overhead ; PYTHON=python3.12 picks another interpreter for the first set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test lint format overhead clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, got " + sys.version.split()[0] + "; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# Runs that are there already are not run again.
+demo: setup
+	$(BIN)/bench run +experiment=demo
+	@$(BIN)/bench figures results/runs/demo --output results/figures
+	@$(BIN)/bench table results/runs/demo
+
+test: lint
+	$(BIN)/python -m pytest --cov
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+overhead: setup
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf $(VENV) .coverage .pytest_cache .ruff_cache .import_linter_cache
