@@ -1,0 +1,171 @@
+"""Every key of the config changes what it says, and the run id is on the right side of each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from bench import schema
+from tests.conftest import ROOT, Bench, options
+
+TWO_LAYERS = ("model.layers=2",)
+SCIENCE: dict[str, tuple[str, ...]] = {
+    # key=other value: what else to set on both sides
+    "seed=1": (),
+    "task.length=101": (),
+    "task.markers=anywhere": (),
+    "task.solved_mse=0.16": (),
+    "task.delay=4": ("task=copy_memory",),
+    "task.form=scalar": ("task=copy_memory",),
+    "task.solved_recall=0.13": ("task=copy_memory",),
+    "cell.nonlinearity=relu": ("cell=rnn",),
+    "cell.forget_bias=3": ("cell=lstm",),
+    "cell.forget_bias=chrono": ("cell=lstm",),
+    "cell.init.input=glorot": (),
+    "cell.init.recurrent=orthogonal": (),
+    "cell.init.recurrent=identity": (),
+    "cell.init.bias=zero": (),
+    "model.hidden_size=5": (),
+    "model.layers=2": (),
+    "model.dropout=0.5": TWO_LAYERS,
+    "model.engine=stepwise": (),
+    "model.parameter_budget=400": ("model.hidden_size=null", "model.parameter_budget=200"),
+    "optimizer.lr=0.1": (),
+    "optimizer.betas=[0.5,0.9]": (),
+    "optimizer.eps=0.1": (),
+    "optimizer.weight_decay=0.5": (),
+    "optimizer.alpha=0.1": ("optimizer=rmsprop",),
+    "optimizer.momentum=0.9": ("optimizer=sgd",),
+    "training.max_steps=7": (),
+    "training.eval_every=2": (),
+    "training.clip_norm=0.01": ("optimizer=sgd",),
+    "training.clip_value=0.001": ("optimizer=sgd", "training.clip_norm=null"),
+    "training.stop_when_solved=false": (),
+    "data.batch_size=5": (),
+    "data.train_size=8": (),
+    "data.eval_size=9": (),
+    "data.test_size=9": (),
+    "data.eval_batch_size=3": (),
+    "runtime.threads=2": (),
+    "runtime.deterministic=false": (),
+    "runtime.tf32=true": (),
+}
+"""Keys that can change a number. The result must differ, but for those below, shown elsewhere."""
+SHOWN_ELSEWHERE = {
+    "task.solved_mse=0.16": "tests/test_tasks.py, tests/test_training.py",
+    "task.solved_recall=0.13": "tests/test_tasks.py",
+    "training.stop_when_solved=false": "tests/test_training.py",
+    "model.engine=stepwise": "tests/test_training.py: the same numbers to rounding",
+    "data.eval_batch_size=3": "tests/test_data.py: the same set in other portions",
+    "runtime.threads=2": "tests/test_runtime.py",
+    "runtime.deterministic=false": "tests/test_runtime.py",
+    "runtime.tf32=true": "tests/test_runtime.py",
+    "runtime.flush_subnormals=false": "tests/test_runtime.py",
+    "trainer.precision=bf16-mixed": "tests/test_run.py",
+}
+
+
+def outcome_of(bench: Bench, made: Any) -> dict[str, Any]:
+    curves = bench.curves(made)
+    curves.pop("eval_train_seconds", None)
+    return {**curves, "test": made.metrics["test"]}
+
+
+@pytest.mark.parametrize("change", SCIENCE)
+def test_a_scientific_key_changes_the_run_and_its_id(bench: Bench, change: str):
+    base = bench.one(*SCIENCE[change])
+    other = bench.one(*SCIENCE[change], change)
+    assert other.run_id != base.run_id
+    if change not in SHOWN_ELSEWHERE:
+        assert outcome_of(bench, other) != outcome_of(bench, base)
+
+
+@pytest.mark.parametrize("change", ["results_dir={tmp}/other", "logger=csv", "runtime.keep_pages=true"])
+def test_other_keys_do_not_enter_the_id(bench: Bench, tmp_path: Path, change: str):
+    made = bench.one()
+    other = Bench(tmp_path / "other", bench.call) if "results_dir" in change else bench
+    outcome = bench.run(change.format(tmp=tmp_path))
+    assert outcome.code == 0
+    assert {each.run_id for each in (*bench.records(), *other.records())} == {made.run_id}
+
+
+def test_an_integer_and_the_same_float_are_the_same_run(bench: Bench):
+    bench.one("cell=lstm", "cell.forget_bias=2", "optimizer.lr=1")
+    assert "already there" in bench.run("cell=lstm", "cell.forget_bias=2.0", "optimizer.lr=1.0").out
+
+
+def test_every_key_is_in_one_of_these_tests():
+    tested = {change.partition("=")[0] for change in (*SCIENCE, *SHOWN_ELSEWHERE)}
+    elsewhere = {"results_dir", "runtime.keep_pages", "trainer.accelerator"}
+    assert set(all_keys()) - tested - elsewhere == set()
+
+
+def all_keys() -> Iterator[str]:
+    """Every key that some choice of options offers; the loggers' have their own tests."""
+    schema.register()
+    with initialize_config_module("conf", version_base="1.3"):
+        for group in ("task", "cell", "optimizer", "trainer"):
+            for option in options(group):
+                yield from leaves(OmegaConf.to_container(compose("config", [f"{group}={option}"]), resolve=True))
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        if key.startswith("_") or key in ("logger", "hydra"):
+            continue
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def test_names_that_users_type_are_there():
+    names = set(all_keys())
+    assert names >= {
+        "model.hidden_size", "model.layers", "model.dropout", "model.parameter_budget", "cell.forget_bias",
+        "optimizer.lr", "training.max_steps", "training.eval_every", "training.clip_norm", "training.clip_value",
+        "training.stop_when_solved", "data.batch_size", "data.train_size", "data.eval_size", "data.test_size",
+        "runtime.threads", "results_dir", "seed", "task.length", "task.delay",
+    }  # fmt: skip
+
+
+def test_self_goes_first_in_every_defaults_list():
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        defaults = getattr(OmegaConf.load(path), "get", lambda _: None)("defaults")
+        if defaults is not None:
+            names = [name for name in defaults if name != "schema"]
+            assert names[0] == "_self_", path
+
+
+def test_the_wheel_carries_the_yaml_and_finds_it(tmp_path: Path):
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("rnn_bench-*.whl")
+    installed = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(installed)
+    yaml = {str(path.relative_to(ROOT)) for path in (ROOT / "conf").rglob("*.yaml")}
+    assert yaml <= names
+    assert "bench/paper.mplstyle" in names
+    assert {name.partition("/")[0] for name in names if "dist-info" not in name} == {"bench", "tasks", "conf"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "run", "--cfg", "job", "cell=rnn"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "nonlinearity: tanh" in done.stdout

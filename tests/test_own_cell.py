@@ -1,0 +1,75 @@
+"""A cell of one's own, outside the package: exactly the text of the README."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TINY, Bench, command
+
+README = (ROOT / "README.md").read_text()
+
+
+def block(name: str, language: str) -> str:
+    """The code block that follows the first mention of a file."""
+    found = re.search(rf"`{re.escape(name)}`:\n\n```{language}\n(.*?)```", README, re.DOTALL)
+    assert found is not None, name
+    return found[1]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    (folder / "cell").mkdir(parents=True)
+    (folder / "leaky_gate.py").write_text(block("mine/leaky_gate.py", "python"))
+    (folder / "cell" / "mine.yaml").write_text(block("mine/cell/mine.yaml", "yaml"))
+    return folder
+
+
+def test_it_has_about_fifteen_lines():
+    lines = [line for line in block("mine/leaky_gate.py", "python").splitlines() if line.strip()]
+    assert len(lines) <= 15
+
+
+def test_it_trains_like_the_others_and_has_its_column(bench: Bench, mine: Path):
+    results = f"results_dir={bench.results}"
+    done = command("run", *TINY, results, "--config-dir", "./mine", "cell=mine", "task=adding_problem", cwd=mine.parent)
+    assert done.returncode == 0, done.stderr
+    assert bench.run("cell=lstm").code == 0
+    by_cell = {made.cell: made for made in bench.records()}
+    assert by_cell.keys() == {"mine", "lstm"}
+    own = by_cell["mine"]
+    assert own.model["engine"] == "stepwise"
+    assert own.model["parameters"] == 2 * (4 * 2 + 4 * 4 + 2 * 4) + 5
+    assert own.status == "completed"
+    table = bench.call("table", str(bench.results)).out
+    assert re.search(r"baseline +lstm +mine", table)
+
+
+def test_without_a_yaml_from_its_own_folder(bench: Bench, mine: Path):
+    results = f"results_dir={bench.results}"
+    done = command("run", *TINY, results, "cell._target_=leaky_gate.LeakyGate", cwd=mine)
+    assert done.returncode == 0, done.stderr
+    (made,) = bench.records()
+    assert made.cell == "LeakyGate"
+
+
+def test_another_source_is_another_run(bench: Bench, mine: Path, monkeypatch: pytest.MonkeyPatch):
+    ids = []
+    for text in ("forget", "forget", "gate"):
+        source = mine / "leaky_gate.py"
+        source.write_text(block("mine/leaky_gate.py", "python").replace('"forget"', f'"{text}"'))
+        command("run", *TINY, f"results_dir={bench.results}", f"--config-dir={mine}", "cell=mine")
+        ids.append({made.run_id for made in bench.records()})
+    assert [len(each) for each in ids] == [1, 1, 2]
+
+
+def test_a_sweep_over_it_and_a_built_in_one(bench: Bench, mine: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "leaky_gate", raising=False)
+    outcome = bench.run(f"--config-dir={mine}", "-m", "cell=mine,gru", "task=copy_memory", "model.layers=2")
+    assert outcome.code == 0, outcome.err[-500:]
+    assert sorted(made.cell for made in bench.records()) == ["gru", "mine"]
+    monkeypatch.delitem(sys.modules, "leaky_gate", raising=False)
