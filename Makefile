@@ -17,11 +17,11 @@ $(READY): pyproject.toml constraints.txt
 # Runs that are there already are not run again.
 demo: setup
 	$(BIN)/bench run +experiment=demo
-	@$(BIN)/bench figures results/runs/demo --output results/figures
+	@$(BIN)/bench figures results/runs/demo --output results/figures > /dev/null
 	@$(BIN)/bench table results/runs/demo
 
 test: lint
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --numprocesses auto --cov
 
 lint: setup
 	$(BIN)/ruff check .

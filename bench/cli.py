@@ -9,6 +9,8 @@ from pathlib import Path
 
 from bench import __version__
 
+RUNS, FIGURES = Path("results", "runs"), Path("results", "figures")
+"""Where runs and figures are if nothing else is said."""
 FORMATS = ("terminal", "markdown", "csv", "latex")
 
 
@@ -34,13 +36,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("run", help="train a cell on a task, or a sweep of them (bench run --help)", add_help=False)
     table = commands.add_parser("table", help="print the table of a folder of records")
-    table.add_argument("folder", nargs="?", type=Path, default=Path("results"), metavar="DIR")
+    table.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
     table.add_argument("--format", choices=FORMATS, default="terminal")
     table.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of the terminal")
     table.set_defaults(command=_table)
     figures = commands.add_parser("figures", help="draw the figures of a folder of records, as PDF and PNG")
-    figures.add_argument("folder", nargs="?", type=Path, default=Path("results"), metavar="DIR")
-    figures.add_argument("--output", type=Path, metavar="DIR", help="where to; default: DIR/figures")
+    figures.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
+    figures.add_argument("--output", type=Path, metavar="FOLDER", help=f"default: DIR/figures, {FIGURES} without DIR")
     figures.set_defaults(command=_figures)
     return parser
 
@@ -69,8 +71,9 @@ def _figures(parsed: argparse.Namespace) -> int:
     folders = record.find_records(parsed.folder)
     if not folders:
         return _fail("figures", f"DIR must hold records, found none below {str(parsed.folder)!r}")
+    output = FIGURES if parsed.folder == RUNS else parsed.folder / "figures"
     try:
-        written, damaged = figures.draw_all(parsed.folder, parsed.output or parsed.folder / "figures")
+        written, damaged = figures.draw_all(parsed.folder, parsed.output or output)
     except OSError as error:
         return _fail("figures", f"--output must be a folder that can be written to, {error}")
     for path in written:

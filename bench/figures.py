@@ -114,4 +114,4 @@ def _panel(axes: Axes, row: Row, columns: list[str], curves: Curves) -> None:
         axes.set_yscale("log")
     axes.set_title(row.label)
     axes.set_xlabel("training step")
-    axes.set_ylabel(f"{metric.replace('_', ' ')} on the evaluation set")
+    axes.set_ylabel(f"{metric.replace('_', ' ')}, evaluation set")

@@ -87,6 +87,7 @@ def _row(
     uneven = {
         key: {label: rests[members[0].run_id].get(key) for label, members in by_column.items()}
         for key in _differing(rests[record.run_id] for record in runs)
+        if key != "code"  # the cell's own file is part of it
     }
     return Row(task, tuple(f"{key}={_text(value)}" for key, value in settings.items()), by_column, uneven)
 

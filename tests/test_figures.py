@@ -20,7 +20,7 @@ def test_one_panel_a_task_one_line_a_seed(bench: Bench):
     assert panels[1].get_ylim() == (0, 1.02)
     for axes, metric in zip(panels, ("mse", "recall"), strict=True):
         assert axes.get_xlabel() == "training step"
-        assert axes.get_ylabel() == f"{metric} on the evaluation set"
+        assert axes.get_ylabel() == f"{metric}, evaluation set"
         *lines, baseline = axes.get_lines()
         assert len(lines) == 4
         assert baseline.get_label() == "without memory"

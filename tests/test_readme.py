@@ -1,0 +1,61 @@
+"""What the README shows is what the published records give, and what it says to type works."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+
+from bench import record, tables
+from tests.conftest import ROOT, Bench
+
+README = (ROOT / "README.md").read_text()
+DEMO = ROOT / "results" / "demo"
+
+
+def test_the_table_is_that_of_the_published_records():
+    records, damaged = record.read_all(DEMO)
+    assert damaged == []
+    assert len(records) == 18
+    found = re.search(r"<!-- table: results/demo -->\n```text\n(.*?)```\n<!-- end of table -->", README, re.DOTALL)
+    assert found is not None
+    assert found[1] == tables.render(records, "terminal")
+
+
+def test_the_published_records_are_whole_and_name_no_place():
+    for folder in record.find_records(DEMO):
+        made = record.read_record(folder)
+        curves = record.read_curves(folder)
+        assert curves.num_rows == made.steps
+        assert (made.experiment, made.config["results_dir"], made.code["dirty"]) == ("demo", "results", False)
+        assert made.command.startswith("bench run +experiment=demo")
+
+
+def test_the_figure_is_there():
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_speed_named_is_the_speed_measured():
+    measured = json.loads((ROOT / "benchmarks" / "overhead.json").read_text())
+    assert f"{measured['bench_ms']:.1f} ms a step through `bench run`" in README
+    assert f"{measured['bare_ms']:.1f} ms in a bare loop" in README
+    assert f"{measured['ratio_of_medians']:.2f}" in README
+
+
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for text in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in text.splitlines()
+    if line.startswith("bench run") and "--config-dir" not in line and "--help" not in line
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_its_commands_work(bench: Bench, line: str):
+    words = shlex.split(line)[1:]
+    outcome = bench.run(*words[1:], "task.length=4") if "length" in line else bench.run(*words[1:])
+    assert outcome.code == 0, outcome.err[-500:]
+    assert bench.records()
