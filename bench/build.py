@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import math
 import os
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -64,7 +65,7 @@ class Plan:
         seed: The seed.
         results_dir: Where records go.
         config: The resolved config, as plain containers.
-        sources: The files that can change a number.
+        code: Version of the code that can change a number; see :func:`bench.record.code_version`.
         run_id: The identity of the run.
     """
 
@@ -82,7 +83,7 @@ class Plan:
     seed: int
     results_dir: Path
     config: dict[str, Any]
-    sources: tuple[Path, ...]
+    code: dict[str, Any]
     run_id: str
 
     @property
@@ -125,6 +126,9 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise ConfigError(" ".join(str(error).split())) from error
+    for name in Config.__dataclass_fields__:
+        if name not in config:
+            raise ConfigError(f"{name} must be given")
     for name in config:
         if name not in Config.__dataclass_fields__:
             raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
@@ -142,8 +146,8 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         device = runtime.resolve_device(trainer.accelerator)
         runtime.check_precision(trainer.precision, device)
     with _named(""):
-        if config["seed"] < 0:
-            raise ConfigError(f"`seed` must be >= 0, got {config['seed']}")
+        if not 0 <= config["seed"] < 2**63:
+            raise ConfigError(f"`seed` must be >= 0 and < 2^63, got {config['seed']}")
         results_dir = _writable(config["results_dir"])
     with _named("cell"):
         cell_class = locate(config["cell"], "cell")
@@ -163,11 +167,13 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         config["logger"] = check_arguments(config["logger"], "logger", supplied=("info",))
         if "mode" in config["logger"]:
             mirror.check_wandb(config["logger"]["mode"])
-    sources = _sources(type(task), cell_class)
+    shared, own = _sources(type(task), cell_class)
     science = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "training", "seed")}
     science["runtime"] = {**asdict(runtime_config), "threads": runtime_config.thread_count}
     del science["runtime"]["keep_pages"]
     science["trainer"] = {"device": device.type, "precision": trainer.precision}
+    with _named("cell"):
+        identity = record.run_id(science, record.source_hash([*shared, *own]))
     return Plan(
         experiment=(choices.get("experiment") or "default").replace("/", "-"),
         task_name=_name("task", config, choices, overrides),
@@ -183,20 +189,22 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         seed=config["seed"],
         results_dir=results_dir,
         config=config,
-        sources=sources,
-        run_id=record.run_id(science, record.source_hash(sources)),
+        code=record.code_version(shared, own),
+        run_id=identity,
     )
 
 
 @contextlib.contextmanager
 def _named(section: str) -> Iterator[None]:
-    """Turn a ``ValueError`` or ``TypeError`` about `` `key` `` into one line about ``section.key``."""
+    """Turn an exception about `` `key` `` into one line about ``section.key``."""
     try:
         yield
     except ConfigError as error:
         raise ConfigError(_qualify(str(error), section)) from error
-    except (ValueError, TypeError) as error:
-        raise ConfigError(_qualify(" ".join(str(error).split()), section)) from error
+    except Exception as error:
+        # A class of the user's, or torch asked for 10^10 units, can raise anything.
+        message = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" ...")
+        raise ConfigError(_qualify(message, section)) from error
 
 
 def _section(kind: type[T], settings: Mapping[str, Any]) -> T:
@@ -289,6 +297,8 @@ def _check_optimizer(config: dict[str, Any]) -> None:
         sign = ">" if name == "lr" else ">="
         if not math.isfinite(value) or value < 0 or (value == 0 and name == "lr"):
             raise ValueError(f"`{name}` must be a finite number {sign} 0, got {value}")
+        if name == "alpha" and value >= 1:
+            raise ValueError(f"`{name}` must be >= 0 and < 1, got {value}")
     for name, value in node.items():
         if isinstance(value, list) and not all(0 <= item < 1 for item in value):
             raise ValueError(f"`{name}` must be numbers >= 0 and < 1, got {value}")
@@ -297,6 +307,8 @@ def _check_optimizer(config: dict[str, Any]) -> None:
 
 def _writable(results_dir: str) -> Path:
     """The results folder, checked up to its first existing parent; nothing is created."""
+    if not results_dir:
+        raise ConfigError("`results_dir` must be the name of a folder, got ''")
     path = Path(results_dir).expanduser()
     existing = path.absolute()
     while not existing.exists():
@@ -308,7 +320,8 @@ def _writable(results_dir: str) -> Path:
     return path
 
 
-def _sources(*classes: type) -> tuple[Path, ...]:
-    package = Path(__file__).parent
-    own = [Path(file) for cls in classes if (file := inspect.getsourcefile(cls)) is not None]
-    return (*(package / name for name in COMPUTING), *own)
+def _sources(task_class: type, cell_class: type) -> tuple[list[Path], list[Path]]:
+    """The files that all runs of a task share, and the cell's own."""
+    task_file, cell_file = inspect.getsourcefile(task_class), inspect.getsourcefile(cell_class)
+    shared = [Path(__file__).parent / name for name in COMPUTING]
+    return [*shared, *map(Path, filter(None, [task_file]))], [*map(Path, filter(None, [cell_file]))]

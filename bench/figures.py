@@ -61,8 +61,8 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
 def learning_curves(records: list[Record], curves: Curves) -> Figure:
     """One panel a task: its metric on the evaluation set over training steps, one line a seed, one colour a cell.
 
-    A line ends where its run ended: a dot marks a run that stopped because it had solved the task, a cross one whose
-    loss was no longer finite. The dashed grey line is the best predictor without memory.
+    A line ends where its run ended: a dot marks a run that has solved the task, a cross one whose loss was no longer
+    finite. The dashed grey line is the best predictor without memory.
     """
     rows, columns = arrange(records)
     across = min(PANELS_ACROSS, len(rows))
@@ -98,7 +98,7 @@ def _panel(axes: Axes, row: Row, columns: list[str], curves: Curves) -> None:
             steps, values = points["step"].to_pylist(), points[name].to_pylist()
             style = {"color": f"C{index % 7}", "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
             axes.plot(steps, values, label=column if number == 0 else None, **style, alpha=0.85)
-            if steps and (run.reason == "solved" or run.status == "diverged"):
+            if steps and (run.solved or run.status == "diverged"):
                 axes.plot(
                     steps[-1],
                     values[-1],

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.record import Record
+from bench.record import FINAL, Record
 
 _SECTIONS = ("model", "optimizer", "data", "training")
 
@@ -51,7 +51,7 @@ def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
     Returns:
         Rows sorted by task and settings, and column labels in the order ``rnn``, ``lstm``, ``gru``, others by name.
     """
-    unique = list({record.run_id: record for record in records}.values())
+    unique = _unique(records)
     columns = _column_labels(unique)
     rows: list[Row] = []
     for name in sorted({record.task for record in unique}):
@@ -74,6 +74,16 @@ def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
     return rows, labels
 
 
+def _unique(records: Iterable[Record]) -> list[Record]:
+    """One record for each run id: one with a result, if there is any."""
+    unique: dict[str, Record] = {}
+    for record in records:
+        held = unique.get(record.run_id)
+        if held is None or (record.status in FINAL and held.status not in FINAL):
+            unique[record.run_id] = record
+    return list(unique.values())
+
+
 def _row(
     task: str,
     settings: Mapping[str, Any],
@@ -87,7 +97,6 @@ def _row(
     uneven = {
         key: {label: rests[members[0].run_id].get(key) for label, members in by_column.items()}
         for key in _differing(rests[record.run_id] for record in runs)
-        if key != "code"  # the cell's own file is part of it
     }
     return Row(task, tuple(f"{key}={_text(value)}" for key, value in settings.items()), by_column, uneven)
 
@@ -96,7 +105,8 @@ def _column_labels(records: list[Record]) -> dict[str, str]:
     """A column label for each run id: the cell's name, and what parts it from others of the name."""
     labels = {}
     for name in {record.cell for record in records}:
-        cells = {record.run_id: _flat(record.config["cell"]) for record in records if record.cell == name}
+        members = [record for record in records if record.cell == name]
+        cells = {record.run_id: {**_flat(record.config["cell"]), "code": record.code["cell"]} for record in members}
         shown = _differing(cells.values())
         for run_id, settings in cells.items():
             extra = [f"{key}={_text(settings.get(key))}" for key in shown]

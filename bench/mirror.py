@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-from bench.record import Record
+from bench.record import FINAL, Record
 from bench.training import TrainingModule
 from tasks.base import Batch
 
@@ -98,8 +99,13 @@ def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) 
         config=info.config,
         settings=settings,
     )
-    logger.experiment.define_metric("step")
-    logger.experiment.define_metric("*", step_metric="step")
+    try:
+        logger.experiment.define_metric("step")
+        logger.experiment.define_metric("*", step_metric="step")
+    except Exception:
+        # Not finished, it would take in the next run of this process.
+        wandb.finish(exit_code=1)
+        raise
     return logger
 
 
@@ -116,9 +122,12 @@ def finish(logger: Logger | None, record: Record | None) -> None:
     if not isinstance(logger, WandbLogger):
         return
     run = logger.experiment
-    if record is not None:
-        run.summary.update(_summary(record))
-    run.finish(exit_code=0 if record is not None and record.status in ("completed", "diverged") else 1)
+    try:
+        if record is not None:
+            run.summary.update(_summary(record))
+        run.finish(exit_code=0 if record is not None and record.status in FINAL else 1)
+    except Exception as error:  # noqa: BLE001 - the record is written; a mirror must not cost the sweep
+        print(f"bench run: W&B did not take the end of run {run.id}: {error}", file=sys.stderr)
 
 
 def _summary(record: Record) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from bench import runtime
 from bench.build import ConfigError, Plan, build
 from bench.messages import explain
 
@@ -42,12 +43,19 @@ def plan_runs(parsed: argparse.Namespace) -> list[Plan]:
                     explain(error, lambda keep: _compose(composer, keep, RunMode.RUN), overrides)
                 ) from error
             plans.append(build(cfg, choices, overrides))
+            try:
+                runtime.check(plans[-1].runtime, plans[0].runtime)
+            except ValueError as error:
+                raise ConfigError(f"runtime.{str(error).replace('`', '')}") from error
     return plans
 
 
 @contextlib.contextmanager
 def _composer(parsed: argparse.Namespace) -> Iterator[Hydra]:
     """Hydra with the search path that ``@hydra.main`` will have."""
+    for flag, value in (("--config-name", parsed.config_name), ("--config-path", parsed.config_path)):
+        if value is not None:
+            raise ConfigError(f"{flag} is not for bench run, --config-dir adds a folder of yours, got {value!r}")
     search_path = create_automatic_config_search_path(None, None, CONFIG_PATH)
     if parsed.config_dir is not None:
         folder = Path(parsed.config_dir).absolute()

@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -54,7 +54,8 @@ class Record:
         traceback: Of a failed run.
         command: The command that makes this run.
         config: The resolved config.
-        code: Package version, git commit, whether the checkout was dirty, and a hash of the sources that compute.
+        code: Package version, git commit, whether the checkout was dirty, and hashes of the sources that compute:
+            those that all cells share, and the cell's own.
         libraries: Versions, Python's among them.
         device: Type and name of the device, and the machine.
         runtime: How the process was set up.
@@ -116,14 +117,20 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def code_version(sources: Iterable[Path]) -> dict[str, Any]:
-    """Package version, hash of the given sources, and git commit and dirty flag where the package is a checkout."""
-    version: dict[str, Any] = {
-        "version": __version__,
-        "sources": source_hash(sources),
-        "commit": None,
-        "dirty": None,
-    }
+def code_version(shared: Iterable[Path], cell: Iterable[Path]) -> dict[str, Any]:
+    """The version of the code as this process has it.
+
+    Returns:
+        ``version`` of the package, hashes of the given files as ``sources`` and ``cell``, and ``commit`` and ``dirty``
+        where the package is a git checkout.
+    """
+    return {"version": __version__, "sources": source_hash(shared), "cell": source_hash(cell), **_checkout()}
+
+
+@functools.cache
+def _checkout() -> dict[str, Any]:
+    """Asked once a process: what runs is what was imported, whatever is committed meanwhile."""
+    version: dict[str, Any] = {"commit": None, "dirty": None}
     root = Path(__file__).resolve().parents[1]
     if (root / ".git").exists() and shutil.which("git"):
         head = _git(root, "rev-parse", "HEAD")
@@ -237,37 +244,62 @@ def read_record(folder: Path) -> Record:
     names = {field.name for field in fields(Record)}
     if odd := sorted(names ^ data.keys()):
         raise DamagedRecordError(f"{path}: keys missing or unknown: {', '.join(odd)}")
-    _check_kinds(path, data)
+    _check_leaves(path, data)
     return Record(**data)
 
 
-_NEEDED = {
-    "config": ("task", "cell", "model", "optimizer", "data", "training", "trainer"),
-    "task_facts": ("metric", "higher_is_better", "extra_metrics", "baselines"),
-    "metrics": ("eval", "test"),
-    "model": ("parameters",),
-    "time": ("milliseconds_per_step",),
-    "device": ("type", "name"),
-    "runtime": ("threads",),
-    "code": ("sources",),
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _is_scores(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+_LEAVES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **{name: (_is(str), "a text") for name in ("run_id", "experiment", "task", "cell", "reason", "command")},
+    **{name: (_is(int), "an integer") for name in ("seed", "steps", "runtime.threads")},
+    "solved": (_is(bool), "true or false"),
+    "steps_to_solve": (_or_null(_is(int)), "an integer or null"),
+    "model.parameters": (_or_null(_is(int)), "an integer or null"),
+    "time.milliseconds_per_step": (_is_number, "a number or null"),
+    "metrics.eval": (_is_scores, "numbers by name"),
+    "metrics.test": (_is_scores, "numbers by name"),
+    "task_facts.baselines": (_is_scores, "numbers by name"),
+    "task_facts.metric": (_is(str), "a text"),
+    "task_facts.higher_is_better": (_is(bool), "true or false"),
+    "task_facts.extra_metrics": (_is_texts, "a list of texts"),
+    **{name: (_is(str), "a text") for name in ("device.type", "device.name", "code.sources", "code.cell")},
+    **{
+        f"config.{section}": (_is(dict), "settings by name")
+        for section in ("task", "cell", "model", "optimizer", "data", "training", "trainer")
+    },
+    "config.trainer.precision": (_is(str), "a text"),
 }
-"""Keys inside a record that tables and figures rely on."""
+"""What tables and figures rely on: dotted name, check, and the check in words."""
 
 
-def _check_kinds(path: Path, data: dict[str, Any]) -> None:
-    kinds: dict[type, tuple[str, ...]] = {
-        str: ("run_id", "experiment", "task", "cell", "reason", "command"),
-        int: ("seed", "steps"),
-        bool: ("solved",),
-        dict: ("config", "code", "libraries", "device", "runtime", "model", "task_facts", "metrics", "time"),
-    }
-    for kind, names in kinds.items():
-        for name in names:
-            if not isinstance(data[name], kind):
-                raise DamagedRecordError(f"{path}: `{name}` must be of type {kind.__name__}, got {data[name]!r}")
-    for name, wanted in _NEEDED.items():
-        if missing := [key for key in wanted if key not in data[name]]:
-            raise DamagedRecordError(f"{path}: `{name}` must have the keys {', '.join(wanted)}, lacks {missing[0]}")
+def _check_leaves(path: Path, data: dict[str, Any]) -> None:
+    for name, (check, words) in _LEAVES.items():
+        value: Any = data
+        for key in name.split("."):
+            if not isinstance(value, dict) or key not in value:
+                raise DamagedRecordError(f"{path}: `{name}` must be {words}, and is not there")
+            value = value[key]
+        if not check(value):
+            raise DamagedRecordError(f"{path}: `{name}` must be {words}, got {value!r}")
     if data["status"] not in get_args(Status):
         allowed = ", ".join(get_args(Status))
         raise DamagedRecordError(f"{path}: `status` must be one of {allowed}, got {data['status']!r}")

@@ -24,6 +24,7 @@ import pyarrow as pa
 import torch
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -82,11 +83,9 @@ def main(arguments: list[str]) -> int:
 def _hand_over() -> int:
     try:
         _hydra_main()
-    except OSError as error:
-        print(f"bench run: results_dir must be writable ({error})", file=sys.stderr)
-        return 2
     except Exception as error:  # noqa: BLE001 - whatever Hydra raises becomes one line
-        print(f"bench run: {explain(error)}", file=sys.stderr)
+        writing = isinstance(error, OSError) and not isinstance(error, HydraException)
+        print(f"bench run: {'results_dir must be writable: ' if writing else ''}{explain(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -107,6 +106,9 @@ def _report(plans: list[Plan]) -> int:
     if missing and len(plans) > 1:
         print(f"bench run: {len(missing)} of {len(plans)} runs failed; the others are kept", file=sys.stderr)
     return 1 if missing else 0
+
+
+EMPTY_CURVES = record.curves_table({"train_loss": [], "grad_norm": [], "grad_norm_clipped": []}, [])
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,8 @@ def execute(plan: Plan, command: str, position: str = "") -> Record:
         made = attempt.made = attempt.record(outcome, command, time.perf_counter() - started)
         record.publish(draft, plan.folder, made, attempt.curves())
     finally:
-        mirror.finish(attempt.logger, attempt.made)
         record.discard(draft)
+        mirror.finish(attempt.logger, attempt.made)
     if made.status == "interrupted":
         raise KeyboardInterrupt
     return made
@@ -238,11 +240,13 @@ class _Attempt:
         with _quiet_lightning():
             trainer = self._trainer(title)
             trainer.fit(module, datamodule=data)
+            if module.diverged_at is None and not module.evaluated:
+                trainer.validate(module, datamodule=data, verbose=False)
             if module.diverged_at is None:
                 trainer.test(module, datamodule=data, verbose=False)
         if module.diverged_at is not None:
             return _Outcome("diverged", f"loss not finite at step {module.diverged_at}")
-        if module.steps < plan.training.max_steps:
+        if plan.training.stop_when_solved and module.solved_at is not None:
             return _Outcome("completed", "solved")
         return _Outcome("completed", f"stopped at max_steps {plan.training.max_steps}")
 
@@ -264,9 +268,17 @@ class _Attempt:
         )
 
     def curves(self) -> pa.Table:
-        """The curves so far, as the record keeps them."""
+        """The curves so far, as the record keeps them; none if the device that holds them has failed."""
+        try:
+            return self._curves_so_far()
+        except RuntimeError:
+            if self.made is None or self.made.status != "failed":
+                raise
+            return EMPTY_CURVES
+
+    def _curves_so_far(self) -> pa.Table:
         if self.module is None:
-            return record.curves_table({"train_loss": [], "grad_norm": [], "grad_norm_clipped": []}, [])
+            return EMPTY_CURVES
         curves, steps = self.module.curves, self.module.steps
         columns = {
             "train_loss": curves.loss[:steps].tolist(),
@@ -295,7 +307,7 @@ class _Attempt:
             traceback=outcome.traceback,
             command=command,
             config=plan.config,
-            code=record.code_version(plan.sources),
+            code=plan.code,
             libraries={"python": platform.python_version(), **record.library_versions()},
             device=_device(plan.device),
             runtime=self.applied,

@@ -53,7 +53,8 @@ _PERMANENT = ("flush_subnormals", "keep_pages")
 
 # mallopt parameters of glibc's malloc.h, and generous values in bytes.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_KEEP = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1), (_M_TOP_PAD, 1 << 28))
+_MMAP_THRESHOLDS = (1 << 30, 1 << 25)
+"""Older versions of glibc refuse more than 32 MiB."""
 
 
 def available_cores() -> int:
@@ -81,7 +82,9 @@ def supports_bf16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16 natively."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # Some builds of torch come without oneDNN.
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is not None and bool(supported())
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -92,10 +95,15 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise ValueError(f"`precision` must be 32 on this {device.type}, which lacks bfloat16, got {precision!r}")
 
 
-def check(config: RuntimeConfig) -> None:
-    """Raise ``ValueError`` if this process was already set up otherwise in a way that cannot be undone."""
+def check(config: RuntimeConfig, before: RuntimeConfig | None = None) -> None:
+    """Raise ``ValueError`` if a process that was set up otherwise could not be changed to this.
+
+    Args:
+        config: What is wanted.
+        before: What holds; ``None`` for what this process was last set up with.
+    """
     for name in _PERMANENT:
-        wanted, held = getattr(config, name), getattr(_applied, name, None)
+        wanted, held = getattr(config, name), getattr(before or _applied, name, None)
         if held is not None and wanted != held:
             raise ValueError(
                 f"`{name}` must be the same for all runs of one process, which cannot change it: {held}, got {wanted}"
@@ -107,7 +115,8 @@ def set_up(config: RuntimeConfig) -> dict[str, object]:
 
     Returns:
         What holds now, for the record: the settings with ``threads`` resolved, and ``allocator``: ``"pages kept"``,
-        ``"as it was"`` or ``"not glibc"``; ``subnormals_flushed``: whether the processor agreed to flush.
+        ``"as it was"``, ``"refused"`` or ``"not glibc"``; ``subnormals_flushed``: whether the
+        processor agreed to flush.
 
     Raises:
         ValueError: See :func:`check`.
@@ -139,8 +148,11 @@ def _keep_pages() -> str:
     if platform.libc_ver()[0] != "glibc":
         return "not glibc"
     libc = ctypes.CDLL(None)
-    accepted = [libc.mallopt(parameter, value) for parameter, value in _KEEP]
-    return "pages kept" if all(accepted) else "as it was"
+    if not any(libc.mallopt(_M_MMAP_THRESHOLD, value) for value in _MMAP_THRESHOLDS):
+        return "refused"
+    libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    libc.mallopt(_M_TOP_PAD, 1 << 28)
+    return "pages kept"
 
 
 def processor_name() -> str:

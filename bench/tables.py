@@ -64,8 +64,8 @@ def mishaps(runs: list[Record]) -> str:
 
 
 def test_values(runs: Iterable[Record], metric: str) -> list[float]:
-    """A test metric of the runs that have it."""
-    values = (run.metrics["test"].get(metric) for run in runs)
+    """A test metric of the runs that have it; only completed ones do."""
+    values = (run.metrics["test"].get(metric) for run in runs if run.status in FINAL)
     return [value for value in values if value is not None]
 
 
@@ -74,16 +74,22 @@ def _median(values: Iterable[float | int | None]) -> float | None:
     return statistics.median(kept) if kept else None
 
 
+def _median_of(values: list[float], runs: int) -> str:
+    """The median, with its n where not every run with a result has the value."""
+    return number(_median(values)) + (f" (n={len(values)})" if 0 < len(values) < runs else "")
+
+
 def _lines(row: Row, columns: Iterable[str]) -> list[list[str]]:
     """The statistics of a row: name, baseline, then one text for each column."""
     facts = row.facts
     runs = [row.runs.get(column, []) for column in columns]
+    results = [[r for r in members if r.status in FINAL] for members in runs]
 
     def line(name: str, texts: Iterable[str], baseline: str = "") -> list[str]:
         return [name, baseline, *texts]
 
     def measured(metric: str) -> list[str]:
-        medians = [number(_median(test_values(members, metric))) for members in runs]
+        medians = [_median_of(test_values(members, metric), len(members)) for members in results]
         return line(metric.replace("_", " "), medians, number(facts["baselines"].get(metric)))
 
     metric = facts["metric"]
@@ -93,8 +99,8 @@ def _lines(row: Row, columns: Iterable[str]) -> list[list[str]]:
     lines.append(measured(metric))
     lines.append(line(MORE, [spread(test_values(members, metric)) for members in runs]))
     lines += [measured(extra) for extra in facts["extra_metrics"]]
-    solving = [[r.steps_to_solve for r in members if r.steps_to_solve is not None] for members in runs]
-    times = [[r.time["milliseconds_per_step"] for r in members] for members in runs]
+    solving = [[r.steps_to_solve for r in members if r.steps_to_solve is not None] for members in results]
+    times = [[r.time["milliseconds_per_step"] for r in members] for members in results]
     sizes = [sorted({r.model["parameters"] for r in members if r.model["parameters"]}) for members in runs]
     lines.append(line("steps to solve", [number_of_steps(_median(steps)) for steps in solving]))
     if any(solving):
@@ -242,7 +248,7 @@ def _csv_line(row: Row, column: str, runs: list[Record]) -> dict[str, Any]:
         line[f"{metric}_baseline"] = row.facts["baselines"].get(metric)
         for name, function in (("median", statistics.median), ("min", min), ("max", max)):
             line[f"{metric}_{name}"] = function(values) if values else None
-    line["steps_to_solve_median"] = _median(run.steps_to_solve for run in runs)
+    line["steps_to_solve_median"] = _median(run.steps_to_solve for run in results)
     line["parameters"] = max((run.model["parameters"] or 0 for run in runs), default=0)
-    line["milliseconds_per_step_median"] = _median(run.time["milliseconds_per_step"] for run in runs)
+    line["milliseconds_per_step_median"] = _median(run.time["milliseconds_per_step"] for run in results)
     return line

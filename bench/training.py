@@ -32,7 +32,7 @@ class TrainingConfig:
 
     Attributes:
         max_steps: Training steps at most, at least 1.
-        eval_every: Steps between two evaluations, at least 1 and at most ``max_steps``.
+        eval_every: Steps between two evaluations, at least 1; there is always one after the last step.
         clip_norm: Largest Euclidean norm of the gradient of all parameters together, > 0; ``None`` for no limit.
         clip_value: Largest absolute value of each entry of the gradient, > 0; ``None`` for no limit.
         stop_when_solved: Stop at the third evaluation in a row that meets the task's criterion.
@@ -47,8 +47,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.max_steps < 1:
             raise ValueError(f"`max_steps` must be >= 1, got {self.max_steps}")
-        if not 1 <= self.eval_every <= self.max_steps:
-            raise ValueError(f"`eval_every` must be >= 1 and <= max_steps ({self.max_steps}), got {self.eval_every}")
+        if self.eval_every < 1:
+            raise ValueError(f"`eval_every` must be >= 1, got {self.eval_every}")
         for name in ("clip_norm", "clip_value"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
@@ -147,6 +147,11 @@ class TrainingModule(L.LightningModule):
         self.metrics = MetricCollection(
             {name: MeanMetric(nan_strategy="disable") for name in names}, compute_groups=False
         ).to(device)
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the evaluation set has been looked at after the last step."""
+        return bool(self.curves.evaluations) and self.curves.evaluations[-1].step == self.global_step
 
     @property
     def steps(self) -> int:

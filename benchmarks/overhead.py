@@ -66,7 +66,7 @@ def through_bench() -> float:
     with tempfile.TemporaryDirectory() as folder:
         words = (
             f"cell=lstm task=adding_problem task.length={LENGTH} data.batch_size={BATCH} model.hidden_size={HIDDEN} "
-            f"training.max_steps={STEPS} training.eval_every={STEPS} runtime.threads={THREADS} trainer=cpu "
+            f"training.max_steps={STEPS} runtime.threads={THREADS} trainer=cpu "
             f"results_dir={folder}"
         )
         subprocess.run([sys.executable, "-m", "bench", "run", *words.split()], check=True, capture_output=True)

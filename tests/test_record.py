@@ -32,7 +32,7 @@ def make(**changes: Any) -> Record:
             "training": {"max_steps": 100},
             "trainer": {"precision": "32"},
         },
-        "code": {"version": "0.1.0", "sources": "s1", "commit": None, "dirty": None},
+        "code": {"version": "0.1.0", "sources": "s1", "cell": "c1", "commit": None, "dirty": None},
         "libraries": {"torch": "2.13.0"},
         "device": {"type": "cpu", "name": "a processor", "machine": "x86_64", "system": "Linux"},
         "runtime": {"threads": 1, "flush_subnormals": True, "deterministic": True, "tf32": False},
@@ -149,7 +149,9 @@ class TestRunId:
 
 
 def test_code_version_of_a_checkout(tmp_path: Path):
-    version = record.code_version([Path(record.__file__)])
+    own = Path(record.__file__)
+    version = record.code_version([own], [own, Path(__file__)])
+    assert version["sources"] != version["cell"]
     assert version["version"] == "0.1.0"
     assert len(version["sources"]) == 12
     commit, dirty = version["commit"], version["dirty"]

@@ -117,7 +117,9 @@ class TestSweep:
     def test_every_experiment_composes_with_every_cell_and_task(self, bench: Bench, experiment: str):
         tasks, cells = ",".join(options("task")), ",".join(options("cell"))
         outcome = bench.run(f"+experiment={experiment}", f"task={tasks}", f"cell={cells}", "seed=-1")
-        assert outcome.err.strip() == "bench run: seed must be >= 0, got -1", "composed, and only the seed was wrong"
+        assert outcome.err.strip() == "bench run: seed must be >= 0 and < 2^63, got -1", (
+            "composed, and only the seed was wrong"
+        )
 
 
 class TestFailure:

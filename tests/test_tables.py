@@ -130,9 +130,30 @@ class TestLayout:
         assert label in rows[1].settings or label in rows[0].settings
 
     def test_two_versions_of_the_code_are_not_pooled(self):
-        code = {**make().code, "sources": "s2"}
-        rows, _ = arrange([run("gru", 0, 0.1), run("gru", 0, 0.2, code=code)])
+        """The code all cells share makes rows; each row still holds all cells, whose own files always differ."""
+        runs = [
+            run(cell, 0, 0.1, code={**make().code, "sources": shared, "cell": f"{cell}'s file"})
+            for cell in ("rnn", "gru")
+            for shared in ("s1", "s2")
+        ]
+        rows, columns = arrange(runs)
+        assert columns == ["rnn", "gru"]
         assert [row.settings[-1] for row in rows] == ["code=s1", "code=s2"]
+        assert [list(row.runs) for row in rows] == [["rnn", "gru"]] * 2
+        assert all(row.uneven == {} for row in rows)
+
+    def test_two_versions_of_a_cells_own_file_are_two_columns(self):
+        runs = [run("mine", 0, 0.1, code={**make().code, "cell": version}) for version in ("a", "b")]
+        rows, columns = arrange([*runs, run("gru", 0, 0.1)])
+        assert columns == ["gru", "mine code=a", "mine code=b"]
+        assert len(rows) == 1
+
+    def test_a_result_stands_before_a_try_of_the_same_run(self):
+        done = run("gru", 0, 0.1)
+        tried = run("gru", 0, experiment="other", status="interrupted", run_id=done.run_id)
+        for order in ([done, tried], [tried, done]):
+            rows, _ = arrange(order)
+            assert [each.status for each in rows[0].runs["gru"]] == ["completed"]
 
     def test_what_differs_only_between_cells_is_a_note(self):
         base = make().config

@@ -61,8 +61,8 @@ def chrono_bias(hidden_size: int, delay: int, generator: torch.Generator) -> Ten
 
     Args:
         hidden_size: Number of values to draw.
-        delay: The task's delay in steps, at least 1; T_max is 1.5 times the delay, the authors' choice on copy
-            memory, and at least 3 so that the interval is not empty.
+        delay: The task's delay in steps, at least 1; T_max is 1.5 times the delay for every task (the paper's
+            range for copy memory), and at least 3 so that the interval is not empty.
         generator: Source of randomness, on the CPU.
 
     Returns:

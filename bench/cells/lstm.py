@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 import torch
@@ -32,7 +33,7 @@ class LSTMCell(Cell):
         kwargs: See :class:`bench.cells.base.Cell`.
 
     Raises:
-        ValueError: A word other than ``chrono``.
+        ValueError: A word other than ``chrono``, or a number that is not finite.
 
     References:
         Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate and its bias;
@@ -53,6 +54,8 @@ class LSTMCell(Cell):
     ) -> None:
         if isinstance(forget_bias, str) and forget_bias != "chrono":
             raise ValueError(f"`forget_bias` must be a number, null or chrono, got {forget_bias!r}")
+        if isinstance(forget_bias, float) and not math.isfinite(forget_bias):
+            raise ValueError(f"`forget_bias` must be finite, got {forget_bias}")
         self.forget_bias = forget_bias
         super().__init__(input_size, hidden_size, **kwargs)
 
