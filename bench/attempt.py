@@ -1,0 +1,254 @@
+"""One run: from a checked plan to a record, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import platform
+import signal
+import textwrap
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pyarrow as pa
+import torch
+from lightning.pytorch.loggers import Logger
+
+from bench import mirror, record, runtime
+from bench.build import Plan
+from bench.data import SequenceData
+from bench.model import SequenceModel, parameter_count
+from bench.progress import Progress
+from bench.record import Record, Status
+from bench.training import TrainingModule
+
+EMPTY_CURVES = record.curves_table({"train_loss": [], "grad_norm": [], "grad_norm_clipped": []}, [])
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    status: Status
+    reason: str
+    traceback: str | None = None
+
+
+def execute(plan: Plan, command: str, position: str = "") -> Record:
+    """Train one network, test it once, and write the record.
+
+    A loss that is not finite, and any exception, end in a record, not in an exception.
+
+    Args:
+        plan: What to run.
+        command: The command line that makes this run, for the record.
+        position: Shown in front of the progress.
+
+    Raises:
+        KeyboardInterrupt: After an ``interrupted`` record has been written.
+        OSError: The record cannot be written.
+    """
+    started = time.perf_counter()
+    draft = record.prepare(plan.folder)
+    attempt = _Attempt(plan, draft, runtime.set_up(plan.runtime))
+    try:
+        outcome = attempt.outcome(f"{position}{plan.label}")
+        made = attempt.made = attempt.record(outcome, command, time.perf_counter() - started)
+        record.publish(draft, plan.folder, made, attempt.curves())
+    finally:
+        record.discard(draft)
+        mirror.finish(attempt.logger, attempt.made)
+    if made.status == "interrupted":
+        raise KeyboardInterrupt
+    return made
+
+
+class _Attempt:
+    """One try at one run, and what there is of it however it ends."""
+
+    def __init__(self, plan: Plan, draft: Path, applied: dict[str, object]) -> None:
+        self.plan = plan
+        self.draft = draft
+        self.applied = applied
+        self.model: SequenceModel | None = None
+        self.module: TrainingModule | None = None
+        self.logger: Logger | None = None
+        self.made: Record | None = None
+
+    def outcome(self, title: str) -> _Outcome:
+        """Train and test; an exception is an outcome too."""
+        try:
+            return self._train(title)
+        except (KeyboardInterrupt, SystemExit):
+            # Lightning turns Ctrl-C into an exit of its own, and leaves Ctrl-C switched off.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            return _Outcome("interrupted", "stopped by the user")
+        except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
+            reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            return _Outcome("failed", reason, traceback.format_exc())
+
+    def _train(self, title: str) -> _Outcome:
+        plan = self.plan
+        # Nothing here draws from the global generator, but a cell of a user's may.
+        torch.manual_seed(plan.seed)
+        self.model = plan.model()
+        self.module = module = TrainingModule(
+            plan.task, self.model, plan.make_optimizer(), plan.training, plan.seed, plan.device
+        )
+        self.logger = plan.make_logger()(
+            mirror.RunInfo(
+                run_id=plan.run_id,
+                experiment=plan.experiment,
+                task=plan.task_name,
+                cell=plan.cell_name,
+                seed=plan.seed,
+                config=plan.config,
+                draft=self.draft,
+                results_dir=plan.results_dir,
+            )
+        )
+        data = SequenceData(plan.task, plan.data, plan.seed, plan.device)
+        with _quiet_lightning():
+            trainer = self._trainer(title)
+            trainer.fit(module, datamodule=data)
+            if module.diverged_at is None and not module.evaluated:
+                trainer.validate(module, datamodule=data, verbose=False)
+            if module.diverged_at is None:
+                trainer.test(module, datamodule=data, verbose=False)
+        if module.diverged_at is not None:
+            return _Outcome("diverged", f"loss not finite at step {module.diverged_at}")
+        if plan.training.stop_when_solved and module.solved_at is not None:
+            return _Outcome("completed", "solved")
+        return _Outcome("completed", f"stopped at max_steps {plan.training.max_steps}")
+
+    def _trainer(self, title: str) -> L.Trainer:
+        plan, baseline = self.plan, self.plan.task.baseline
+        return L.Trainer(
+            accelerator="gpu" if plan.device.type == "cuda" else "cpu",
+            devices=1,
+            precision="bf16-mixed" if plan.precision == "bf16-mixed" else "32-true",
+            max_steps=plan.training.max_steps,
+            val_check_interval=plan.training.eval_every,
+            check_val_every_n_epoch=None,
+            logger=self.logger if self.logger is not None else False,
+            callbacks=[mirror.LiveLog(baseline), Progress(title, baseline)],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+
+    def curves(self) -> pa.Table:
+        """The curves so far, as the record keeps them; none if the device that holds them has failed."""
+        try:
+            return self._curves_so_far()
+        except RuntimeError:
+            if self.made is None or self.made.status != "failed":
+                raise
+            return EMPTY_CURVES
+
+    def _curves_so_far(self) -> pa.Table:
+        if self.module is None:
+            return EMPTY_CURVES
+        curves, steps = self.module.curves, self.module.steps
+        columns = {
+            "train_loss": curves.loss[:steps].tolist(),
+            "grad_norm": curves.grad_norm[:steps].tolist(),
+            "grad_norm_clipped": curves.grad_norm_clipped[:steps].tolist(),
+        }
+        rows = [
+            {"step": row.step, **row.metrics, "train_seconds": row.seconds}
+            for row in curves.evaluations
+            if row.step <= steps
+        ]
+        return record.curves_table(columns, rows)
+
+    def record(self, outcome: _Outcome, command: str, wall_seconds: float) -> Record:
+        """The record of this try."""
+        plan, module = self.plan, self.module
+        evaluations = module.curves.evaluations if module is not None else []
+        return Record(
+            run_id=plan.run_id,
+            experiment=plan.experiment,
+            task=plan.task_name,
+            cell=plan.cell_name,
+            seed=plan.seed,
+            status=outcome.status,
+            reason=outcome.reason,
+            traceback=outcome.traceback,
+            command=command,
+            config=plan.config,
+            code=plan.code,
+            libraries={"python": platform.python_version(), **record.library_versions()},
+            device=_device(plan.device),
+            runtime=self.applied,
+            model=self._model_facts(),
+            task_facts={
+                "metric": plan.task.metric,
+                "higher_is_better": plan.task.higher_is_better,
+                "extra_metrics": list(plan.task.extra_metrics),
+                "length": plan.task.length,
+                "delay": plan.task.delay,
+                "baselines": plan.task.baselines,
+            },
+            solved=module is not None and module.solved_at is not None,
+            steps_to_solve=module.solved_at if module is not None else None,
+            steps=module.steps if module is not None else 0,
+            metrics={
+                "eval": dict(evaluations[-1].metrics) if evaluations else {},
+                "test": dict(module.test_metrics) if module is not None else {},
+            },
+            time=self._times(wall_seconds),
+        )
+
+    def _model_facts(self) -> dict[str, Any]:
+        parameters = parameter_count(self.model) if self.model is not None else None
+        budget = self.plan.model_config.parameter_budget
+        return {
+            "hidden_size": self.plan.hidden_size,
+            "engine": self.model.engine if self.model is not None else None,
+            "parameters": parameters,
+            "parameter_budget": budget,
+            "budget_residual": parameters - budget if parameters is not None and budget is not None else None,
+        }
+
+    def _times(self, wall_seconds: float) -> dict[str, float | None]:
+        steps = self.module.steps if self.module is not None else 0
+        seconds = self.module.train_seconds if self.module is not None else 0.0
+        timed = steps > 0 and seconds > 0
+        return {
+            "wall_seconds": wall_seconds,
+            "train_seconds": seconds,
+            "steps_per_second": steps / seconds if timed else None,
+            "milliseconds_per_step": 1000 * seconds / steps if timed else None,
+        }
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice out of the output: each line here is a choice of ours, not a mistake."""
+    names = ("lightning.pytorch", "lightning.fabric")
+    levels = [logging.getLogger(name).level for name in names]
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",  # batches are ready-made on the device
+            "GPU available but not used.*",  # trainer=cpu
+            ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning 2.6 on torch 2.13
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            yield
+        finally:
+            for name, level in zip(names, levels, strict=True):
+                logging.getLogger(name).setLevel(level)
+
+
+def _device(device: torch.device) -> dict[str, str]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else runtime.processor_name()
+    return {"type": device.type, "name": name, "machine": platform.machine(), "system": platform.system()}
