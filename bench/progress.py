@@ -14,6 +14,8 @@ from tasks.base import Batch
 
 SECONDS_BETWEEN_REFRESHES = 0.5
 SECONDS_BETWEEN_LINES = 30.0
+BAR = "{desc} {percentage:.0f}%{bar}{postfix} {rate_noinv_fmt} {remaining} left"
+"""Fits into 80 columns, where the bar itself shrinks to one."""
 
 
 def duration(seconds: float) -> str:
@@ -52,8 +54,8 @@ class Progress(L.Callback):
                 desc=self.title,
                 leave=False,
                 dynamic_ncols=True,
-                unit="step",
-                bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_fmt} {remaining} left {postfix}",
+                unit="",
+                bar_format=BAR,
             )
 
     def on_train_batch_end(
@@ -69,7 +71,7 @@ class Progress(L.Callback):
         step = trainer.global_step
         loss = float(pl_module.curves.loss[step - 1])
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.4f} baseline {self.baseline:.4f}", refresh=False)
+            self._bar.set_postfix_str(f"loss {loss:.3f} base {self.baseline:.3f}", refresh=False)
             self._bar.update(step - self._bar.n)
             return
         rate = step / (now - self._started)
