@@ -71,7 +71,7 @@ def test_values(runs: Iterable[Record], metric: str) -> list[float]:
 
 def _median(values: Iterable[float | int | None]) -> float | None:
     kept = [value for value in values if value is not None]
-    return statistics.median(kept) if kept else None
+    return float(statistics.median(kept)) if kept else None
 
 
 def _median_of(values: list[float], runs: int) -> str:
