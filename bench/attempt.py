@@ -88,7 +88,9 @@ class _Attempt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             return _Outcome("interrupted", "stopped by the user")
         except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
-            reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            text = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"{text} ({Path(last.filename).name}:{last.lineno})"
             return _Outcome("failed", reason, traceback.format_exc())
 
     def _train(self, title: str) -> _Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -19,6 +20,8 @@ STYLE = Path(__file__).with_name("paper.mplstyle")
 LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)))
 PANEL_INCHES = (3.4, 2.3)
 PANELS_ACROSS = 2
+TITLE_CHARACTERS = 52
+WITHOUT_MEMORY = "without memory"
 
 Curves = dict[str, pa.Table]
 """Curves by run id."""
@@ -82,6 +85,7 @@ def learning_curves(records: list[Record], curves: Curves) -> Figure:
     lines = {
         text: line for axes in panels[: len(rows)] for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
     }
+    lines = dict(sorted(lines.items(), key=lambda item: item[0] == WITHOUT_MEMORY))
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=len(lines))
     return figure
 
@@ -97,7 +101,8 @@ def _panel(axes: Axes, row: Row, columns: list[str], curves: Curves) -> None:
             points = table.select(["step", name]).drop_null()
             steps, values = points["step"].to_pylist(), points[name].to_pylist()
             style = {"color": f"C{index % 7}", "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
-            axes.plot(steps, values, label=column if number == 0 else None, **style, alpha=0.85)
+            marker = "." if len(steps) == 1 else None  # one point makes no line
+            axes.plot(steps, values, label=column if number == 0 else None, **style, marker=marker, alpha=0.85)
             if steps and (run.solved or run.status == "diverged"):
                 axes.plot(
                     steps[-1],
@@ -107,11 +112,12 @@ def _panel(axes: Axes, row: Row, columns: list[str], curves: Curves) -> None:
                     ms=4,
                 )
     baseline = row.facts["baselines"][metric]
-    axes.axhline(baseline, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label="without memory")
+    axes.axhline(baseline, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label=WITHOUT_MEMORY)
     if row.facts["higher_is_better"]:
         axes.set_ylim(0, 1.02)
     else:
         axes.set_yscale("log")
-    axes.set_title(row.label)
+    axes.set_title(textwrap.fill(row.label, TITLE_CHARACTERS))
+    axes.set_xlim(left=0)
     axes.set_xlabel("training step")
     axes.set_ylabel(f"{metric.replace('_', ' ')}, evaluation set")

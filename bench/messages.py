@@ -99,6 +99,8 @@ def _unknown_key(key: str, compose: Compose | None, overrides: list[str]) -> str
     """A message for a key that is not there, with the nearest of those that are."""
     if compose is None:
         return f"{key} is no setting"
+    if f"{key}=" in " ".join(overrides) and (resources.files("conf") / key).is_dir():
+        return f"{key} is not chosen by default: add it with a plus, +{key}=..."
     kept = [override for override in overrides if override.lstrip("+~").partition("=")[0] != key]
     try:
         cfg = compose(kept)

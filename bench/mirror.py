@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +109,7 @@ def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) 
 
 
 def _wandb() -> Any:
-    """The module, told to keep quiet: its notices would break the progress bar."""
-    os.environ.setdefault("WANDB_SILENT", "true")
+    """The module, imported only where it is used."""
     import wandb
 
     return wandb

@@ -135,4 +135,4 @@ def _line(plan: Plan, made: Record) -> str:
     value = made.metrics["test"].get(metric)
     score = "" if value is None else f", test {metric} {value:.4g}"
     outcome = f"solved at step {made.steps_to_solve}" if made.solved else made.reason
-    return f"{plan.label}: {outcome}{score}, {made.steps} steps in {duration(made.time['wall_seconds'] or 0)}"
+    return f"{plan.label}: {outcome}{score}, {duration(made.time['wall_seconds'] or 0)}"

@@ -122,18 +122,26 @@ def _notes(rows: Iterable[Row]) -> list[str]:
     rows = list(rows)
     runs = [run for row in rows for members in row.runs.values() for run in members]
     machines = sorted({_machine(run) for run in runs})
-    notes = [
+    return [
         "Scores on the test set. Median over seeds, in brackets the smallest and the largest. "
         "Baseline: the best predictor without memory. "
         "Solved: the task's criterion met at three evaluations in a row; steps to solve: the first of these, "
         "of the runs that solved it.",
         f"Run on {'; '.join(machines)}.",
     ]
-    for row in rows:
-        for key, values in row.uneven.items():
-            texts = ", ".join(f"{column} {value}" for column, value in values.items())
-            notes.append(f"{row.label}: {key} differs between cells: {texts}.")
+
+
+def _uneven(row: Row) -> list[str]:
+    """A note for each setting that differs between the cells of a row."""
+    notes = []
+    for key, values in row.uneven.items():
+        texts = ", ".join(f"{column} {value}" for column, value in values.items())
+        notes.append(f"{key} differs between cells: {texts}.")
     return notes
+
+
+def _all_notes(rows: list[Row]) -> list[str]:
+    return [*_notes(rows), *(f"{row.label}: {note}" for row in rows for note in _uneven(row))]
 
 
 def _machine(run: Record) -> str:
@@ -147,7 +155,8 @@ def _terminal(rows: list[Row], columns: list[str]) -> str:
     for row in rows:
         present = [column for column in columns if column in row.runs]
         body = "\n\n".join(_fitting(row, present))
-        blocks.append(f"{_wrapped(row.label)}\n\n{body}\n")
+        beneath = "".join(f"\n{_wrapped(note)}" for note in _uneven(row))
+        blocks.append(f"{_wrapped(row.label)}\n\n{body}\n{beneath}" + ("\n" if beneath else ""))
     notes = "\n".join(_wrapped(note) for note in _notes(rows))
     return "\n".join([*blocks, notes]) + "\n"
 
@@ -190,7 +199,7 @@ def _markdown(rows: list[Row], columns: list[str]) -> str:
     align = ("left", "left", *["right"] * (len(columns) + 1))
     headers = ["task", "", "baseline", *columns]
     table = tabulate(_merged(rows, columns), headers=headers, tablefmt="github", disable_numparse=True, colalign=align)
-    notes = "\n".join(f"- {note}" for note in _notes(rows))
+    notes = "\n".join(f"- {note}" for note in _all_notes(rows))
     return f"{table}\n\n{notes}\n"
 
 
@@ -214,7 +223,7 @@ def _latex(rows: list[Row], columns: list[str]) -> str:
         lines += [r"\midrule"] if line[0] else []
         lines.append(cells(line))
     lines += [r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*lines, *(f"% {note}" for note in _notes(rows))]) + "\n"
+    return "\n".join([*lines, *(f"% {note}" for note in _all_notes(rows))]) + "\n"
 
 
 def _csv(rows: list[Row], columns: list[str]) -> str:

@@ -18,6 +18,7 @@ RUN = [
     ("trainer=tpu", "trainer must be one of auto, cpu, gpu, got 'tpu'"),
     ("logger=mlflow", "logger must be one of csv, none, wandb, got 'mlflow'"),
     ("+experiment=nope", "experiment must be one of demo, got 'nope'"),
+    ("experiment=demo", "experiment is not chosen by default: add it with a plus, +experiment=..."),
     ("cell=null", "cell must be the name of one option, got null"),
     ("cell=[gru]", "cell must be the name of one option"),
     ("task=[1,2]", "task must be the name of one option, got [1,2]"),

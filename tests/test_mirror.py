@@ -34,6 +34,7 @@ def test_two_jobs_of_one_process_are_two_runs(bench: Bench, monkeypatch: pytest.
     assert outcome.code == 0, outcome.err[-500:]
     records = {made.run_id: made for made in bench.records()}
     assert len(records) == 2
+    assert "wandb" not in outcome.err
     folders = sorted((bench.results / "wandb").glob("offline-run-*"))
     assert {folder.name.rpartition("-")[2] for folder in folders} == set(records)
     for folder in folders:
