@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +18,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["run"]:
-        # Read when wandb is first imported, which Lightning does: its notices would break the progress bar.
-        os.environ.setdefault("WANDB_SILENT", "true")
         # Everything behind it is Hydra's.
         from bench.run import main as run
 

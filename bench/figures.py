@@ -85,7 +85,8 @@ def learning_curves(records: list[Record], curves: Curves) -> Figure:
     lines = {
         text: line for axes in panels[: len(rows)] for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    lines = dict(sorted(lines.items(), key=lambda item: item[0] == WITHOUT_MEMORY))
+    order = [*columns, WITHOUT_MEMORY]
+    lines = dict(sorted(lines.items(), key=lambda item: order.index(item[0])))
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=len(lines))
     return figure
 

@@ -98,6 +98,8 @@ def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) 
         config=info.config,
         settings=settings,
     )
+    # Lightning passes this on unasked, and wandb then warns that it has no effect.
+    logger._wandb_init.pop("anonymous", None)
     try:
         logger.experiment.define_metric("step")
         logger.experiment.define_metric("*", step_metric="step")
