@@ -134,5 +134,8 @@ def _line(plan: Plan, made: Record) -> str:
     metric = plan.task.metric
     value = made.metrics["test"].get(metric)
     score = "" if value is None else f", test {metric} {value:.4g}"
-    outcome = f"solved at step {made.steps_to_solve}" if made.solved else made.reason
+    if made.status != "completed":
+        outcome = made.reason
+    else:
+        outcome = f"solved at step {made.steps_to_solve}" if made.solved else f"unsolved at step {made.steps}"
     return f"{plan.label}: {outcome}{score}, {duration(made.time['wall_seconds'] or 0)}"

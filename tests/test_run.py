@@ -90,6 +90,8 @@ class TestSweep:
         tasks = ("copy_memory", "adding_problem")
         assert made == {(cell, task, seed) for cell in DEMO_CELLS for task in tasks for seed in (0, 1)}
         assert "[12/12] " in outcome.out
+        assert "copy_memory lstm seed=0: unsolved at step 6, test recall 0." in outcome.out
+        assert max(map(len, outcome.out.splitlines())) <= 80
         again = bench.run("-m", "cell=rnn,lstm,gru", "task=copy_memory,adding_problem", "seed=range(0,3)")
         assert again.out.startswith("12 of 18 runs are there already, 6 to do")
         assert again.out.count("already there,") >= 12
