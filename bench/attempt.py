@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import platform
-import signal
 import textwrap
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,13 @@ import pyarrow as pa
 import torch
 from lightning.pytorch.loggers import Logger
 
-from bench import mirror, record, runtime
+from bench import checkpoint, mirror, provenance, record, runtime, stopping
 from bench.build import Plan
+from bench.checkpoint import Checkpointing
 from bench.data import SequenceData
+from bench.inventory import checkpoint_path
 from bench.model import SequenceModel, parameter_count
-from bench.progress import Progress
+from bench.progress import Progress, Pulse
 from bench.record import Record, Status
 from bench.training import TrainingModule
 
@@ -38,62 +39,92 @@ class _Outcome:
     traceback: str | None = None
 
 
-def execute(plan: Plan, command: str, position: str = "") -> Record:
-    """Train one network, test it once, and write the record.
+def execute(plan: Plan, command: str, pulse: Pulse, lost: Callable[[], bool], title: str | None) -> Record:
+    """Train one network, test it once, and write the record; go on from the run's checkpoint if there is one.
 
-    A loss that is not finite, and any exception, end in a record, not in an exception.
+    A loss that is not finite, any exception, and a request to stop end in a record, not in an exception. A record
+    without a result never takes the place of one with a result, and keeps the checkpoint.
 
     Args:
-        plan: What to run.
+        plan: What to run. This process must hold the run's claim.
         command: The command line that makes this run, for the record.
-        position: Shown in front of the progress.
+        pulse: Told of every step.
+        lost: Whether the claim has been taken over; then nothing is written any more.
+        title: Shown in front of the progress; ``None`` shows none.
 
     Raises:
-        KeyboardInterrupt: After an ``interrupted`` record has been written.
         OSError: The record cannot be written.
     """
-    started = time.perf_counter()
     draft = record.prepare(plan.folder)
-    attempt = _Attempt(plan, draft, runtime.set_up(plan.runtime))
+    attempt = _Attempt(plan, draft, runtime.set_up(plan.runtime), pulse, lost)
     try:
-        outcome = attempt.outcome(f"{position}{plan.label}")
-        made = attempt.made = attempt.record(outcome, command, time.perf_counter() - started)
-        record.publish(draft, plan.folder, made, attempt.curves())
+        made = attempt.made = attempt.record(attempt.outcome(title), command)
+        if not lost() and (made.status in record.FINAL or not has_result(plan.folder)):
+            record.publish(draft, plan.folder, made, attempt.curves())
+        if made.status in record.FINAL:
+            checkpoint_path(plan.folder).unlink(missing_ok=True)
     finally:
         record.discard(draft)
         mirror.finish(attempt.logger, attempt.made)
-    if made.status == "interrupted":
-        raise KeyboardInterrupt
     return made
+
+
+def give_up(plan: Plan, command: str, reason: str) -> Record:
+    """Write a ``failed`` record for a run that has taken its process with it.
+
+    Raises:
+        OSError: The record cannot be written.
+    """
+    draft = record.prepare(plan.folder)
+    try:
+        attempt = _Attempt(plan, draft, {"threads": plan.runtime.thread_count}, Pulse(), lambda: False)
+        made = attempt.record(_Outcome("failed", reason), command)
+        record.publish(draft, plan.folder, made, EMPTY_CURVES)
+    finally:
+        record.discard(draft)
+    return made
+
+
+def has_result(folder: Path) -> bool:
+    """Whether a run has a record that is a result."""
+    with contextlib.suppress(record.DamagedRecordError):
+        return record.read_record(folder).status in record.FINAL
+    return False
 
 
 class _Attempt:
     """One try at one run, and what there is of it however it ends."""
 
-    def __init__(self, plan: Plan, draft: Path, applied: dict[str, object]) -> None:
+    def __init__(
+        self, plan: Plan, draft: Path, applied: dict[str, object], pulse: Pulse, lost: Callable[[], bool]
+    ) -> None:
         self.plan = plan
         self.draft = draft
         self.applied = applied
+        self.pulse = pulse
+        self.checkpointing = Checkpointing(
+            checkpoint_path(plan.folder), plan.run_id, plan.training.checkpoint_every, time.perf_counter(), lost
+        )
         self.model: SequenceModel | None = None
         self.module: TrainingModule | None = None
         self.logger: Logger | None = None
         self.made: Record | None = None
 
-    def outcome(self, title: str) -> _Outcome:
+    def outcome(self, title: str | None) -> _Outcome:
         """Train and test; an exception is an outcome too."""
         try:
             return self._train(title)
-        except (KeyboardInterrupt, SystemExit):
-            # Lightning turns Ctrl-C into an exit of its own, and leaves Ctrl-C switched off.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            return _Outcome("interrupted", "stopped by the user")
+        except (stopping.StoppedError, KeyboardInterrupt, SystemExit):
+            # Lightning turns a second Ctrl-C into an exit of its own, and leaves Ctrl-C switched off.
+            stopping.listen_again()
+            return _Outcome("interrupted", f"stopped by {stopping.requested() or 'the user'}")
         except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
             text = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             last = traceback.extract_tb(error.__traceback__)[-1]
             reason = f"{text} ({Path(last.filename).name}:{last.lineno})"
             return _Outcome("failed", reason, traceback.format_exc())
 
-    def _train(self, title: str) -> _Outcome:
+    def _train(self, title: str | None) -> _Outcome:
         plan = self.plan
         # Nothing here draws from the global generator, but a cell of a user's may.
         torch.manual_seed(plan.seed)
@@ -101,6 +132,11 @@ class _Attempt:
         self.module = module = TrainingModule(
             plan.task, self.model, plan.make_optimizer(), plan.training, plan.seed, plan.device
         )
+        resumed = checkpoint.load(self.checkpointing.path, plan.run_id, plan.shapes())
+        if resumed is not None:
+            self.checkpointing.resumed = resumed
+            module.restore(resumed["state"])
+        start = resumed["state"]["step"] if resumed is not None else 0
         self.logger = plan.make_logger()(
             mirror.RunInfo(
                 run_id=plan.run_id,
@@ -113,9 +149,10 @@ class _Attempt:
                 results_dir=plan.results_dir,
             )
         )
-        data = SequenceData(plan.task, plan.data, plan.seed, plan.device)
+        data = SequenceData(plan.task, plan.data, plan.seed, plan.device, start)
         with _quiet_lightning():
             trainer = self._trainer(title)
+            checkpoint.advance(trainer, start)
             trainer.fit(module, datamodule=data)
             if module.diverged_at is None and not module.evaluated:
                 trainer.validate(module, datamodule=data, verbose=False)
@@ -127,17 +164,18 @@ class _Attempt:
             return _Outcome("completed", "solved")
         return _Outcome("completed", f"stopped at max_steps {plan.training.max_steps}")
 
-    def _trainer(self, title: str) -> L.Trainer:
+    def _trainer(self, title: str | None) -> L.Trainer:
         plan, baseline = self.plan, self.plan.task.baseline
+        shown = [Progress(title, baseline)] if title is not None else []
         return L.Trainer(
             accelerator="gpu" if plan.device.type == "cuda" else "cpu",
-            devices=1,
+            devices=[plan.device.index or 0] if plan.device.type == "cuda" else 1,
             precision="bf16-mixed" if plan.precision == "bf16-mixed" else "32-true",
             max_steps=plan.training.max_steps,
             val_check_interval=plan.training.eval_every,
             check_val_every_n_epoch=None,
             logger=self.logger if self.logger is not None else False,
-            callbacks=[mirror.LiveLog(baseline), Progress(title, baseline)],
+            callbacks=[mirror.LiveLog(baseline), self.pulse, *shown, self.checkpointing],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -169,7 +207,7 @@ class _Attempt:
         ]
         return record.curves_table(columns, rows)
 
-    def record(self, outcome: _Outcome, command: str, wall_seconds: float) -> Record:
+    def record(self, outcome: _Outcome, command: str) -> Record:
         """The record of this try."""
         plan, module = self.plan, self.module
         evaluations = module.curves.evaluations if module is not None else []
@@ -185,7 +223,7 @@ class _Attempt:
             command=command,
             config=plan.config,
             code=plan.code,
-            libraries={"python": platform.python_version(), **record.library_versions()},
+            libraries={"python": platform.python_version(), **provenance.library_versions()},
             device=_device(plan.device),
             runtime=self.applied,
             model=self._model_facts(),
@@ -204,7 +242,7 @@ class _Attempt:
                 "eval": dict(evaluations[-1].metrics) if evaluations else {},
                 "test": dict(module.test_metrics) if module is not None else {},
             },
-            time=self._times(wall_seconds),
+            time=self._times(),
         )
 
     def _model_facts(self) -> dict[str, Any]:
@@ -218,12 +256,12 @@ class _Attempt:
             "budget_residual": parameters - budget if parameters is not None and budget is not None else None,
         }
 
-    def _times(self, wall_seconds: float) -> dict[str, float | None]:
+    def _times(self) -> dict[str, float | None]:
         steps = self.module.steps if self.module is not None else 0
         seconds = self.module.train_seconds if self.module is not None else 0.0
         timed = steps > 0 and seconds > 0
         return {
-            "wall_seconds": wall_seconds,
+            "wall_seconds": self.checkpointing.wall_seconds,
             "train_seconds": seconds,
             "steps_per_second": steps / seconds if timed else None,
             "milliseconds_per_step": 1000 * seconds / steps if timed else None,

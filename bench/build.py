@@ -18,12 +18,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench import mirror, record, runtime, streams
+from bench import mirror, provenance, record, runtime, streams
 from bench.cells import Cell
 from bench.data import DataConfig
 from bench.model import SequenceModel, hidden_size_for_budget, parameter_count
 from bench.runtime import RuntimeConfig
-from bench.schema import Config, ModelConfig, TrainerConfig, check_arguments, locate, nearest
+from bench.schema import Config, LauncherConfig, ModelConfig, TrainerConfig, check_arguments, locate, nearest
 from bench.training import MakeOptimizer, TrainingConfig
 from tasks.base import Task
 
@@ -38,6 +38,9 @@ COMPUTING = (
 )
 """Sources of this package that can change a number; the task's and the cell's own files are added."""
 
+
+RERUN = ("none", "failed", "all")
+"""What to run again: nothing, what failed, or everything."""
 
 T = TypeVar("T")
 
@@ -62,11 +65,15 @@ class Plan:
         runtime: Settings of the process.
         device: Where it runs.
         precision: ``32`` or ``bf16-mixed``.
+        launcher: How the runs of a sweep are shared out.
+        rerun: What to run again: ``none``, ``failed`` or ``all``.
         seed: The seed.
         results_dir: Where records go.
+        overrides: What it was composed with.
         config: The resolved config, as plain containers.
-        code: Version of the code that can change a number; see :func:`bench.record.code_version`.
+        code: Version of the code that can change a number; see :func:`bench.provenance.code_version`.
         run_id: The identity of the run.
+        kind: The same for runs that differ in nothing but the seed.
     """
 
     experiment: str
@@ -80,11 +87,15 @@ class Plan:
     runtime: RuntimeConfig
     device: torch.device
     precision: str
+    launcher: LauncherConfig
+    rerun: str
     seed: int
     results_dir: Path
+    overrides: list[str]
     config: dict[str, Any]
     code: dict[str, Any]
     run_id: str
+    kind: str
 
     @property
     def folder(self) -> Path:
@@ -101,6 +112,11 @@ class Plan:
         model = _model(self.config, self.task, self.model_config, self.hidden_size)
         model.reset_parameters(streams.generator("init", self.seed), self.task.delay)
         return model
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """The shapes of all weights, by name, without allocating any."""
+        model = _on_meta(self.config, self.task, self.model_config, self.hidden_size)
+        return {name: value.shape for name, value in model.state_dict().items()}
 
     def make_optimizer(self) -> MakeOptimizer:
         """The optimiser's class with its settings."""
@@ -148,7 +164,11 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
     with _named(""):
         if not 0 <= config["seed"] < 2**63:
             raise ConfigError(f"`seed` must be >= 0 and < 2^63, got {config['seed']}")
+        if config["rerun"] not in RERUN:
+            raise ConfigError(f"`rerun` must be one of {', '.join(RERUN)}, got {config['rerun']!r}")
         results_dir = _writable(config["results_dir"])
+    with _named("launcher"):
+        launcher = _section(LauncherConfig, config["launcher"])
     with _named("cell"):
         cell_class = locate(config["cell"], "cell")
         if not (inspect.isclass(cell_class) and issubclass(cell_class, Cell)):
@@ -173,7 +193,7 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
     del science["runtime"]["keep_pages"]
     science["trainer"] = {"device": device.type, "precision": trainer.precision}
     with _named("cell"):
-        identity = record.run_id(science, record.source_hash([*shared, *own]))
+        identity = record.run_id(science, provenance.source_hash([*shared, *own]))
     return Plan(
         experiment=(choices.get("experiment") or "default").replace("/", "-"),
         task_name=_name("task", config, choices, overrides),
@@ -186,12 +206,29 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         runtime=runtime_config,
         device=device,
         precision=trainer.precision,
+        launcher=launcher,
+        rerun=config["rerun"],
         seed=config["seed"],
         results_dir=results_dir,
+        overrides=overrides,
         config=config,
-        code=record.code_version(shared, own),
+        code=provenance.code_version(shared, own),
         run_id=identity,
+        kind=record.run_id({**science, "seed": None}, ""),
     )
+
+
+def _science(
+    config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str
+) -> dict[str, Any]:
+    """All settings that can change a number; they make the run's identity."""
+    science = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "seed")}
+    science["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
+    science["runtime"] = {name: value for name, value in asdict(runtime_config).items() if name != "keep_pages"}
+    # On a GPU the processor's threads add nothing up.
+    science["runtime"]["threads"] = runtime_config.thread_count if device.type == "cpu" else None
+    science["trainer"] = {"device": device.type, "precision": precision}
+    return science
 
 
 @contextlib.contextmanager
@@ -312,6 +349,8 @@ def _writable(results_dir: str) -> Path:
     path = Path(results_dir).expanduser()
     existing = path.absolute()
     while not existing.exists():
+        if existing.is_symlink():
+            raise ConfigError(f"`results_dir` must be a folder, got {results_dir!r}, where {existing} leads nowhere")
         existing = existing.parent
     if not existing.is_dir():
         raise ConfigError(f"`results_dir` must be a folder, got {results_dir!r}, where {existing} is a file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,7 +45,83 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
     figures.add_argument("--output", type=Path, metavar="FOLDER", help=f"default: DIR/figures, {FIGURES} without DIR")
     figures.set_defaults(command=_figures)
+    status = commands.add_parser("status", help="how far the planned runs are, and what is wrong")
+    status.add_argument("what", nargs="?", default="results", metavar="EXPERIMENT|DIR", help="default: results")
+    status.add_argument(
+        "--watch", nargs="?", type=float, const=2.0, metavar="SECONDS", help="show it again until all is done"
+    )
+    status.add_argument("--repair", action="store_true", help="set damaged records aside, so that they are made again")
+    status.set_defaults(command=_status)
+    replay = commands.add_parser("replay", help="make a run again from its record, and compare every number")
+    replay.add_argument("run", metavar="RUN", help="the folder of a record, or a run id below results")
+    replay.add_argument("--trust", action="append", default=[], metavar="NAME", help="a class or module of your own")
+    replay.add_argument("--config-dir", metavar="DIR", help="where your own modules are")
+    replay.add_argument(
+        "--tolerance", type=float, default=1e-3, help="relative, where versions or machine differ (default: 0.001)"
+    )
+    replay.set_defaults(command=_replay)
     return parser
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from bench import status
+
+    if parsed.watch is not None and not 0 < parsed.watch < float("inf"):
+        return _fail("status", f"--watch must be a number of seconds > 0, got {parsed.watch}")
+    folder = Path(parsed.what)
+    if not folder.is_dir() and (RUNS / parsed.what).is_dir():
+        folder = RUNS / parsed.what
+    if not folder.is_dir():
+        return _status_of_new(parsed.what)
+    if parsed.repair:
+        try:
+            for line in status.repair(status.Place(folder)):
+                print(line)
+        except OSError as error:
+            return _fail("status", f"DIR must be writable for --repair ({error})")
+    if not status.Place(folder).runs():
+        return _fail("status", f"EXPERIMENT|DIR must hold runs, found none below {parsed.what!r}")
+    if parsed.watch is not None:
+        try:
+            looks = status.watch(lambda: status.Place(folder), parsed.watch)
+        except KeyboardInterrupt:
+            return 0
+    else:
+        text, looks = status.show(status.Place(folder))
+        print(text, end="")
+    return _complain("status", [look.damage for look in looks if look.damage is not None])
+
+
+def _status_of_new(name: str) -> int:
+    """An experiment of which nothing is there yet."""
+    from bench.experiments import names, size
+
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), n=1)
+        hint = f", did you mean {close[0]}?" if close else ""
+        allowed = f"a folder that is there, or one of {', '.join(names())}"
+        return _fail("status", f"EXPERIMENT|DIR must be {allowed}, got {name!r}{hint}")
+    print(f"{name}: {size(name)} runs planned, none begun; bench run +experiment={name}")
+    return 0
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    from bench import record
+
+    folder = Path(parsed.run)
+    if not folder.is_dir():
+        found = [each for each in record.find_records(Path("results")) if each.name == parsed.run]
+        if len(found) != 1:
+            there = f"found {len(found)}" if parsed.run.isalnum() else "found no such folder"
+            return _fail(
+                "replay", f"RUN must be the folder of a record or a run id below results, {there} for {parsed.run!r}"
+            )
+        folder = found[0]
+    if not 0 <= parsed.tolerance < float("inf"):
+        return _fail("replay", f"--tolerance must be a number >= 0, got {parsed.tolerance}")
+    from bench.replay import main as replay
+
+    return replay(folder, parsed.trust, parsed.config_dir, parsed.tolerance)
 
 
 def _table(parsed: argparse.Namespace) -> int:

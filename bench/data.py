@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -46,32 +47,39 @@ def select(batch: Batch, columns: torch.Tensor) -> Batch:
 
 @dataclass(frozen=True)
 class TrainingStream:
-    """Endless training batches; batch ``k`` is a function of (seed, k) alone."""
+    """Endless training batches; batch ``k`` is a function of (seed, k) alone.
+
+    Attributes:
+        task: What is asked.
+        config: How much of it.
+        seed: The run's seed.
+        device: Where the batches are made.
+        start: Number of the first batch; a resumed run goes on where it was.
+    """
 
     task: Task
     config: DataConfig
     seed: int
     device: torch.device
+    start: int = 0
 
     def __iter__(self) -> Iterator[Batch]:
         return self._fresh() if self.config.train_size is None else self._fixed(self.config.train_size)
 
     def _fresh(self) -> Iterator[Batch]:
-        index = 0
-        while True:
+        for index in itertools.count(self.start):
             yield self.task.sample(self.config.batch_size, streams.generator("train", self.seed, index, self.device))
-            index += 1
 
     def _fixed(self, train_size: int) -> Iterator[Batch]:
         whole = self.task.sample(train_size, streams.generator("train", self.seed, 0, self.device))
-        epoch = 0
-        while True:
+        first_epoch, skipped = divmod(self.start, train_size // self.config.batch_size)
+        for epoch in itertools.count(first_epoch):
             shuffle = streams.generator("shuffle", self.seed, epoch, self.device)
             order = torch.randperm(train_size, generator=shuffle, device=self.device)
-            for columns in order.split(self.config.batch_size):
+            for columns in order.split(self.config.batch_size)[skipped:]:
                 if len(columns) == self.config.batch_size:
                     yield select(whole, columns)
-            epoch += 1
+            skipped = 0
 
 
 class EvaluationSet:
@@ -102,17 +110,18 @@ class EvaluationSet:
 class SequenceData(L.LightningDataModule):
     """Training, evaluation and test batches of one task and seed, made on the device that uses them."""
 
-    def __init__(self, task: Task, config: DataConfig, seed: int, device: torch.device) -> None:
+    def __init__(self, task: Task, config: DataConfig, seed: int, device: torch.device, start: int = 0) -> None:
         super().__init__()
         self.task = task
         self.config = config
         self.seed = seed
         self.device = device
+        self.start = start
         self._evaluation: EvaluationSet | None = None
 
     def train_dataloader(self) -> TrainingStream:
         """Endless batches of the ``train`` stream."""
-        return TrainingStream(self.task, self.config, self.seed, self.device)
+        return TrainingStream(self.task, self.config, self.seed, self.device, self.start)
 
     def val_dataloader(self) -> EvaluationSet:
         """The evaluation set, made once."""

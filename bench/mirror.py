@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from bench.record import FINAL, Record
-from bench.training import TrainingModule
+from bench.training import Curves, Evaluation, TrainingModule
 from tasks.base import Batch
 
 STEPS_BETWEEN_LINES = 50
@@ -149,6 +149,18 @@ class LiveLog(L.Callback):
     def __init__(self, baseline: float) -> None:
         self.baseline = baseline
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What a run that goes on from a checkpoint had told before: this mirror has seen none of it."""
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.logger is None:
+            return
+        evaluations = {row.step: row for row in pl_module.curves.evaluations}
+        for step in range(1, trainer.global_step + 1):
+            if step % STEPS_BETWEEN_LINES == 0:
+                self._log_step(trainer.logger, step, pl_module.curves)
+            if step in evaluations:
+                self._log_evaluation(trainer.logger, evaluations[step])
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
@@ -157,9 +169,11 @@ class LiveLog(L.Callback):
         if trainer.logger is None or (step % STEPS_BETWEEN_LINES and step != trainer.max_steps):
             return
         assert isinstance(pl_module, TrainingModule)
-        curves = pl_module.curves
+        self._log_step(trainer.logger, step, pl_module.curves)
+
+    def _log_step(self, logger: Logger, step: int, curves: Curves) -> None:
         self._log(
-            trainer.logger,
+            logger,
             step,
             {
                 "train/loss": float(curves.loss[step - 1]),
@@ -175,9 +189,11 @@ class LiveLog(L.Callback):
         evaluations = pl_module.curves.evaluations
         if trainer.logger is None or not evaluations:
             return
-        latest = evaluations[-1]
-        metrics = {f"eval/{name}": value for name, value in latest.metrics.items()}
-        self._log(trainer.logger, latest.step, {**metrics, "eval/baseline": self.baseline})
+        self._log_evaluation(trainer.logger, evaluations[-1])
+
+    def _log_evaluation(self, logger: Logger, evaluation: Evaluation) -> None:
+        metrics = {f"eval/{name}": value for name, value in evaluation.metrics.items()}
+        self._log(logger, evaluation.step, {**metrics, "eval/baseline": self.baseline})
 
     @staticmethod
     def _log(logger: Logger, step: int, metrics: dict[str, float]) -> None:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
@@ -16,20 +17,27 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from bench import runtime
+from bench import checkpoint, record, runtime
 from bench.build import ConfigError, Plan, build
+from bench.inventory import checkpoint_path
 from bench.messages import explain
 
 CONFIG_PATH = "pkg://conf"
 CONFIG_NAME = "config"
+OURS = {"hydra.launcher.n_jobs": "launcher.workers", "hydra.sweep.dir": "results_dir", "hydra.run.dir": "results_dir"}
+"""Settings of Hydra's that follow from our own."""
+LONGEST_OVERRIDE = 100_000
+"""Characters; the grammar of overrides takes minutes for millions of them."""
 
 
 def plan_runs(parsed: argparse.Namespace) -> list[Plan]:
-    """Compose and check every run that a command line asks for.
+    """Compose and check every run that a command line asks for, and what is there of it.
 
     Raises:
         ConfigError: What is wrong with the first run that cannot be made.
     """
+    for override in parsed.overrides:
+        _check_override(override)
     with _composer(parsed) as composer:
         plans = []
         for overrides in _jobs(composer, parsed):
@@ -43,11 +51,75 @@ def plan_runs(parsed: argparse.Namespace) -> list[Plan]:
                     explain(error, lambda keep: _compose(composer, keep, RunMode.RUN), overrides)
                 ) from error
             plans.append(build(cfg, choices, overrides))
-            try:
-                runtime.check(plans[-1].runtime, plans[0].runtime)
-            except ValueError as error:
-                raise ConfigError(f"runtime.{str(error).replace('`', '')}") from error
+            _check_place(plans[-1])
+            _check_together(plans[-1], plans[0])
     return plans
+
+
+def _check_override(override: str) -> None:
+    if len(override) > LONGEST_OVERRIDE:
+        raise ConfigError(
+            f"an override must have at most {LONGEST_OVERRIDE} characters, got {len(override)} ({override[:40]}...)"
+        )
+    key, _, value = override.lstrip("+~").partition("=")
+    if key in OURS:
+        raise ConfigError(f"{key} is not for bench run, {OURS[key]} sets it, got {value}")
+
+
+def workers_of(plans: list[Plan]) -> int:
+    """Runs at once, from the launcher's settings and the machine."""
+    launcher, threads = plans[0].launcher, max(plan.runtime.thread_count for plan in plans)
+    if launcher.name == "serial" or len(plans) == 1:
+        return 1
+    if any(plan.device.type == "cuda" for plan in plans):
+        wanted = (launcher.workers_per_gpu or 1) * torch.cuda.device_count()
+    else:
+        wanted = launcher.workers or max(1, runtime.available_cores() // threads)
+    return min(wanted, len(plans))
+
+
+def _check_place(plan: Plan) -> None:
+    """What is there of a run already must be whole: damage is not written over."""
+    try:
+        if plan.folder.exists():
+            record.check(plan.folder)
+        if plan.rerun != "all":
+            checkpoint.load(checkpoint_path(plan.folder), plan.run_id, plan.shapes())
+    except record.NewerRecordError as error:
+        raise ConfigError(str(error)) from error
+    except record.DamagedRecordError as error:
+        raise ConfigError(f"{error}; `bench status --repair` sets it aside") from error
+    except checkpoint.DamagedCheckpointError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_together(plan: Plan, first: Plan) -> None:
+    """What all runs of one command share."""
+    try:
+        runtime.check(plan.runtime, first.runtime)
+    except ValueError as error:
+        raise ConfigError(f"runtime.{str(error).replace('`', '')}") from error
+    for name in ("launcher", "rerun", "results_dir"):
+        if getattr(plan, name) != getattr(first, name):
+            raise ConfigError(
+                f"{name} must be the same for all runs of one command: {_shown(first, name)}, got {_shown(plan, name)}"
+            )
+    if plan.launcher.workers_per_gpu is not None and plan.device.type != "cuda":
+        raise ConfigError(
+            f"launcher.workers_per_gpu must be null on the CPU, where launcher.workers counts, "
+            f"got {plan.launcher.workers_per_gpu}"
+        )
+    if plan.launcher.workers is not None and plan.device.type == "cuda":
+        raise ConfigError(
+            "launcher.workers must be null on a GPU, where launcher.workers_per_gpu counts, "
+            f"got {plan.launcher.workers}"
+        )
+
+
+def _shown(plan: Plan, name: str) -> str:
+    """A setting as the command line has it."""
+    value = getattr(plan, name)
+    return value.name if name == "launcher" else str(value)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from tqdm.auto import tqdm
 
+from bench.monitor import duration, in_notebook
 from bench.training import TrainingModule
 from tasks.base import Batch
 
@@ -18,16 +19,25 @@ BAR = "{desc} {percentage:.0f}%{bar}{postfix} {rate_noinv_fmt} {remaining} left"
 """Fits into 80 columns, where the bar itself shrinks to one."""
 
 
-def duration(seconds: float) -> str:
-    """Seconds as ``m:ss`` or ``h:mm:ss``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+class Pulse(L.Callback):
+    """What the heartbeat of a run tells others of it: steps made, and the pace of this process."""
 
+    def __init__(self) -> None:
+        self.numbers = {"step": 0.0, "seconds_per_step": 0.0}
+        self._first = 0
+        self._started = 0.0
 
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    return "ipykernel" in sys.modules
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._first, self._started = trainer.global_step, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Another step."""
+        step = trainer.global_step
+        self.numbers["step"] = float(step)
+        self.numbers["seconds_per_step"] = (time.perf_counter() - self._started) / (step - self._first)
 
 
 class Progress(L.Callback):
@@ -42,15 +52,18 @@ class Progress(L.Callback):
         self.title = title
         self.baseline = baseline
         self._bar: tqdm[Any] | None = None
+        self._first = 0
         self._started = 0.0
         self._last = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar."""
+        self._first = trainer.global_step
         self._started = self._last = time.perf_counter()
         if sys.stderr.isatty() or in_notebook():
             self._bar = tqdm(
                 total=trainer.max_steps,
+                initial=self._first,
                 desc=self.title,
                 leave=False,
                 dynamic_ncols=True,
@@ -74,7 +87,7 @@ class Progress(L.Callback):
             self._bar.set_postfix_str(f"loss {loss:.3f} base {self.baseline:.3f}", refresh=False)
             self._bar.update(step - self._bar.n)
             return
-        rate = step / (now - self._started)
+        rate = (step - self._first) / (now - self._started)
         left = duration((trainer.max_steps - step) / rate)
         print(
             f"{self.title}: step {step}/{trainer.max_steps}, loss {loss:.4f} (baseline {self.baseline:.4f}), "

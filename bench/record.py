@@ -6,15 +6,13 @@ is named by the run id, a hash of the scientific config and of the code that com
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,21 +20,26 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench import __version__
-
 SCHEMA = 1
 """Version of the record's layout; a reader refuses a newer one."""
 RECORD_FILE = "record.json"
 CURVES_FILE = "curves.parquet"
-LIBRARIES = ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf", "wandb", "numpy", "pyarrow")
 
 Status = Literal["completed", "diverged", "failed", "interrupted"]
 FINAL: tuple[Status, ...] = ("completed", "diverged")
 """Statuses that are results; the others are worth another try."""
 
 
+CLOCKS = ("eval_train_seconds",)
+"""Columns of the curves that hold times: two equal runs differ in them."""
+
+
 class DamagedRecordError(ValueError):
     """A record that cannot be read; the message names the file and what is wrong with it."""
+
+
+class NewerRecordError(DamagedRecordError):
+    """A record that is whole, but was written by a later version."""
 
 
 @dataclass(frozen=True)
@@ -103,52 +106,6 @@ def run_folder(results_dir: Path, experiment: str, task: str, cell: str, identit
     return results_dir / "runs" / experiment / task / cell / identity
 
 
-def source_hash(files: Iterable[Path]) -> str:
-    """Hash of the contents of source files, whatever their order and place.
-
-    Each file is read once a process: what runs is what was imported, not what is on disk an hour later.
-    """
-    digests = sorted({_digest(file) for file in files})
-    return hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
-
-
-@functools.cache
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def code_version(shared: Iterable[Path], cell: Iterable[Path]) -> dict[str, Any]:
-    """The version of the code as this process has it.
-
-    Returns:
-        ``version`` of the package, hashes of the given files as ``sources`` and ``cell``, and ``commit`` and ``dirty``
-        where the package is a git checkout.
-    """
-    return {"version": __version__, "sources": source_hash(shared), "cell": source_hash(cell), **_checkout()}
-
-
-@functools.cache
-def _checkout() -> dict[str, Any]:
-    """Asked once a process: what runs is what was imported, whatever is committed meanwhile."""
-    version: dict[str, Any] = {"commit": None, "dirty": None}
-    root = Path(__file__).resolve().parents[1]
-    if (root / ".git").exists() and shutil.which("git"):
-        head = _git(root, "rev-parse", "HEAD")
-        if head.returncode == 0:
-            version["commit"] = head.stdout.strip()
-            version["dirty"] = bool(_git(root, "status", "--porcelain", "--untracked-files=no").stdout.strip())
-    return version
-
-
-def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries a result may depend on."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
 def curves_table(columns: Mapping[str, Sequence[float]], evaluations: Sequence[Mapping[str, int | float]]) -> pa.Table:
     """One row a step.
 
@@ -205,6 +162,47 @@ def discard(draft: Path) -> None:
     shutil.rmtree(draft, ignore_errors=True)
 
 
+def recover(folder: Path) -> None:
+    """Clear away what a killed process left beside a run; for the owner of the run's claim only.
+
+    If it was killed between the two renames of :func:`publish`, the record that was there before comes back.
+    """
+    for old in folder.parent.glob(f".{folder.name}.*.old"):
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
+    for draft in folder.parent.glob(f".{folder.name}.*.tmp"):
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what is damaged, a record's folder or a file, so that nobody takes it for whole, and say to what."""
+    number = 1
+    while (aside := path.with_name(f".{path.name.lstrip('.')}.damaged-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; its folder is made.
+
+    Raises:
+        OSError: The place cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        _write(draft, content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
@@ -240,7 +238,7 @@ def read_record(folder: Path) -> Record:
         raise DamagedRecordError(f"{path}: `schema` must be an integer, got {type(data).__name__} without one")
     schema = data.pop("schema")
     if schema > SCHEMA:
-        raise DamagedRecordError(f"{path}: `schema` must be <= {SCHEMA} for this version, got {schema}")
+        raise NewerRecordError(f"{path}: `schema` must be <= {SCHEMA} for this version, got {schema}")
     names = {field.name for field in fields(Record)}
     if odd := sorted(names ^ data.keys()):
         raise DamagedRecordError(f"{path}: keys missing or unknown: {', '.join(odd)}")
@@ -305,15 +303,40 @@ def _check_leaves(path: Path, data: dict[str, Any]) -> None:
         raise DamagedRecordError(f"{path}: `status` must be one of {allowed}, got {data['status']!r}")
 
 
+def check(folder: Path) -> Record:
+    """Read the record of one folder, and make sure that a result has all its curves without reading them.
+
+    Raises:
+        DamagedRecordError: See :func:`read_record` and :func:`read_curves`.
+    """
+    made = read_record(folder)
+    if made.status in FINAL:
+        path = folder / CURVES_FILE
+        with _opened(path) as file:
+            rows = file.metadata.num_rows
+        if rows != made.steps:
+            raise DamagedRecordError(f"{path}: must have a row for each of {made.steps} steps, has {rows}")
+    return made
+
+
 def read_curves(folder: Path) -> pa.Table:
     """Read the curves of one folder.
 
     Raises:
-        DamagedRecordError: They are not there or not readable.
+        DamagedRecordError: They are not there, not readable, or hold anything but numbers.
     """
-    path = folder / CURVES_FILE
+    with _opened(folder / CURVES_FILE) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        return pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            for column in file.schema_arrow:
+                if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+                    raise DamagedRecordError(f"{path}: `{column.name}` must be numbers, got {column.type}")
+            yield file
     except (OSError, pa.ArrowException) as error:
         raise DamagedRecordError(f"{path}: not readable curves ({error})") from error
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,25 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from bench import record, schema
+from bench import claims, estimate, record, schema, stopping
 from bench.attempt import execute
 from bench.build import ConfigError, Plan, build
+from bench.inventory import Sweep, checkpoint_path
 from bench.messages import explain
-from bench.plan import CONFIG_NAME, CONFIG_PATH, plan_runs
-from bench.progress import duration
-from bench.record import Record
+from bench.monitor import ended
+from bench.plan import CONFIG_NAME, CONFIG_PATH, plan_runs, workers_of
+from bench.progress import Pulse
+from bench.sweep import INVOCATION, Driver, Invocation, folder_of, planned
 
-_RUNS_IN_SWEEP = "BENCH_RUNS_IN_SWEEP"
-"""Environment variable by which the jobs of a sweep know how many they are."""
+PLAN_FLAG = "--plan"
+EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
+
+_invocation: Invocation | None = None
+"""That of this process; a worker finds its own through the environment."""
+
+schema.register()  # here, so that workers have it too
 
 
 def main(arguments: list[str]) -> int:
@@ -35,9 +42,11 @@ def main(arguments: list[str]) -> int:
         arguments: What follows ``bench run``.
 
     Returns:
-        The exit code: 0 if every run is there, 1 if one failed, 2 if the command line is wrong, 130 if interrupted.
+        The exit code: 0 if every run is there, 1 if one has no result, 2 if the command line is wrong, 130 or 143 if
+        stopped by a signal.
     """
-    schema.register()
+    only_plan = PLAN_FLAG in arguments
+    arguments = [argument for argument in arguments if argument != PLAN_FLAG]
     # Flags may stand anywhere here; Hydra wants them in front.
     parsed = get_args_parser().parse_intermixed_args(arguments)
     flags = [argument for argument in arguments if argument not in parsed.overrides]
@@ -47,95 +56,161 @@ def main(arguments: list[str]) -> int:
     sys.path.append(str(Path.cwd()))
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if parsed.help or parsed.hydra_help or parsed.cfg or parsed.info or parsed.shell_completion:
-        return _hand_over()
+        error = _hand_over()
+        return 0 if error is None else _say(error)
     try:
         plans = plan_runs(parsed)
+        workers = workers_of(plans)
+        if only_plan:
+            estimate.show(plans, workers)
+            return 0
+        return _run(plans, workers, parsed.overrides, parsed.config_dir)
     except ConfigError as error:
         print(f"bench run: {error}", file=sys.stderr)
         return 2
-    os.environ[_RUNS_IN_SWEEP] = str(len(plans))
-    there = sum(_is_final(plan) for plan in plans)
-    if there and len(plans) > 1:
-        print(f"{there} of {len(plans)} runs are there already, {len(plans) - there} to do")
-    try:
-        code = _hand_over()
     except KeyboardInterrupt:
         print("bench run: interrupted", file=sys.stderr)
-        return 130
-    return code or _report(plans)
+        return EXIT_CODES[stopping.requested() or "SIGINT"]
+    except OSError as error:
+        return _say(error)
 
 
-def _hand_over() -> int:
+def _run(plans: list[Plan], workers: int, overrides: list[str], config_dir: str | None) -> int:
+    global _invocation
+    runs, alone = planned(plans), len(plans) == 1
+    folder = folder_of(plans, overrides).absolute()
+    _invocation = invocation = Invocation.start(plans, folder, alone=alone)
+    shared = folder / f".{invocation.sweep}.json"
+    words = sys.argv
+
+    def one_pass() -> BaseException | None:
+        added = (
+            []
+            if alone
+            else [f"hydra.sweep.dir={_quoted(folder)}", f"+hydra.job.env_set.{INVOCATION}={_quoted(shared)}"]
+        )
+        if plans[0].launcher.name == "joblib" and not alone:
+            added.append(f"hydra.launcher.n_jobs={workers}")
+        sys.argv = [*words, *added]
+        return _hand_over()
+
+    driver = Driver(plans, invocation, one_pass, workers, lambda plan: _command(plan.overrides, config_dir))
+    stopping.listen()
     try:
-        _hydra_main()
-    except Exception as error:  # noqa: BLE001 - whatever Hydra raises becomes one line
-        writing = isinstance(error, OSError) and not isinstance(error, HydraException)
-        print(f"bench run: {'results_dir must be writable: ' if writing else ''}{explain(error)}", file=sys.stderr)
-        return 2
-    return 0
+        if not alone:
+            todo = sum(invocation.wants(plan.folder) for plan in {plan.run_id: plan for plan in plans}.values())
+            at_once = f", {workers} at once" if workers > 1 and todo else ""
+            print(f"{len(runs) - todo} of {len(runs)} runs are there already, {todo} to do{at_once}", flush=True)
+            Sweep(plans[0].experiment, shlex.join(["bench", "run", *sys.argv[1:]]), tuple(runs)).write(folder)
+            invocation.write(shared)
+        elif not invocation.wants(plans[0].folder):
+            print(f"{plans[0].label}: already there, {plans[0].folder}")
+        driver.run()
+    finally:
+        stopped = stopping.requested()
+        stopping.forget()
+        _invocation = None
+        shared.unlink(missing_ok=True)
+        Path(invocation.stop_file).unlink(missing_ok=True)
+    if stopped is not None:
+        print(f"bench run: stopped by {stopped}; the same command goes on from here", file=sys.stderr)
+        return EXIT_CODES[stopped]
+    if driver.error is not None:
+        return _say(driver.error)
+    return _report(plans)
 
 
-def _is_final(plan: Plan) -> bool:
-    with contextlib.suppress(record.DamagedRecordError):
-        return record.read_record(plan.folder).status in record.FINAL
-    return False
+def _hand_over() -> BaseException | None:
+    """Let Hydra go through all jobs; what it raises."""
+    with warnings.catch_warnings():
+        # joblib starts a worker anew when its memory has grown; that is as it should be.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+        try:
+            _hydra_main()
+        except Exception as error:  # noqa: BLE001 - whatever Hydra raises becomes one line
+            return error
+    return None
+
+
+def _say(error: BaseException) -> int:
+    writing = isinstance(error, OSError) and not isinstance(error, HydraException)
+    print(f"bench run: {'results_dir must be writable: ' if writing else ''}{explain(error)}", file=sys.stderr)
+    return 2
 
 
 def _report(plans: list[Plan]) -> int:
     """Say which runs have no result, and where to look; 1 if any."""
-    missing = [plan for plan in plans if not _is_final(plan)]
-    for plan in missing:
+    missing = []
+    for plan in {plan.run_id: plan for plan in plans}.values():
         path = plan.folder / record.RECORD_FILE
-        where = f"see {path}" if path.exists() else "not even a record"
+        try:
+            if record.read_record(plan.folder).status in record.FINAL:
+                continue
+            where = f"see {path}"
+        except record.DamagedRecordError as error:
+            where = f"see {error}" if path.exists() else "not even a record"
+        missing.append(plan)
         print(f"bench run: {plan.label} has no result, {where}", file=sys.stderr)
     if missing and len(plans) > 1:
         print(f"bench run: {len(missing)} of {len(plans)} runs failed; the others are kept", file=sys.stderr)
     return 1 if missing else 0
 
 
-@hydra.main(config_path=CONFIG_PATH, config_name=CONFIG_NAME, version_base="1.3")
-def _hydra_main(cfg: DictConfig) -> None:
-    """One job: Hydra calls this with one composed config."""
+def job(cfg: DictConfig) -> None:
+    """One job: Hydra calls this with one composed config, in this process or in a worker."""
     hydra_config = HydraConfig.get()
-    overrides = list(hydra_config.overrides.task)
-    plan = build(cfg, hydra_config.runtime.choices, overrides)
-    position = _position(hydra_config)
-    if _is_final(plan):
-        print(f"{position}{plan.label}: already there, {plan.folder}")
+    invocation = _invocation
+    if invocation is None:
+        stopping.listen(patient=True)
+        invocation = Invocation.read(Path(os.environ[INVOCATION]))
+    if invocation.stopped:
+        return
+    plan = build(cfg, hydra_config.runtime.choices, list(hydra_config.overrides.task))
+    if plan.run_id not in invocation.run_ids:
+        print(
+            f"bench run: {plan.label} must have the sources it was planned with, and they have changed", file=sys.stderr
+        )
         return
     try:
-        made = execute(plan, _command(hydra_config, overrides), position)
+        _make(plan, _command(plan.overrides, _own_folder(hydra_config)), invocation)
     except OSError as error:
         print(f"bench run: results_dir must be writable, got {str(plan.results_dir)!r} ({error})", file=sys.stderr)
-    else:
-        print(f"{position}{_line(plan, made)}", flush=True)
 
 
-def _position(hydra_config: Any) -> str:
-    """``[ 3/18] `` in a sweep, nothing for a single run."""
-    count = os.environ.get(_RUNS_IN_SWEEP, "1")
-    number = OmegaConf.select(hydra_config, "job.num", throw_on_missing=False)
-    if hydra_config.mode != RunMode.MULTIRUN or number is None:
-        return ""
-    return f"[{number + 1:>{len(count)}}/{count}] "
+_hydra_main = hydra.main(config_path=CONFIG_PATH, config_name=CONFIG_NAME, version_base="1.3")(job)
 
 
-def _command(hydra_config: Any, overrides: list[str]) -> str:
-    """The command that makes this very run."""
+def _make(plan: Plan, command: str, invocation: Invocation) -> None:
+    """Make one run, unless it is there or somebody else is at it."""
+    if not invocation.wants(plan.folder):
+        return
+    pulse = Pulse()
+    claim = claims.take(plan.folder, claims.this_process(invocation.sweep), lambda: pulse.numbers)
+    if claim is None:
+        return
+    with claim:
+        record.recover(plan.folder)
+        # It may have been made between the first look and the claim.
+        if not invocation.wants(plan.folder):
+            return
+        if invocation.starts_over(plan.folder):
+            checkpoint_path(plan.folder).unlink(missing_ok=True)
+        made = execute(plan, command, pulse, lambda: claim.lost, plan.label if invocation.alone else None)
+    if invocation.alone:
+        print(ended(made), flush=True)
+
+
+def _quoted(path: Path) -> str:
+    """A path as the value of an override."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _own_folder(hydra_config: Any) -> str | None:
     own = [source.path for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
-    folder = [f"--config-dir={own[0]}"] if own else []
+    return own[0] if own else None
+
+
+def _command(overrides: Sequence[str], config_dir: str | None) -> str:
+    """The command that makes one run."""
+    folder = [f"--config-dir={Path(config_dir).absolute()}"] if config_dir else []
     return shlex.join(["bench", "run", *folder, *overrides])
-
-
-def _line(plan: Plan, made: Record) -> str:
-    """One line on how a run ended."""
-    if made.status == "failed":
-        return f"{plan.label}: failed, {made.reason}"
-    metric = plan.task.metric
-    value = made.metrics["test"].get(metric)
-    score = "" if value is None else f", test {metric} {value:.4g}"
-    if made.status != "completed":
-        outcome = made.reason
-    else:
-        outcome = f"solved at step {made.steps_to_solve}" if made.solved else f"unsolved at step {made.steps}"
-    return f"{plan.label}: {outcome}{score}, {duration(made.time['wall_seconds'] or 0)}"

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -75,7 +77,11 @@ def resolve_device(accelerator: str) -> torch.device:
     has_gpu = torch.cuda.is_available()
     if accelerator == "gpu" and not has_gpu:
         raise ValueError("`accelerator` must be auto or cpu on this machine, where torch finds no GPU, got 'gpu'")
-    return torch.device("cuda", 0) if has_gpu and accelerator != "cpu" else torch.device("cpu")
+    if not has_gpu or accelerator == "cpu":
+        return torch.device("cpu")
+    # Workers of a sweep are numbered from 1, and take the GPUs in turn; the process itself takes the first.
+    number = re.fullmatch(r"LokyProcess-(\d+)", multiprocessing.current_process().name)
+    return torch.device("cuda", (int(number[1]) - 1) % torch.cuda.device_count() if number else 0)
 
 
 def supports_bf16(device: torch.device) -> bool:

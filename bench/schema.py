@@ -44,6 +44,31 @@ class TrainerConfig:
 
 
 @dataclass
+class LauncherConfig:
+    """How the runs of a sweep are shared out.
+
+    Attributes:
+        name: ``serial`` (one after the other) or ``joblib`` (several processes).
+        workers: Processes on the CPU; ``None`` for as many as cores divided by threads.
+        workers_per_gpu: Processes on each GPU; ``None`` for 1.
+    """
+
+    name: str
+    workers: int | None
+    workers_per_gpu: int | None
+
+    def __post_init__(self) -> None:
+        if self.name not in ("serial", "joblib"):
+            raise ValueError(f"`name` must be one of serial, joblib, got {self.name!r}")
+        for name in ("workers", "workers_per_gpu"):
+            value = getattr(self, name)
+            if value is not None and self.name == "serial":
+                raise ValueError(f"`{name}` must be null where launcher is serial, got {value}")
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be null or >= 1, got {value}")
+
+
+@dataclass
 class Config:
     """Everything ``bench run`` takes. The values are in ``conf/``, never here."""
 
@@ -56,8 +81,10 @@ class Config:
     trainer: TrainerConfig = MISSING
     runtime: RuntimeConfig = MISSING
     logger: Any = MISSING
+    launcher: LauncherConfig = MISSING
     seed: int = MISSING
     results_dir: str = MISSING
+    rerun: str = MISSING
 
 
 def register() -> None:
@@ -127,6 +154,9 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
             continue
         hint, value = parameters[name].annotation, given[name]
         if isinstance(value, Mapping) and "_target_" in value:
+            found = locate(value, f"{key}.{name}")
+            if inspect.isclass(hint) and not (inspect.isclass(found) and issubclass(found, hint)):
+                raise TypeError(f"`{key}.{name}` must be {_words(hint)}, got those of {value['_target_']}")
             checked[name] = check_arguments(value, f"{key}.{name}")
         elif not _fits(value, hint):
             raise TypeError(f"`{key}.{name}` must be {_words(hint)}, got {shown(value)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import lightning as L
@@ -36,6 +36,8 @@ class TrainingConfig:
         clip_norm: Largest Euclidean norm of the gradient of all parameters together, > 0; ``None`` for no limit.
         clip_value: Largest absolute value of each entry of the gradient, > 0; ``None`` for no limit.
         stop_when_solved: Stop at the third evaluation in a row that meets the task's criterion.
+        checkpoint_every: Steps between two checkpoints, at least 1; ``None`` writes one only when stopped. Changes no
+            number.
     """
 
     max_steps: int
@@ -43,12 +45,14 @@ class TrainingConfig:
     clip_norm: float | None
     clip_value: float | None
     stop_when_solved: bool
+    checkpoint_every: int | None
 
     def __post_init__(self) -> None:
-        if self.max_steps < 1:
-            raise ValueError(f"`max_steps` must be >= 1, got {self.max_steps}")
-        if self.eval_every < 1:
-            raise ValueError(f"`eval_every` must be >= 1, got {self.eval_every}")
+        for name in ("max_steps", "eval_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}")
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            raise ValueError(f"`checkpoint_every` must be null or >= 1, got {self.checkpoint_every}")
         for name in ("clip_norm", "clip_value"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
@@ -101,6 +105,10 @@ class Curves:
     evaluations: list[Evaluation] = field(default_factory=list)
 
 
+CURVES = ("loss", "grad_norm", "grad_norm_clipped")
+"""The curves with a value a step."""
+
+
 class TrainingModule(L.LightningModule):
     """Trains one network on one task and keeps the curves.
 
@@ -137,6 +145,7 @@ class TrainingModule(L.LightningModule):
         self.train_seconds = 0.0
         self._looked_at = 0
         self._solved_in_a_row = 0
+        self._optimizer_state: dict[str, Any] | None = None
         self._resumed_at: float | None = None
         self._looks = 1 if device.type == "cpu" else STEPS_BETWEEN_LOOKS
         names = task.scores(
@@ -158,9 +167,50 @@ class TrainingModule(L.LightningModule):
         """Updates made so far, up to and with a diverged one."""
         return self.global_step if self.diverged_at is None else self.diverged_at
 
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on after the last step, as tensors and plain containers."""
+        step = self.global_step
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        return {
+            "step": step,
+            "model": self.model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "curves": {name: getattr(self.curves, name)[:step].cpu() for name in CURVES},
+            "evaluations": [asdict(row) for row in self.curves.evaluations],
+            "solved_at": self.solved_at,
+            "solved_in_a_row": self._solved_in_a_row,
+            "looked_at": self._looked_at,
+            "train_seconds": self.seconds,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a :meth:`state`, before the fit.
+
+        Raises:
+            RuntimeError: The weights are those of another network.
+        """
+        self.model.load_state_dict(state["model"])
+        self._optimizer_state = state["optimizer"]
+        for name in CURVES:
+            getattr(self.curves, name)[: state["step"]] = state["curves"][name]
+        self.curves.evaluations = [Evaluation(**row) for row in state["evaluations"]]
+        self.solved_at = state["solved_at"]
+        self._solved_in_a_row = state["solved_in_a_row"]
+        self._looked_at = state["looked_at"]
+        self.train_seconds = state["train_seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Training time up to now."""
+        return self.train_seconds + (time.perf_counter() - self._resumed_at if self._resumed_at is not None else 0.0)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimiser over all parameters of the network."""
-        return self.make_optimizer(self.model.parameters())
+        """The optimiser over all parameters of the network, with the state it had when the run was stopped."""
+        optimizer = self.make_optimizer(self.model.parameters())
+        if self._optimizer_state is not None:
+            optimizer.load_state_dict(self._optimizer_state)
+        return optimizer
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch; dropout draws from a stream of its own."""
@@ -257,8 +307,7 @@ class TrainingModule(L.LightningModule):
     def _pause_clock(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        if self._resumed_at is not None:
-            self.train_seconds += time.perf_counter() - self._resumed_at
+        self.train_seconds = self.seconds
         self._resumed_at = None
 
     def _resume_clock(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import record
+from bench import provenance, record
 from bench.record import DamagedRecordError, Record
 
 
@@ -145,12 +145,12 @@ class TestRunId:
         for name, text in (("a", "1"), ("b", "2"), ("c", "1"), ("d", "3")):
             (tmp_path / name).write_text(text)
         a, b, c, d = (tmp_path / name for name in "abcd")
-        assert record.source_hash([a, b]) == record.source_hash([b, c]) != record.source_hash([a, d])
+        assert provenance.source_hash([a, b]) == provenance.source_hash([b, c]) != provenance.source_hash([a, d])
 
 
 def test_code_version_of_a_checkout(tmp_path: Path):
     own = Path(record.__file__)
-    version = record.code_version([own], [own, Path(__file__)])
+    version = provenance.code_version([own], [own, Path(__file__)])
     assert version["sources"] != version["cell"]
     assert version["version"] == "0.1.0"
     assert len(version["sources"]) == 12

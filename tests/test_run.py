@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from bench import record
-from bench.progress import duration
+from bench.monitor import duration
 from bench.training import TrainingModule
 from tests.conftest import ROOT, TINY, Bench, command, options
 

@@ -1,0 +1,182 @@
+"""``bench replay``: makes a run again from its record alone, elsewhere, and compares every number."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench import record, stopping, trust
+from bench.attempt import execute
+from bench.build import ConfigError, Plan, build
+from bench.messages import explain
+from bench.progress import Pulse
+from bench.record import DamagedRecordError, Record
+from bench.schema import Config
+
+TOLERANCE = 1e-3
+"""Relative difference allowed where machine or versions differ."""
+COMPUTING_LIBRARIES = ("python", "torch", "lightning", "torchmetrics")
+"""Libraries whose version may change a number."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two values that should have been the same."""
+
+    where: str
+    recorded: Any
+    replayed: Any
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.recorded!r} in the record, {self.replayed!r} now"
+
+
+def main(folder: Path, trusted: Sequence[str], config_dir: str | None, tolerance: float) -> int:
+    """Replay one record and print what came of it.
+
+    Args:
+        folder: Folder of the record.
+        trusted: Names that the record may import besides our own.
+        config_dir: Folder of the user's own classes.
+        tolerance: Relative difference allowed where the surroundings differ.
+
+    Returns:
+        0 if equal, 1 if not, 2 if the record cannot be replayed, 130 or 143 if stopped.
+    """
+    sys.path[:0] = [str(Path(config_dir).absolute())] if config_dir else []
+    sys.path.append(str(Path.cwd()))
+    try:
+        old, old_curves = record.check(folder), record.read_curves(folder)
+        with tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
+            plan = rebuild(old, Path(scratch), trusted)
+            stopping.listen()
+            new = execute(plan, old.command, Pulse(), lambda: False, f"replay of {plan.label}")
+            stopped = stopping.requested()
+            if stopped is not None:
+                print(f"bench replay: stopped by {stopped}", file=sys.stderr)
+                return 130 if stopped == "SIGINT" else 143
+            new_curves = record.read_curves(plan.folder)
+    except (ConfigError, DamagedRecordError) as error:
+        print(f"bench replay: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"bench replay: the folder for temporary files must be writable ({error})", file=sys.stderr)
+        return 2
+    finally:
+        stopping.forget()
+    changes = surroundings(old, new)
+    for change in changes:
+        print(f"bench replay: warning: {change}", file=sys.stderr)
+    allowed = tolerance if changes else 0.0
+    within = f" within a relative difference of {tolerance:g}" if changes else ", bit for bit"
+    different = first_difference(old, old_curves, new, new_curves, allowed)
+    if different is not None:
+        print(f"different: {different}")
+        return 1
+    values = sum(name != "step" for name in compared(old_curves)), len(old.metrics["test"]) + len(old.metrics["eval"])
+    print(f"equal{within}: {old.steps} steps of {values[0]} curves, {values[1]} final metrics")
+    return 0
+
+
+def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> Plan:
+    """The run of a record, to be made elsewhere and without a mirror, on a device of the same kind if there is one.
+
+    Raises:
+        ConfigError: Its config no longer composes, or names code that is not trusted.
+    """
+    if old.status not in record.FINAL:
+        raise ConfigError(f"status must be one of {', '.join(record.FINAL)} to be replayed, got {old.status!r}")
+    try:
+        trust.check({name: value for name, value in old.config.items() if name != "logger"}, trusted)
+    except ValueError as error:
+        raise ConfigError(f"config.{str(error).replace('`', '')}") from error
+    on_gpu = old.device["type"] == "cuda" and torch.cuda.is_available()
+    changes = {
+        "logger": {"_target_": "bench.mirror.no_logger", "_partial_": True},
+        "launcher": {"name": "serial", "workers": None, "workers_per_gpu": None},
+        "training": {"checkpoint_every": None},
+        "trainer": {"accelerator": "gpu" if on_gpu else "cpu"},
+        "runtime": {"threads": old.runtime["threads"]},
+        "results_dir": str(scratch),
+        "rerun": "none",
+    }
+    config = {name: value for name, value in old.config.items() if name not in ("logger", "launcher")}
+    try:
+        cfg = OmegaConf.merge(OmegaConf.structured(Config), config, changes)
+        assert isinstance(cfg, DictConfig)
+        return build(cfg, {"task": old.task, "cell": old.cell, "experiment": old.experiment}, [])
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the record's config no longer composes: {explain(error)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"the record's config no longer composes: {error}") from error
+
+
+def surroundings(old: Record, new: Record) -> list[str]:
+    """What may excuse a difference, in words: code, versions, device, threads."""
+    changes = [
+        f"{part} of the code: {old.code[part]} in the record, {new.code[part]} now"
+        for part in ("sources", "cell")
+        if old.code[part] != new.code[part]
+    ]
+    changes += [
+        f"{name}: {version} in the record, {new.libraries.get(name, 'none')} now"
+        for name, version in old.libraries.items()
+        if version != new.libraries.get(name) and name in COMPUTING_LIBRARIES
+    ]
+    changes += [
+        f"device {name}: {old.device[name]} in the record, {new.device.get(name)} now"
+        for name in ("type", "name")
+        if old.device[name] != new.device.get(name)
+    ]
+    changes += [
+        f"{name}: {old.runtime[name]} in the record, {new.runtime.get(name)} now"
+        for name in ("threads", "subnormals_flushed")
+        if name in old.runtime and old.runtime[name] != new.runtime.get(name)
+    ]
+    return changes
+
+
+def compared(curves: pa.Table) -> list[str]:
+    """The columns of curves that two equal runs share."""
+    return [name for name in curves.column_names if name not in record.CLOCKS]
+
+
+def first_difference(
+    old: Record, old_curves: pa.Table, new: Record, new_curves: pa.Table, tolerance: float
+) -> Difference | None:
+    """The first step and curve, or else the first outcome, that is not the same."""
+    for name in compared(old_curves):
+        if name not in new_curves.column_names:
+            return Difference(f"curve {name}", "there", "missing")
+    columns = [name for name in compared(old_curves) if name != "step"]
+    before = {name: old_curves[name].to_pylist() for name in columns}
+    after = {name: new_curves[name].to_pylist() for name in columns}
+    for index in range(min(old_curves.num_rows, new_curves.num_rows)):
+        for name in columns:
+            if not same(before[name][index], after[name][index], tolerance):
+                return Difference(f"step {index + 1}, {name}", before[name][index], after[name][index])
+    for name in ("status", "steps", "solved", "steps_to_solve"):
+        if getattr(old, name) != getattr(new, name):
+            return Difference(name, getattr(old, name), getattr(new, name))
+    for part in ("eval", "test"):
+        for name, value in old.metrics[part].items():
+            if not same(value, new.metrics[part].get(name), tolerance):
+                return Difference(f"final {part} {name}", value, new.metrics[part].get(name))
+    return None
+
+
+def same(one: float | None, other: float | None, tolerance: float) -> bool:
+    """Whether two values are equal, or near enough; a NaN is like any other, and like a missing number."""
+    if one is None or other is None or math.isnan(one) or math.isnan(other):
+        return (one is None or math.isnan(one)) and (other is None or math.isnan(other))
+    return one == other or (tolerance > 0 and math.isclose(one, other, rel_tol=tolerance, abs_tol=0.0))

@@ -1,0 +1,62 @@
+"""SIGINT and SIGTERM stop a run after the step it is in, with a checkpoint; a second one stops it at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StoppedError(BaseException):
+    """A run was asked to stop. Not an ``Exception``: no handler of failures may take it for one."""
+
+
+class _State:
+    requested: str | None = None
+    patient = False
+    listening = False
+
+
+_state = _State()
+
+
+def requested() -> str | None:
+    """The name of the signal that asked this process to stop."""
+    return _state.requested
+
+
+def forget() -> None:
+    """Forget an earlier request, and give the signals back to Python."""
+    _state.requested = None
+    _state.listening = False
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def listen(*, patient: bool = False) -> None:
+    """Take SIGINT and SIGTERM as requests to stop from now on.
+
+    Args:
+        patient: A second signal stops no sooner: so in a worker, which may get one from the terminal and one more from
+            the sweep's own process.
+    """
+    _state.patient = patient
+    _state.listening = True
+    listen_again()
+
+
+def listen_again() -> None:
+    """Take the signals back from Lightning, which takes them over whenever it starts."""
+    # Only the main thread may, and elsewhere nobody sends any.
+    if _state.listening and threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, _on_signal)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    if _state.requested is not None and not _state.patient:
+        raise KeyboardInterrupt
+    _state.requested = signal.Signals(number).name

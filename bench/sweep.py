@@ -1,0 +1,261 @@
+"""From checked plans to records, in one pass over the sweep or in several, whatever becomes of its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench import claims, record, stopping
+from bench.attempt import give_up
+from bench.build import Plan
+from bench.claims import Owner
+from bench.inventory import Inventory, Look, PlannedRun, checkpoint_path, signature
+from bench.monitor import Monitor
+
+INVOCATION = "BENCH_INVOCATION"
+"""Environment variable by which workers find what the jobs of one command share."""
+DEATHS = 3
+"""Times that a run may take its process with it, without getting any further, before it counts as failed."""
+SECONDS_BETWEEN_LOOKS = 1.0
+
+Pass = Callable[[], BaseException | None]
+"""Goes through all jobs once; returns what ended it early, if anything did."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the jobs of one ``bench run`` share.
+
+    Attributes:
+        sweep: Token of the process that was started by the user.
+        run_ids: The runs it has planned.
+        rerun: ``none``, ``failed`` or ``all``.
+        before: Versions of the records and checkpoints that were there when it started, by path.
+        alone: Whether there is one run only, which shows its own progress.
+        stop_file: While this file is there, no job starts.
+    """
+
+    sweep: str
+    run_ids: list[str]
+    rerun: str
+    before: dict[str, str]
+    alone: bool
+    stop_file: str
+
+    @classmethod
+    def start(cls, plans: Sequence[Plan], folder: Path, *, alone: bool) -> Invocation:
+        """The invocation that starts now."""
+        before = {}
+        for plan in plans:
+            version = signature(plan.folder)
+            if version is not None:
+                before[str(plan.folder)] = version
+            with contextlib.suppress(OSError):
+                saved = checkpoint_path(plan.folder)
+                before[str(saved)] = str(saved.stat().st_mtime_ns)
+        sweep = claims.this_process().sweep
+        return cls(
+            sweep=sweep,
+            run_ids=[plan.run_id for plan in plans],
+            rerun=plans[0].rerun,
+            before=before,
+            alone=alone,
+            stop_file=str(folder.absolute() / f".{sweep}.stop"),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Invocation:
+        """The invocation that a worker belongs to."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self, path: Path) -> None:
+        """Write it for the workers."""
+        record.write_whole(path, json.dumps(asdict(self)).encode())
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no job is to start any more."""
+        return stopping.requested() is not None or Path(self.stop_file).exists()
+
+    def is_news(self, folder: Path) -> bool:
+        """Whether a record was written after the start."""
+        return signature(folder) != self.before.get(str(folder))
+
+    def wants(self, folder: Path) -> bool:
+        """Whether a run is still to be made."""
+        if signature(folder) is None:
+            return True
+        try:
+            status = record.read_record(folder).status
+        except record.DamagedRecordError:
+            return False
+        if status == "interrupted":
+            return True
+        again = self.rerun == "all" or (self.rerun == "failed" and status == "failed")
+        return again and not self.is_news(folder)
+
+    def starts_over(self, folder: Path) -> bool:
+        """Whether a checkpoint is from before, and not to be gone on from."""
+        path = checkpoint_path(folder)
+        with contextlib.suppress(OSError):
+            return self.rerun == "all" and str(path.stat().st_mtime_ns) == self.before.get(str(path))
+        return False
+
+
+def planned(plans: Sequence[Plan]) -> list[PlannedRun]:
+    """The runs of all plans, each once."""
+    runs = {
+        plan.run_id: PlannedRun(
+            run_id=plan.run_id,
+            folder=str(plan.folder.relative_to(plan.results_dir)),
+            label=plan.label,
+            kind=plan.kind,
+            max_steps=plan.training.max_steps,
+        )
+        for plan in plans
+    }
+    return list(runs.values())
+
+
+def folder_of(plans: Sequence[Plan], overrides: Sequence[str]) -> Path:
+    """Where the plan of a sweep is kept: the same place whenever the same is asked."""
+    asked = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
+    return plans[0].results_dir / "sweeps" / f"{plans[0].experiment}-{asked}"
+
+
+class Driver:
+    """Repeats passes over the jobs until every run has ended, here or in another process.
+
+    Args:
+        plans: All runs.
+        invocation: What the jobs share.
+        one_pass: Goes through all jobs.
+        workers: Runs at once.
+        command: The command that makes one run.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        invocation: Invocation,
+        one_pass: Pass,
+        workers: int,
+        command: Callable[[Plan], str],
+    ) -> None:
+        self.plans = {plan.run_id: plan for plan in plans}
+        self.invocation = invocation
+        self.one_pass = one_pass
+        self.inventory = Inventory(plans[0].results_dir, planned(plans))
+        self.workers = workers
+        self.command = command
+        self.error: BaseException | None = None
+        self._given_up: set[str] = set()
+        self._deaths: Counter[tuple[str, float]] = Counter()
+        self._asked: set[int] = set()
+
+    def run(self) -> None:
+        """Make all runs that are to be made; what cannot be made is left out."""
+        if self.invocation.alone:
+            self._repeat()
+            return
+        news = lambda look: self.invocation.is_news(self._folder(look.run))  # noqa: E731
+        with Monitor(self.inventory, news, self.workers, self._pass_on_stop):
+            self._repeat()
+
+    def _repeat(self) -> None:
+        told = False
+        while todo := self._to_do():
+            elsewhere = [look for look in todo if look.state == "running"]
+            if len(elsewhere) == len(todo):
+                if not told:
+                    _say_who_has(elsewhere)
+                    told = True
+                self._wait()
+            else:
+                died = self.one_pass()
+                if died is not None and not _is_death_of_worker(died):
+                    self.error = died
+                    return
+                self._after_pass(died)
+            if self.invocation.stopped:
+                return
+
+    def _to_do(self) -> list[Look]:
+        looks = self.inventory.look()
+        return [
+            look
+            for look in looks
+            if look.run.run_id not in self._given_up
+            and look.state != "damaged"
+            and (look.state == "running" or self.invocation.wants(self._folder(look.run)))
+        ]
+
+    def _wait(self) -> None:
+        """Until a run that another process has is free or done; a look a second."""
+        ends = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        while time.monotonic() < ends and not self.invocation.stopped:
+            time.sleep(0.05)
+
+    def _after_pass(self, died: BaseException | None) -> None:
+        """What a pass has left undone, though nobody else has it, will not come of another pass of the same kind."""
+        if self.invocation.stopped:
+            return
+        for look in self._to_do():
+            folder, holder = self._folder(look.run), claims.holder_of(self._folder(look.run))
+            if holder is not None and holder.alive:
+                continue
+            if died is None:
+                self._given_up.add(look.run.run_id)
+            elif holder is not None and holder.owner.sweep == self.invocation.sweep:
+                self._bury(look, folder, holder.owner)
+
+    def _bury(self, look: Look, folder: Path, owner: Owner) -> None:
+        """Count a death; the third without a new checkpoint in between is the run's own fault."""
+        claims.bury(folder, owner)
+        saved = checkpoint_path(folder)
+        version = saved.stat().st_mtime if saved.exists() else 0.0
+        self._deaths[look.run.run_id, version] += 1
+        if self._deaths[look.run.run_id, version] < DEATHS:
+            return
+        reason = f"its process was killed {DEATHS} times without getting any further (out of memory?)"
+        with contextlib.suppress(OSError):
+            plan = self.plans[look.run.run_id]
+            give_up(plan, self.command(plan), reason)
+        self._given_up.add(look.run.run_id)
+
+    def _pass_on_stop(self, looks: Sequence[Look]) -> None:
+        """Tell the workers to stop when this process was told to."""
+        if stopping.requested() is None:
+            return
+        with contextlib.suppress(OSError):
+            Path(self.invocation.stop_file).touch()
+        for look in looks:
+            owner = look.holder.owner if look.holder is not None and look.holder.alive else None
+            if owner is None or owner.sweep != self.invocation.sweep:
+                continue
+            if owner.pid != os.getpid() and owner.pid not in self._asked:
+                self._asked.add(owner.pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(owner.pid, signal.SIGTERM)
+
+    def _folder(self, run: PlannedRun) -> Path:
+        return self.inventory.results_dir / run.folder
+
+
+def _say_who_has(looks: Sequence[Look]) -> None:
+    owners = {f"process {look.holder.owner.pid} on {look.holder.owner.host}" for look in looks if look.holder}
+    runs = looks[0].run.label if len(looks) == 1 else f"{len(looks)} runs"
+    print(f"waiting for {runs}, done by {', '.join(sorted(owners))}", file=sys.stderr, flush=True)
+
+
+def _is_death_of_worker(error: BaseException) -> bool:
+    return type(error).__name__ in ("TerminatedWorkerError", "BrokenProcessPool")
