@@ -202,6 +202,9 @@ def _seconds_by_kind(looks: Iterable[Look]) -> dict[str, float]:
         elif look.holder is not None and look.holder.progress.get("seconds_per_step"):
             pace = look.holder.progress["seconds_per_step"]
             running.setdefault(look.run.kind, []).append(pace * look.run.max_steps)
+        elif look.record is not None and look.state == "interrupted" and look.record.time.get("steps_per_second"):
+            pace = 1 / (look.record.time["steps_per_second"] or 1.0)
+            running.setdefault(look.run.kind, []).append(pace * look.run.max_steps)
     return {kind: statistics.median(values) for kind, values in (running | ended).items()}
 
 

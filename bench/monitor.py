@@ -111,14 +111,15 @@ class Monitor:
     def _show(self) -> None:
         looks = self._inventory.look()
         self._on_look(looks)
-        final = sum(look.final for look in looks)
         width = len(str(len(looks)))
         news = [look for look in looks if look.record is not None and look.state != "running" and self._is_news(look)]
         fresh = [look for look in news if (look.run.run_id, look.state) not in self._told]
-        for position, look in enumerate(fresh, final - sum(look.final for look in fresh) + 1):
+        done = sum(look.final for look in looks) - sum(look.final for look in fresh)
+        for look in fresh:
             assert look.record is not None
+            done += look.final
             self._told.add((look.run.run_id, look.state))
-            self._print(f"[{min(position, len(looks)):>{width}}/{len(looks)}] {ended(look.record)}")
+            self._print(f"[{done:>{width}}/{len(looks)}] {ended(look.record)}")
         self._draw(looks)
 
     def _print(self, line: str) -> None:

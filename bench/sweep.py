@@ -209,6 +209,8 @@ class Driver:
         """What a pass has left undone, though nobody else has it, will not come of another pass of the same kind."""
         if self.invocation.stopped:
             return
+        if died is not None:
+            print("bench run: a worker was killed (out of memory?); its run goes on", file=sys.stderr, flush=True)
         for look in self._to_do():
             folder, holder = self._folder(look.run), claims.holder_of(self._folder(look.run))
             if holder is not None and holder.alive:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,6 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             patch.setattr(sys, "argv", list(sys.argv))
             patch.setattr(sys, "path", list(sys.path))
             patch.setenv("HYDRA_FULL_ERROR", "1")
-            patch.setenv("BENCH_RUNS_IN_SWEEP", "1")
             with pytest.raises(SystemExit) as stopped:
                 cli.main(list(arguments))
         captured = capsys.readouterr()
@@ -94,6 +94,16 @@ def command(*arguments: str, cwd: Path | None = None, **environment: str) -> sub
         timeout=300,
         check=False,
     )
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    """All that two equal sweeps share, by run id: outcomes, final metrics and curves, every value as written."""
+    found = {}
+    for place in record.find_records(folder):
+        made, curves = record.read_record(place), record.read_curves(place).to_pydict()
+        kept = {name: repr(values) for name, values in curves.items() if name not in record.CLOCKS}
+        found[made.run_id] = (made.status, made.steps, made.solved, made.steps_to_solve, made.metrics, kept)
+    return found
 
 
 def options(group: str) -> list[str]:

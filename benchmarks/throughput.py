@@ -1,0 +1,75 @@
+"""Runs an hour: a sweep by two workers of one thread each, against one process of two threads, one run at a time.
+
+The sweep is the demo's adding task, three cells and four seeds: 12 runs. Both ways start from nothing, in turns, and the
+time is that of the whole command, from its start to its end. Prints a line a round, and writes
+``benchmarks/throughput.json``.
+
+    python benchmarks/throughput.py --rounds 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import record
+
+HERE = Path(__file__).parent
+SWEEP = ("+experiment=demo", "task=adding_problem", "seed=range(0,4)", "trainer=cpu")
+WAYS = {
+    "workers": ("launcher=joblib", "launcher.workers=2", "runtime.threads=1"),
+    "serial": ("launcher=serial", "runtime.threads=2"),
+}
+
+
+def seconds(way: str) -> float:
+    """Wall time of the whole sweep, which must make all of its runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-m", "bench", "run", *SWEEP, *WAYS[way], f"results_dir={folder}"]
+        started = time.perf_counter()
+        subprocess.run(words, check=True, capture_output=True)
+        taken = time.perf_counter() - started
+        assert len(record.read_all(Path(folder))[0]) == 12
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="two workers against one process of two threads")
+    parser.add_argument("--rounds", type=int, default=2)
+    parsed = parser.parse_args()
+    import torch
+
+    from bench.runtime import processor_name
+
+    taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    for number in range(parsed.rounds):
+        for way in WAYS if number % 2 == 0 else reversed(WAYS):
+            taken[way].append(seconds(way))
+        line = ", ".join(f"{way} {times[-1]:.0f} s" for way, times in taken.items())
+        print(f"round {number + 1}: {line}", flush=True)
+    medians = {way: statistics.median(times) for way, times in taken.items()}
+    result = {
+        "what": "12 runs of the demo's adding task: 2 workers of 1 thread, against 1 process of 2 threads",
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "processor": processor_name(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "rounds": parsed.rounds,
+        **{f"{way}_seconds": [round(each, 1) for each in times] for way, times in taken.items()},
+        **{f"{way}_runs_an_hour": round(12 * 3600 / median, 1) for way, median in medians.items()},
+        "ratio": round(medians["serial"] / medians["workers"], 2),
+    }
+    (HERE / "throughput.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
