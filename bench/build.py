@@ -188,10 +188,7 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         if "mode" in config["logger"]:
             mirror.check_wandb(config["logger"]["mode"])
     shared, own = _sources(type(task), cell_class)
-    science = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "training", "seed")}
-    science["runtime"] = {**asdict(runtime_config), "threads": runtime_config.thread_count}
-    del science["runtime"]["keep_pages"]
-    science["trainer"] = {"device": device.type, "precision": trainer.precision}
+    science = _science(config, runtime_config, device, trainer.precision)
     with _named("cell"):
         identity = record.run_id(science, provenance.source_hash([*shared, *own]))
     return Plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,15 +18,23 @@ FORMATS = ("terminal", "markdown", "csv", "latex")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(_main(sys.argv[1:] if arguments is None else arguments))
+    except BrokenPipeError:
+        # The reader has seen enough, as in `bench status | head`. Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _main(arguments: list[str]) -> int:
     if arguments[:1] == ["run"]:
         # Everything behind it is Hydra's.
         from bench.run import main as run
 
-        sys.exit(run(arguments[1:]))
+        return run(arguments[1:])
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
-    sys.exit(command(parsed))
+    return command(parsed)
 
 
 def _parser() -> argparse.ArgumentParser:

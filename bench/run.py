@@ -71,6 +71,8 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("bench run: interrupted", file=sys.stderr)
         return EXIT_CODES[stopping.requested() or "SIGINT"]
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _say(error)
 

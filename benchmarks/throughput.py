@@ -1,7 +1,7 @@
 """Runs an hour: a sweep by two workers of one thread each, against one process of two threads, one run at a time.
 
-The sweep is the demo's adding task, three cells and four seeds: 12 runs. Both ways start from nothing, in turns, and the
-time is that of the whole command, from its start to its end. Prints a line a round, and writes
+The sweep is the demo's adding task, three cells and four seeds: 12 runs. Both ways start from nothing, in turns, and
+the time is that of the whole command, from its start to its end. Prints a line a round, and writes
 ``benchmarks/throughput.json``.
 
     python benchmarks/throughput.py --rounds 2
