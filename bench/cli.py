@@ -121,10 +121,8 @@ def _replay(parsed: argparse.Namespace) -> int:
     if not folder.is_dir():
         found = [each for each in record.find_records(Path("results")) if each.name == parsed.run]
         if len(found) != 1:
-            there = f"found {len(found)}" if parsed.run.isalnum() else "found no such folder"
-            return _fail(
-                "replay", f"RUN must be the folder of a record or a run id below results, {there} for {parsed.run!r}"
-            )
+            there = f"found {len(found)} records of {parsed.run!r}"
+            return _fail("replay", f"RUN must be the folder of a record, or a run id below results, {there}")
         folder = found[0]
     if not 0 <= parsed.tolerance < float("inf"):
         return _fail("replay", f"--tolerance must be a number >= 0, got {parsed.tolerance}")

@@ -78,7 +78,7 @@ def _bytes(look: Look, looks: Sequence[Look], results_dir: Path) -> float:
     alike = [
         bytes_of(results_dir / other.run.folder) for other in looks if other.final and other.run.kind == look.run.kind
     ]
-    return statistics.median(alike) if alike else BYTES_A_RUN + BYTES_A_STEP * look.run.max_steps
+    return float(statistics.median(alike)) if alike else float(BYTES_A_RUN + BYTES_A_STEP * look.run.max_steps)
 
 
 def _readable(size: float) -> str:

@@ -165,6 +165,8 @@ def _leading(task: Mapping[str, Any]) -> list[str]:
 
 
 def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(sorted((str(key), str(item)) for key, item in value.items()))
     return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
 
 

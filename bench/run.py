@@ -86,12 +86,9 @@ def _run(plans: list[Plan], workers: int, overrides: list[str], config_dir: str 
     words = sys.argv
 
     def one_pass() -> BaseException | None:
-        added = (
-            []
-            if alone
-            else [f"hydra.sweep.dir={_quoted(folder)}", f"+hydra.job.env_set.{INVOCATION}={_quoted(shared)}"]
-        )
-        if plans[0].launcher.name == "joblib" and not alone:
+        added = [f"hydra.sweep.dir={_quoted(folder)}"]
+        added += [] if alone else [f"+hydra.job.env_set.{INVOCATION}={_quoted(shared)}"]
+        if plans[0].launcher.name == "joblib":
             added.append(f"hydra.launcher.n_jobs={workers}")
         sys.argv = [*words, *added]
         return _hand_over()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,27 @@ RUN = [
     ("cell._target_=math.pi", "cell._target_ must be a class or a function, got 'math.pi'"),
     ("task._target_=bench.cells.gru.GRUCell", "task."),
     ("--config-dir /nowhere cell=mine", "--config-dir must be a folder, got '/nowhere'"),
+    # how runs are shared out, and what is made again
+    ("rerun=maybe", "rerun must be one of none, failed, all, got 'maybe'"),
+    ("rerun=null", "rerun must not be null"),
+    ("-m rerun=all,none", "rerun must be the same for all runs of one command: all, got none"),
+    ("training.checkpoint_every=0", "training.checkpoint_every must be null or >= 1, got 0"),
+    ("training.checkpoint_every=often", "training.checkpoint_every must be an integer, got 'often'"),
+    ("launcher=threads", "launcher must be one of joblib, serial, got 'threads'"),
+    ("launcher=null", "launcher must be the name of one option, got null"),
+    ("launcher=serial launcher.workers=2", "launcher.workers must be null where launcher is serial, got 2"),
+    ("launcher=joblib launcher.workers=0", "launcher.workers must be null or >= 1, got 0"),
+    ("launcher=joblib launcher.workers=two", "launcher.workers must be an integer, got 'two'"),
+    (
+        "launcher=joblib launcher.workers_per_gpu=2",
+        "launcher.workers_per_gpu must be null on the CPU, where launcher.workers counts, got 2",
+    ),
+    ("-m launcher=serial,joblib", "launcher must be the same for all runs of one command: serial, got joblib"),
+    ("launcher.name=fast", "launcher.name must be one of serial, joblib, got 'fast'"),
+    ("hydra.launcher.n_jobs=3", "hydra.launcher.n_jobs is not for bench run, launcher.workers sets it, got 3"),
+    ("-m hydra.sweep.dir=x", "hydra.sweep.dir is not for bench run, results_dir sets it, got x"),
+    ("hydra/launcher=nope", "hydra/launcher must be one of basic, joblib, got 'nope'"),
+    ("--plan task.length=0", "task.length must be >= 2, got 0"),
     # places that cannot be written to
     ("results_dir=/dev/null/x", "results_dir must be a folder, got '/dev/null/x', where /dev/null is a file"),
     ("results_dir=/proc/nowhere", "results_dir must be writable"),
@@ -138,6 +160,80 @@ def test_run(bench: Bench, overrides: str, message: str):
     outcome = bench.run(*overrides.split())
     assert_one_line(outcome, "run", message)
     assert not bench.results.exists()
+
+
+def own_yaml(text: bytes) -> Callable[[Path], list[str]]:
+    """A YAML of the user's, as an experiment."""
+
+    def make(folder: Path) -> list[str]:
+        (folder / "mine" / "experiment").mkdir(parents=True)
+        (folder / "mine" / "experiment" / "own.yaml").write_bytes(b"# @package _global_\n" + text)
+        return [f"--config-dir={folder / 'mine'}", "+experiment=own"]
+
+    return make
+
+
+def loop(folder: Path) -> list[str]:
+    (folder / "loop").symlink_to(folder / "loop")
+    return [f"results_dir={folder / 'loop' / 'results'}"]
+
+
+FILES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
+    "not UTF-8": (own_yaml(b"seed: \xff\xfe"), "'utf-8' codec can't decode"),
+    "not YAML": (own_yaml(b"seed: [1, 2\nmodel: }"), "while parsing"),
+    "a list": (own_yaml(b"- 1\n- 2\n"), ""),
+    "NaN for an integer": (own_yaml(b"model: {hidden_size: .nan}"), "model.hidden_size must be an integer, got 'nan'"),
+    "NaN for a limit": (
+        own_yaml(b"training: {clip_norm: .nan}"),
+        "training.clip_norm must be null or a finite number > 0, got nan",
+    ),
+    "a setting there is none of": (own_yaml(b"model: {size: 3}"), ""),
+    "an interpolation of nothing": (own_yaml(b"seed: ${nothing}"), ""),
+    "a circle of interpolations": (own_yaml(b"rerun: ${rerun}"), ""),
+    "a text for a section": (own_yaml(b"training: fast"), ""),
+    "10 MB": (
+        lambda _: ["task.length=" + "1" * 10_000_000],
+        "an override must have at most 100000 characters, got 10000012",
+    ),
+    "a loop of links": (loop, "results_dir must be a folder, got "),
+    "a config folder that is a file": (
+        lambda folder: [f"--config-dir={__file__}"],
+        "--config-dir must be a folder, got ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files(bench: Bench, tmp_path: Path, name: str):
+    make, message = FILES[name]
+    outcome = bench.run(*make(tmp_path))
+    assert_one_line(outcome, "run", message)
+    assert len(outcome.err) < 600
+    assert not bench.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("status {there} --watch=0", "--watch must be a number of seconds > 0, got 0.0"),
+        ("status {there} --watch=nan", "--watch must be a number of seconds > 0, got nan"),
+        ("status {there}/nothing", "EXPERIMENT|DIR must be a folder that is there, or one of demo, got "),
+        ("status {there}", "EXPERIMENT|DIR must hold runs, found none below "),
+        ("replay {there}", "{there}/record.json: not a readable record"),
+        (
+            "replay {there}/nothing",
+            "RUN must be the folder of a record, or a run id below results, found 0 records of ",
+        ),
+        ("replay {there} --tolerance=-1", "--tolerance must be a number >= 0, got -1.0"),
+        ("replay {there} --tolerance=nan", "--tolerance must be a number >= 0, got nan"),
+    ],
+)
+def test_status_and_replay(bench: Bench, tmp_path: Path, arguments: str, message: str):
+    there = tmp_path / "there"
+    there.mkdir()
+    words = arguments.format(there=there).split()
+    assert_one_line(bench.call(*words), words[0], message.format(there=there))
+    assert list(there.iterdir()) == []
 
 
 def test_gpu_where_there_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch):

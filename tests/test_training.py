@@ -66,6 +66,7 @@ class TestConfig:
         [
             ({"max_steps": 0}, "`max_steps` must be >= 1, got 0"),
             ({"eval_every": 0}, "`eval_every` must be >= 1, got 0"),
+            ({"checkpoint_every": 0}, "`checkpoint_every` must be null or >= 1, got 0"),
             ({"clip_norm": 0.0}, r"`clip_norm` must be null or a finite number > 0, got 0.0"),
             ({"clip_norm": math.nan}, "`clip_norm` must be null or a finite number > 0, got nan"),
             ({"clip_value": -1.0}, r"`clip_value` must be null or a finite number > 0, got -1.0"),
@@ -73,7 +74,9 @@ class TestConfig:
         ],
     )
     def test_out_of_range(self, changes: Mapping[str, Any], message: str):
-        settings: dict[str, Any] = {"max_steps": 10, "eval_every": 5, "clip_norm": None, "clip_value": None}
+        settings: dict[str, Any] = {
+            "max_steps": 10, "eval_every": 5, "clip_norm": None, "clip_value": None, "checkpoint_every": None,
+        }  # fmt: skip
         with pytest.raises(ValueError, match=message):
             TrainingConfig(**(settings | dict(changes)), stop_when_solved=True)
 

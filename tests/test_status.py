@@ -1,0 +1,145 @@
+"""``bench status``: the table, what it names, ``--watch`` and ``--repair``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench import record
+from bench.training import TrainingModule
+from tests.conftest import Bench
+
+
+def row(text: str, experiment: str = "default") -> dict[str, str]:
+    header, *lines = [line.split() for line in text.splitlines()[:6]]
+    (found,) = [line for line in lines if line and line[0] == experiment]
+    return dict(zip(" ".join(header).replace("to do", "todo").split(), found, strict=True))
+
+
+def test_counts_every_state(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    step = TrainingModule.training_step
+
+    def trouble(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.seed == 1:
+            raise RuntimeError("cursed")
+        if self.seed == 3 and self.global_step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        loss = step(self, batch, batch_idx)
+        if self.seed == 2:
+            self.curves.loss[self.global_step] = float("nan")
+        return loss
+
+    monkeypatch.setattr(TrainingModule, "training_step", trouble)
+    assert bench.run("-m", "seed=range(0,6)").code == 143
+    outcome = bench.call("status", str(bench.results))
+    assert outcome.code == 0
+    found = row(outcome.out)
+    left = found.pop("left")
+    assert found == {
+        "experiment": "default", "planned": "6", "done": "1", "diverged": "1", "running": "0", "interrupted": "1",
+        "failed": "1", "todo": "2",
+    }  # fmt: skip
+    assert left == "0:00"
+    assert "Failed:\n  adding_problem gru seed=1: RuntimeError: cursed (" in outcome.out
+    assert "To go on:\n  bench run -m " in outcome.out
+    assert max(map(len, outcome.out.splitlines()[:2])) <= 80
+    for place in ("runs", "runs/default"):
+        assert row(bench.call("status", str(bench.results / place)).out)["planned"] == "6"
+
+
+def test_a_running_one_is_named_and_a_watch_ends_with_the_sweep(bench: Bench, tmp_path: Path):
+    words = [sys.executable, "-m", "bench"]
+    bench.one("seed=5")
+    process = subprocess.Popen(
+        [*words, "run", "cell=lstm", "data.eval_size=8", "data.test_size=8", "training.max_steps=400",
+         "training.eval_every=400", "runtime.threads=1", "trainer=cpu", f"results_dir={bench.results}"],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(bench.results.rglob(".*.claim")):
+        assert process.poll() is None
+    watch = subprocess.run(
+        [*words, "status", str(bench.results), "--watch", "0.2"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert process.wait() == 0
+    assert f", process {process.pid} on " in watch.stdout
+    assert "Running:\n  " in watch.stdout
+    last = watch.stdout.split("experiment")[-1]
+    assert row("experiment" + last)["done"] == "2"
+
+
+def test_an_experiment_that_has_not_begun(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = bench.call("status", "demo")
+    assert outcome.out == "demo: 18 runs planned, none begun; bench run +experiment=demo\n"
+    outcome = bench.call("status", "dmo")
+    assert outcome.code == 2
+    assert outcome.err.endswith("got 'dmo', did you mean demo?\n")
+
+
+class TestDamage:
+    def test_is_named_refused_and_repaired(self, bench: Bench):
+        made = bench.one()
+        (folder,) = record.find_records(bench.results)
+        (folder / record.RECORD_FILE).write_text('{"schema": 1, "ru')
+        named = f"{folder / record.RECORD_FILE}: not a readable record"
+        outcome = bench.call("status", str(bench.results))
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"bench status: {named}")
+        assert "damaged" in outcome.out
+        refused = bench.run()
+        assert refused.code == 2
+        assert refused.err.startswith(f"bench run: {named}")
+        assert refused.err.endswith("`bench status --repair` sets it aside\n")
+        repaired = bench.call("status", str(bench.results), "--repair")
+        assert repaired.out.startswith(named)
+        aside = folder.with_name(f".{folder.name}.damaged-1")
+        assert str(aside) in repaired.out
+        assert (aside / record.RECORD_FILE).exists()
+        assert bench.run().code == 0
+        assert bench.records()[0].metrics == made.metrics
+
+    def test_curves_belong_to_it(self, bench: Bench):
+        bench.one()
+        (folder,) = record.find_records(bench.results)
+        (folder / record.CURVES_FILE).unlink()
+        assert bench.call("status", str(bench.results)).code == 1
+        assert f"{folder / record.CURVES_FILE}: not readable curves" in bench.run().err
+
+    def test_a_newer_record_is_not_touched(self, bench: Bench):
+        bench.one()
+        (folder,) = record.find_records(bench.results)
+        path = folder / record.RECORD_FILE
+        path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+        assert bench.call("status", str(bench.results), "--repair").code == 1
+        assert path.exists()
+        refused = bench.run("rerun=all")
+        assert refused.code == 2
+        assert refused.err == f"bench run: {path}: `schema` must be <= 1 for this version, got 2\n"
+
+    def test_a_damaged_checkpoint(self, bench: Bench):
+        made = bench.one()
+        (folder,) = record.find_records(bench.results)
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        saved = folder.with_name(f".{made.run_id}.checkpoint")
+        saved.write_bytes(b"half of it")
+        refused = bench.run()
+        assert refused.code == 2
+        assert refused.err.startswith(f"bench run: {saved}: not a readable checkpoint")
+        assert bench.call("status", str(bench.results), "--repair").out.startswith(
+            f"{saved}: not a readable checkpoint"
+        )
+        assert not saved.exists()
+        assert bench.run().code == 0

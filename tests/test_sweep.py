@@ -1,0 +1,213 @@
+"""Sweeps: what is run again, workers, two at once, killed ones, full disks."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench import record
+from bench.sweep import Driver
+from bench.training import TrainingModule
+from tests import kill_sweep
+from tests.conftest import TINY, Bench, command, results_of
+
+SEEDS = ("-m", "seed=0,1,2")
+
+
+def times(bench: Bench) -> dict[int, int]:
+    """When each record was written."""
+    found = record.find_records(bench.results)
+    return {record.read_record(f).seed: (f / record.RECORD_FILE).stat().st_mtime_ns for f in found}
+
+
+class TestRerun:
+    @pytest.mark.parametrize(("rerun", "again"), [("none", set()), ("failed", {1}), ("all", {0, 1, 2})])
+    def test_what_is_made_again(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, rerun: str, again: set[int]):
+        start = TrainingModule.on_train_start
+
+        def fail(self: TrainingModule) -> None:
+            if self.seed == 1:
+                raise RuntimeError("cursed")
+            start(self)
+
+        monkeypatch.setattr(TrainingModule, "on_train_start", fail)
+        assert bench.run(*SEEDS).code == 1
+        monkeypatch.setattr(TrainingModule, "on_train_start", start)
+        before = times(bench)
+        outcome = bench.run(*SEEDS, f"rerun={rerun}")
+        assert {seed for seed, written in times(bench).items() if written != before[seed]} == again
+        assert outcome.out.startswith(f"{3 - len(again)} of 3 runs are there already, {len(again)} to do")
+        assert outcome.code == (1 if rerun == "none" else 0)
+
+    def test_all_does_not_lose_the_old_result_when_stopped(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        made = bench.one()
+        step = TrainingModule.training_step
+
+        def stop(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+            if self.global_step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(TrainingModule, "training_step", stop)
+        assert bench.run("rerun=all").code == 143
+        assert bench.records() == [made]
+
+
+def test_workers_make_the_same_records_as_one_process(bench: Bench):
+    overrides = ("-m", "cell=gru,lstm", "seed=0,1", "training.max_steps=30")
+    assert bench.run(*overrides, "launcher=joblib", "launcher.workers=2").code == 0
+    serial = Bench(bench.results.with_name("serial"), bench.call)
+    outcome = serial.run(*overrides, "launcher=serial")
+    assert outcome.code == 0
+    assert len(results_of(serial.results)) == 4
+    assert results_of(bench.results) == results_of(serial.results)
+
+
+def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path):
+    words = [sys.executable, "-m", "bench", "run", "-m", *TINY, "training.max_steps=300", f"results_dir={tmp_path}",
+             "seed=range(0,6)", "logger=csv"]  # fmt: skip
+    sweeps = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [sweep.communicate(timeout=120) for sweep in sweeps]
+    assert [sweep.returncode for sweep in sweeps] == [0, 0], outputs
+    assert len(results_of(tmp_path)) == 6
+    # Written by one process each: every record names its process through its draft, and none was written twice.
+    versions = {folder: (folder / record.RECORD_FILE).stat().st_mtime_ns for folder in record.find_records(tmp_path)}
+    assert len(set(versions.values())) == 6
+    for out, _ in outputs:
+        assert out.count(": unsolved at step 300") == 6, "each sweep tells of every run that ends, whoever made it"
+    again = command("run", *words[4:])
+    assert again.stdout == "6 of 6 runs are there already, 0 to do\n"
+
+
+def test_a_sweep_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path: Path):
+    killed = kill_sweep.survive(tmp_path / "killed", kills=5, runs=8, steps=600, chance=random.Random(1))
+    assert "nothing" not in killed
+    assert kill_sweep.start(tmp_path / "whole", runs=8, steps=600).wait(timeout=300) == 0
+    whole = results_of(tmp_path / "whole")
+    assert len(whole) == 8
+    assert results_of(tmp_path / "killed") == whole
+    left = {path.name for path in (tmp_path / "killed" / "runs").rglob(".*") if not path.name.endswith(".claim")}
+    assert left == {".guard"}
+
+
+class TestFaults:
+    def test_a_run_that_kills_its_worker_fails_and_the_others_go_on(self, tmp_path: Path):
+        folder = tmp_path / "mine"
+        (folder / "cell").mkdir(parents=True)
+        (folder / "deadly_cell.py").write_text(
+            "import os, signal\nfrom bench.cells.gru import GRUCell\n\n\n"
+            "class Deadly(GRUCell):\n"
+            "    def project(self, inputs):\n"
+            "        if inputs.device.type != 'meta' and inputs.shape[1] == 5:\n"
+            "            os.kill(os.getpid(), signal.SIGKILL)\n"
+            "        return super().project(inputs)\n"
+        )
+        (folder / "cell" / "deadly.yaml").write_text(
+            "_target_: deadly_cell.Deadly\n_partial_: true\n"
+            "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
+        )
+        done = command(
+            "run", f"--config-dir={folder}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=deadly",
+            "model.engine=stepwise", "task.length=5", "data.batch_size=4,5", f"results_dir={tmp_path / 'results'}",
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "a worker was killed (out of memory?)" in done.stderr
+        made = {each.config["data"]["batch_size"]: each for each in record.read_all(tmp_path / "results")[0]}
+        assert made[4].status == "completed"
+        assert made[5].status == "failed"
+        assert "killed 3 times without getting any further" in made[5].reason
+
+    def test_a_full_disk_stops_the_run_with_one_line(self, tmp_path: Path):
+        def small_files() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+        words = [sys.executable, "-B", "-m", "bench", "run", *TINY, f"results_dir={tmp_path}"]
+        done = subprocess.run(words, preexec_fn=small_files, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        first = done.stderr.splitlines()[0]
+        assert first.startswith(f"bench run: results_dir must be writable, got '{tmp_path}' ([Errno 27] File too large")
+        assert record.find_records(tmp_path) == []
+        assert subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+    def test_a_folder_that_is_gone_costs_one_run(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        start = TrainingModule.on_train_start
+
+        def remove(self: TrainingModule) -> None:
+            if self.seed == 1:
+                shutil.rmtree(bench.results)
+            start(self)
+
+        monkeypatch.setattr(TrainingModule, "on_train_start", remove)
+        outcome = bench.run("-m", "seed=1,2")
+        assert outcome.code == 1
+        assert outcome.err.startswith("bench run: results_dir must be writable, got ")
+        assert [made.seed for made in bench.records()] == [2]
+
+    def test_a_kill_between_the_two_renames_of_publishing_loses_nothing(self, bench: Bench):
+        made = bench.one()
+        (folder,) = record.find_records(bench.results)
+        folder.rename(folder.with_name(f".{folder.name}.99.old"))
+        outcome = bench.run()
+        assert outcome.code == 0
+        assert bench.records() == [made], "the old record came back, and was not made again"
+
+
+class TestPlan:
+    def test_lists_runs_time_and_disk_and_writes_nothing(self, bench: Bench):
+        outcome = bench.run("-m", "seed=0,1", "cell=gru,rnn", "--plan")
+        assert outcome.code == 0
+        lines = outcome.out.splitlines()
+        assert [line.partition("  ")[2] for line in lines[:4]] == [
+            f"adding_problem {cell} seed={seed}: planned" for seed in (0, 1) for cell in ("gru", "rnn")
+        ]
+        assert lines[4] == "4 runs, 0 there already, 4 to do, 1 at once"
+        assert lines[5].startswith("about 0:00 (at most: a few steps timed here, times max_steps), ")
+        assert lines[5].endswith("48 kB on disk")
+        assert not bench.results.exists()
+        bench.run("-m", "seed=0,1", "cell=gru")
+        outcome = bench.run("-m", "seed=0,1,2", "cell=gru", "--plan")
+        assert "3 runs, 2 there already, 1 to do, 1 at once" in outcome.out
+        assert "as long as the runs that are there took" in outcome.out
+
+
+def test_the_plan_of_a_sweep_is_kept(bench: Bench):
+    bench.run(*SEEDS)
+    (path,) = bench.results.glob("sweeps/*/plan.json")
+    plan = json.loads(path.read_text())
+    assert [run["label"] for run in plan["runs"]] == [f"adding_problem gru seed={seed}" for seed in (0, 1, 2)]
+    assert "seed=0,1,2" in plan["command"]
+    assert [each.name for each in path.parent.iterdir() if each.name.startswith(".")] == []
+
+
+def test_a_run_claimed_by_another_process_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    from bench import claims
+
+    claims_folder = bench.results.with_name("other")
+    made = Bench(claims_folder, bench.call).one()
+    folder = record.run_folder(bench.results, "default", "adding_problem", "gru", made.run_id)
+    claim = claims.take(folder, claims.this_process(), lambda: {})
+    assert claim is not None
+    waits: list[float] = []
+
+    def give_back(self: Driver) -> None:
+        waits.append(time.monotonic())
+        claim.__exit__(None, None, None)
+
+    monkeypatch.setattr(Driver, "_wait", give_back)
+    outcome = bench.run()
+    assert outcome.code == 0
+    assert len(waits) == 1
+    assert outcome.err.startswith(f"waiting for adding_problem gru seed=0, done by process {os.getpid()} on ")
