@@ -1,10 +1,10 @@
-# make setup | demo | test | overhead ; PYTHON=python3.12 picks another interpreter for the first set-up.
+# make setup | demo | test | overhead | throughput | kills ; PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint format overhead clean
+.PHONY: setup demo test lint format overhead throughput kills clean
 
 setup: $(READY)
 
@@ -35,6 +35,13 @@ format: setup
 
 overhead: setup
 	$(BIN)/python benchmarks/overhead.py
+
+throughput: setup
+	$(BIN)/python benchmarks/throughput.py
+
+# A sweep killed 50 times at random moments, against an undisturbed one.
+kills: setup
+	$(BIN)/python -m tests.kill_sweep --kills 50
 
 clean:
 	rm -rf $(VENV) .coverage .pytest_cache .ruff_cache .import_linter_cache

@@ -39,6 +39,11 @@ def test_the_figure_is_there():
         assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_record_to_replay_is_there():
+    (run,) = re.findall(r"^bench replay (results\S+)", README, re.MULTILINE)
+    assert record.check(ROOT / run).status == "completed"
+
+
 def test_the_speed_named_is_the_speed_measured():
     measured = json.loads((ROOT / "benchmarks" / "overhead.json").read_text())
     assert f"{measured['bench_ms']:.1f} ms a step through `bench run`" in README
@@ -50,7 +55,7 @@ COMMANDS = [
     line.partition("#")[0].strip()
     for text in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     for line in text.splitlines()
-    if line.startswith("bench run") and "--config-dir" not in line and "--help" not in line
+    if line.startswith("bench run") and "--config-dir" not in line and "--help" not in line and "--plan" not in line
 ]
 
 
