@@ -63,7 +63,10 @@ def _odd_choice(overrides: list[str]) -> str | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    """An exception and what it came from; under a debugger, OmegaConf's chains can run in a circle."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 
