@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import record, runtime
+from bench import messages, record, runtime
 from tests.conftest import Bench, Outcome
 
 RUN = [
@@ -201,6 +201,13 @@ FILES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         "--config-dir must be a folder, got ",
     ),
 }
+
+
+def test_a_circle_of_causes_has_an_end():
+    """OmegaConf makes one under a debugger."""
+    error, cause = ValueError("one"), ValueError("two")
+    error.__cause__, cause.__cause__ = cause, error
+    assert messages.explain(error) == "one"
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def test_a_running_one_is_named_and_a_watch_ends_with_the_sweep(bench: Bench, tm
     )  # fmt: skip
     while not list(bench.results.rglob(".*.claim")):
         assert process.poll() is None
+        time.sleep(0.02)
     watch = subprocess.run(
         [*words, "status", str(bench.results), "--watch", "0.2"],
         capture_output=True,
