@@ -16,7 +16,7 @@ from bench.record import Record
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_LINES = 30.0
-BAR = "{desc} {percentage:.0f}% {bar} {postfix}"
+BAR = "{desc} {percentage:.0f}% {bar}{postfix}"
 
 
 def duration(seconds: float) -> str:

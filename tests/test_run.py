@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import platform
@@ -189,6 +190,22 @@ class TestFailure:
         assert left == {".guard", f".{made.run_id}.checkpoint"}
 
 
+def on_a_terminal(*overrides: str) -> str:
+    """What a tiny run or sweep shows on a terminal of 80 columns."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    words = [sys.executable, "-m", "bench", "run", *TINY, "task.length=10", *overrides]
+    process = subprocess.Popen(words, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    shown = b""
+    # At the end of what was written, Linux raises and others return nothing.
+    with contextlib.suppress(OSError):
+        while part := os.read(master, 4096):
+            shown += part
+    assert process.wait(timeout=60) == 0
+    return shown.decode()
+
+
 class TestProgress:
     def test_plain_lines_where_there_is_no_terminal(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("bench.progress.SECONDS_BETWEEN_LINES", 0.0)
@@ -200,30 +217,22 @@ class TestProgress:
         assert " steps/s, at most 0:00 left" in lines[9]
 
     def test_a_bar_on_a_terminal(self, tmp_path: Path):
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench", "run", *TINY, f"results_dir={tmp_path}", "training.max_steps=1000",
-             "training.eval_every=1000", "task.length=10"],
-            stdout=slave,
-            stderr=slave,
-            env={**os.environ, "TERM": "xterm"},
-        )  # fmt: skip
-        os.close(slave)
-        shown = b""
-        while True:
-            try:
-                part = os.read(master, 4096)
-            except OSError:
-                break
-            if not part:
-                break
-            shown += part
-        assert process.wait(timeout=60) == 0
-        drawn = [part for part in shown.decode().split("\r") if "loss" in part]
+        shown = on_a_terminal(f"results_dir={tmp_path}", "training.max_steps=1000", "training.eval_every=1000")
+        drawn = [part for part in shown.split("\r") if "loss" in part]
         whole = r"adding_problem gru seed=0 +\d+%.*, loss \d\.\d{3} base 0\.167 +\d+\.\d+/s \d\d:\d\d left"
         assert any(re.search(whole, part) for part in drawn), drawn[:3]
         assert all(len(part) <= 80 for part in drawn)
+
+    def test_one_bar_for_a_sweep(self, tmp_path: Path):
+        shown = on_a_terminal(f"results_dir={tmp_path}", "-m", "seed=1,2", "training.max_steps=700")
+        drawn = [part.strip() for part in shown.split("\r") if "runs" in part]
+        assert drawn[0] == "0 of 2 runs are there already, 2 to do"
+        assert any(re.fullmatch(r"1/2 runs, 1 running [5-9]\d% █+.*, \d:\d\d left", part) for part in drawn), drawn
+        assert all(len(part) <= 80 for part in shown.split("\r"))
+        ended = re.findall(
+            r"\[(\d)/2\] adding_problem gru seed=(\d): unsolved at step 700, test mse [\d.]+, 0:\d\d", shown
+        )
+        assert ended == [("1", "1"), ("2", "2")]
 
     @pytest.mark.parametrize(
         ("seconds", "text"), [(0.0, "0:00"), (59.6, "1:00"), (3599.0, "59:59"), (3661.0, "1:01:01")]
