@@ -47,7 +47,7 @@ def test_counts_every_state(bench: Bench, monkeypatch: pytest.MonkeyPatch):
         "experiment": "default", "planned": "6", "done": "1", "diverged": "1", "running": "0", "interrupted": "1",
         "failed": "1", "todo": "2",
     }  # fmt: skip
-    assert left == "0:00"
+    assert left in ("0:00", "0:01", "0:02")
     assert "Failed:\n  adding_problem gru seed=1: RuntimeError: cursed (" in outcome.out
     assert "To go on:\n  bench run -m " in outcome.out
     assert max(map(len, outcome.out.splitlines()[:2])) <= 80
