@@ -23,8 +23,9 @@ from bench import checkpoint, mirror, provenance, record, runtime, stopping
 from bench.build import Plan
 from bench.checkpoint import Checkpointing
 from bench.data import SequenceData
-from bench.inventory import checkpoint_path
+from bench.inventory import checkpoint_path, failed_path
 from bench.model import SequenceModel, parameter_count
+from bench.probes.probing import Probing
 from bench.progress import Progress, Pulse
 from bench.record import Record, Status
 from bench.training import TrainingModule
@@ -43,7 +44,8 @@ def execute(plan: Plan, command: str, pulse: Pulse, lost: Callable[[], bool], ti
     """Train one network, test it once, and write the record; go on from the run's checkpoint if there is one.
 
     A loss that is not finite, any exception, and a request to stop end in a record, not in an exception. A record
-    without a result never takes the place of one with a result, and keeps the checkpoint.
+    without a result never takes the place of one with a result, and keeps the checkpoint; that of a failed try goes
+    beside it, see :func:`bench.inventory.failed_path`.
 
     Args:
         plan: What to run. This process must hold the run's claim.
@@ -59,10 +61,8 @@ def execute(plan: Plan, command: str, pulse: Pulse, lost: Callable[[], bool], ti
     attempt = _Attempt(plan, draft, runtime.set_up(plan.runtime), pulse, lost)
     try:
         made = attempt.made = attempt.record(attempt.outcome(title), command)
-        if not lost() and (made.status in record.FINAL or not has_result(plan.folder)):
-            record.publish(draft, plan.folder, made, attempt.curves())
-        if made.status in record.FINAL:
-            checkpoint_path(plan.folder).unlink(missing_ok=True)
+        if not lost():
+            _publish(draft, plan.folder, made, attempt.curves(), attempt.probes())
     finally:
         record.discard(draft)
         mirror.finish(attempt.logger, attempt.made)
@@ -72,6 +72,11 @@ def execute(plan: Plan, command: str, pulse: Pulse, lost: Callable[[], bool], ti
 def give_up(plan: Plan, command: str, reason: str) -> Record:
     """Write a ``failed`` record for a run that has taken its process with it.
 
+    Args:
+        plan: The run. This process must hold its claim.
+        command: See :func:`execute`.
+        reason: What happened.
+
     Raises:
         OSError: The record cannot be written.
     """
@@ -79,10 +84,22 @@ def give_up(plan: Plan, command: str, reason: str) -> Record:
     try:
         attempt = _Attempt(plan, draft, {"threads": plan.runtime.thread_count}, Pulse(), lambda: False)
         made = attempt.record(_Outcome("failed", reason), command)
-        record.publish(draft, plan.folder, made, EMPTY_CURVES)
+        _publish(draft, plan.folder, made, EMPTY_CURVES, {})
     finally:
         record.discard(draft)
     return made
+
+
+def _publish(draft: Path, folder: Path, made: Record, curves: pa.Table, probes: dict[str, pa.Table]) -> None:
+    """Put a record in its place: a result anywhere, anything else only where there is no result."""
+    if made.status in record.FINAL:
+        record.publish(draft, folder, made, curves, probes)
+        record.discard(failed_path(folder))
+        checkpoint_path(folder).unlink(missing_ok=True)
+    elif not has_result(folder):
+        record.publish(draft, folder, made, curves, probes)
+    elif made.status == "failed":
+        record.publish(draft, failed_path(folder), made, curves, probes)
 
 
 def has_result(folder: Path) -> bool:
@@ -107,6 +124,7 @@ class _Attempt:
         )
         self.model: SequenceModel | None = None
         self.module: TrainingModule | None = None
+        self.probing: Probing | None = None
         self.logger: Logger | None = None
         self.made: Record | None = None
 
@@ -132,10 +150,14 @@ class _Attempt:
         self.module = module = TrainingModule(
             plan.task, self.model, plan.make_optimizer(), plan.training, plan.seed, plan.device
         )
+        if plan.probe.enabled:
+            self.probing = self.checkpointing.probing = Probing(plan.probe, plan.task, plan.seed, plan.device)
         resumed = checkpoint.load(self.checkpointing.path, plan.run_id, plan.shapes())
         if resumed is not None:
             self.checkpointing.resumed = resumed
-            module.restore(resumed["state"])
+            checkpoint.restore(self.checkpointing.path, resumed, module)
+            if self.probing is not None:
+                self.probing.restore(resumed["state"]["probes"])
         start = resumed["state"]["step"] if resumed is not None else 0
         self.logger = plan.make_logger()(
             mirror.RunInfo(
@@ -166,6 +188,7 @@ class _Attempt:
 
     def _trainer(self, title: str | None) -> L.Trainer:
         plan, baseline = self.plan, self.plan.task.baseline
+        probing = [self.probing] if self.probing is not None else []
         shown = [Progress(title, baseline)] if title is not None else []
         return L.Trainer(
             accelerator="gpu" if plan.device.type == "cuda" else "cpu",
@@ -175,7 +198,7 @@ class _Attempt:
             val_check_interval=plan.training.eval_every,
             check_val_every_n_epoch=None,
             logger=self.logger if self.logger is not None else False,
-            callbacks=[mirror.LiveLog(baseline), self.pulse, *shown, self.checkpointing],
+            callbacks=[*probing, mirror.LiveLog(baseline, self.probing), self.pulse, *shown, self.checkpointing],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -206,6 +229,16 @@ class _Attempt:
             if row.step <= steps
         ]
         return record.curves_table(columns, rows)
+
+    def probes(self) -> dict[str, pa.Table]:
+        """What the probes found so far, as the record keeps it; nothing after the step at which a loss diverged."""
+        if self.probing is None or self.module is None:
+            return {}
+        steps, run_id = self.module.steps, self.plan.run_id
+        return {
+            name: record.probe_table(name, run_id, [row for row in rows if row[0] <= steps])
+            for name, rows in self.probing.rows.items()
+        }
 
     def record(self, outcome: _Outcome, command: str) -> Record:
         """The record of this try."""
@@ -258,11 +291,12 @@ class _Attempt:
 
     def _times(self) -> dict[str, float | None]:
         steps = self.module.steps if self.module is not None else 0
-        seconds = self.module.train_seconds if self.module is not None else 0.0
+        seconds = self.module.seconds if self.module is not None else 0.0
         timed = steps > 0 and seconds > 0
         return {
             "wall_seconds": self.checkpointing.wall_seconds,
             "train_seconds": seconds,
+            "probe_seconds": self.probing.seconds if self.probing is not None else 0.0,
             "steps_per_second": steps / seconds if timed else None,
             "milliseconds_per_step": 1000 * seconds / steps if timed else None,
         }

@@ -22,6 +22,7 @@ from bench import mirror, provenance, record, runtime, streams
 from bench.cells import Cell
 from bench.data import DataConfig
 from bench.model import SequenceModel, hidden_size_for_budget, parameter_count
+from bench.probes.probing import ProbeConfig, check_probes
 from bench.runtime import RuntimeConfig
 from bench.schema import Config, LauncherConfig, ModelConfig, TrainerConfig, check_arguments, locate, nearest
 from bench.training import MakeOptimizer, TrainingConfig
@@ -35,6 +36,10 @@ COMPUTING = (
     "training.py",
     "streams.py",
     "runtime.py",
+    "probes/activity.py",
+    "probes/flow.py",
+    "probes/parameters.py",
+    "probes/probing.py",
 )
 """Sources of this package that can change a number; the task's and the cell's own files are added."""
 
@@ -62,6 +67,7 @@ class Plan:
         model_config: Settings of the network.
         data: Settings of the data.
         training: Settings of the training.
+        probe: What is measured while training.
         runtime: Settings of the process.
         device: Where it runs.
         precision: ``32`` or ``bf16-mixed``.
@@ -84,6 +90,7 @@ class Plan:
     model_config: ModelConfig
     data: DataConfig
     training: TrainingConfig
+    probe: ProbeConfig
     runtime: RuntimeConfig
     device: torch.device
     precision: str
@@ -154,6 +161,8 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         data = _section(DataConfig, config["data"])
     with _named("training"):
         training = _section(TrainingConfig, config["training"])
+    with _named("probe"):
+        probe = _section(ProbeConfig, config["probe"])
     with _named("runtime"):
         runtime_config = _section(RuntimeConfig, config["runtime"])
         runtime.check(runtime_config)
@@ -177,6 +186,8 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
             )
         config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
         _smallest_cell(config)
+    with _named("probe"):
+        check_probes(probe, task, cell_class.gates, cell_class.__name__)
     with _named("model"):
         model_config = _section(ModelConfig, config["model"])
         hidden_size = _hidden_size(config, task, model_config)
@@ -200,6 +211,7 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         model_config=model_config,
         data=data,
         training=training,
+        probe=probe,
         runtime=runtime_config,
         device=device,
         precision=trainer.precision,
@@ -221,6 +233,7 @@ def _science(
     """All settings that can change a number; they make the run's identity."""
     science = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "seed")}
     science["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
+    science["probe"] = config["probe"] if config["probe"]["enabled"] else {"enabled": False}
     science["runtime"] = {name: value for name, value in asdict(runtime_config).items() if name != "keep_pages"}
     # On a GPU the processor's threads add nothing up.
     science["runtime"]["threads"] = runtime_config.thread_count if device.type == "cpu" else None

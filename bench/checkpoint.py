@@ -13,7 +13,8 @@ import lightning as L
 import torch
 
 from bench import record, stopping
-from bench.training import TrainingModule
+from bench.probes.probing import Probing
+from bench.training import CURVES, TrainingModule
 from tasks.base import Batch
 
 SCHEMA = 1
@@ -28,6 +29,7 @@ _STATE_KEYS = {
     "looked_at": int,
     "train_seconds": float,
 }
+_PROBE_KEYS = {"rows": dict, "seconds": float}
 
 
 class DamagedCheckpointError(ValueError):
@@ -83,6 +85,8 @@ def load(path: Path, run_id: str, shapes: Mapping[str, torch.Size]) -> dict[str,
         raise _damaged(path, f"not a readable checkpoint ({reason})") from error
     _check_types(path, content, _KEYS)
     _check_types(path, content["state"], _STATE_KEYS)
+    if content["state"].get("probes") is not None:
+        _check_types(path, content["state"]["probes"], _PROBE_KEYS)
     if content["schema"] > SCHEMA:
         raise _damaged(path, f"`schema` must be <= {SCHEMA} for this version, got {content['schema']}")
     if content["run_id"] != run_id:
@@ -91,7 +95,37 @@ def load(path: Path, run_id: str, shapes: Mapping[str, torch.Size]) -> dict[str,
     for name in sorted(found.keys() | shapes.keys()):
         if found.get(name) != shapes.get(name):
             raise _damaged(path, f"`{name}` must have the shape {_shape(shapes, name)}, got {_shape(found, name)}")
+    _check_state(path, content)
     return content
+
+
+def _check_state(path: Path, content: Mapping[str, Any]) -> None:
+    """Whether what :meth:`bench.training.TrainingModule.restore` relies on is there; its own checks come later."""
+    state, randomness = content["state"], content["random"].get("cpu")
+    if not isinstance(randomness, torch.Tensor) or randomness.dtype != torch.uint8:
+        raise _damaged(path, "`random.cpu` must be the state of a generator")
+    for name in CURVES:
+        curve = state["curves"].get(name)
+        if not isinstance(curve, torch.Tensor) or curve.shape != (state["step"],):
+            raise _damaged(path, f"`curves.{name}` must be {state['step']} numbers")
+    for name in ("state", "param_groups"):
+        if name not in state["optimizer"]:
+            raise _damaged(path, f"`optimizer.{name}` must be there")
+    if not isinstance(state.get("solved_at", ""), int | None):
+        raise _damaged(path, "`solved_at` must be an integer or null")
+
+
+def restore(path: Path, content: Mapping[str, Any], module: TrainingModule) -> None:
+    """Let a training module take over a checkpoint.
+
+    Raises:
+        DamagedCheckpointError: It does not fit after all.
+    """
+    try:
+        module.restore(content["state"])
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise _damaged(path, f"not a checkpoint of this run ({reason})") from error
 
 
 def _check_types(path: Path, content: Any, kinds: Mapping[str, type]) -> None:
@@ -120,6 +154,7 @@ class Checkpointing(L.Callback):
 
     Attributes:
         resumed: The checkpoint that this try goes on from, as :func:`load` gives it.
+        probing: The probes, whose findings are part of the state; ``None`` without any.
     """
 
     def __init__(self, path: Path, run_id: str, every: int | None, started: float, lost: Callable[[], bool]) -> None:
@@ -127,6 +162,7 @@ class Checkpointing(L.Callback):
         self.run_id = run_id
         self.every = every
         self.resumed: dict[str, Any] | None = None
+        self.probing: Probing | None = None
         self.started = started
         self.lost = lost
 
@@ -166,7 +202,8 @@ class Checkpointing(L.Callback):
             raise stopping.StoppedError
         stop = stopping.requested() is not None
         if stop or (self.every is not None and step % self.every == 0):
-            save(self.path, self.run_id, module.state(), self.wall_seconds)
+            probes = self.probing.state() if self.probing is not None else None
+            save(self.path, self.run_id, {**module.state(), "probes": probes}, self.wall_seconds)
         if stop:
             raise stopping.StoppedError
 

@@ -148,7 +148,8 @@ class Claim:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
             # A full disk must not cost the claim: the next beat tries again.
             with contextlib.suppress(OSError), _guarded(self.path):
-                if self.path.exists() and not self._is_ours():
+                # Gone, too: somebody took it over, made the run and gave it back.
+                if not self._is_ours():
                     self.lost = True
                     return
                 _write(self.path, self.owner, self._progress())
@@ -186,8 +187,10 @@ def _read(path: Path, now: float) -> Holder | None:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         progress = {name: float(value) for name, value in data.pop("progress").items()}
         owner = Owner(**data)
+        if owner.pid < 1:
+            return None
         alive = _is_alive(owner, silence=now - written)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     return Holder(owner, progress, alive)
 

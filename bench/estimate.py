@@ -29,26 +29,28 @@ def show(plans: Sequence[Plan], workers: int) -> None:
     inventory = Inventory(results_dir, runs)
     looks = inventory.look()
     invocation = Invocation.start(plans, results_dir, alone=True)
-    by_id = {plan.run_id: plan for plan in plans}
-    todo = [look for look in looks if look.state == "running" or invocation.wants(by_id[look.run.run_id].folder)]
+    by_folder = {str(plan.folder.relative_to(results_dir)): plan for plan in plans}
+    todo = [look for look in looks if look.state == "running" or invocation.wants(by_folder[look.run.folder].folder)]
     for look in looks:
         again = ", to be made again" if look in todo and look.state in ("completed", "diverged", "failed") else ""
         print(f"{look.run.run_id}  {look.run.label}: {look.state}{again}")
     print(f"{len(runs)} runs, {len(runs) - len(todo)} there already, {len(todo)} to do, {workers} at once")
     if not todo:
         return
-    seconds, measured = _seconds(looks, todo, by_id, workers)
+    seconds, measured = _seconds(looks, todo, by_folder, workers)
     size = sum(_bytes(look, looks, results_dir) for look in todo)
     print(f"about {duration(seconds)} ({measured}), {_readable(size)} on disk")
 
 
-def _seconds(looks: Sequence[Look], todo: Sequence[Look], by_id: dict[str, Plan], workers: int) -> tuple[float, str]:
+def _seconds(
+    looks: Sequence[Look], todo: Sequence[Look], by_folder: dict[str, Plan], workers: int
+) -> tuple[float, str]:
     known = {look.run.kind for look in looks if look.final}
     if todo and all(look.run.kind in known for look in todo):
         seconds = seconds_left(looks, workers)
         again = [look.record.time["wall_seconds"] or 0.0 for look in todo if look.final and look.record is not None]
         return (seconds or 0.0) + sum(again) / workers, "as long as the runs that are there took"
-    paces = {look.run.kind: seconds_per_step(by_id[look.run.run_id]) for look in todo}
+    paces = {look.run.kind: seconds_per_step(by_folder[look.run.folder]) for look in todo}
     each = [paces[look.run.kind] * look.run.max_steps for look in todo]
     return max(sum(each) / workers, *each), "at most: a few steps timed here, times max_steps"
 

@@ -7,10 +7,10 @@ import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bench import claims, record
 from bench.claims import Holder
@@ -86,16 +86,31 @@ def read_sweeps(results_dir: Path) -> list[Sweep]:
     """The plans of all sweeps of a results folder; what cannot be read is left out."""
     found = []
     for path in sorted((results_dir / "sweeps").glob(f"*/{PLAN_FILE}")):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             data = json.loads(path.read_text(encoding="utf-8"))
-            runs = tuple(PlannedRun(**run) for run in data.pop("runs"))
+            runs = tuple(map(_planned_run, data.pop("runs")))
             found.append(Sweep(**data, runs=runs))
     return found
+
+
+def _planned_run(data: Mapping[str, Any]) -> PlannedRun:
+    run = PlannedRun(**data)
+    texts = (run.run_id, run.folder, run.label, run.kind)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(run.max_steps, int) or run.max_steps < 1:
+        raise ValueError(f"not a planned run: {run}")
+    if Path(run.folder).is_absolute() or ".." in Path(run.folder).parts:
+        raise ValueError(f"not a folder of the results: {run.folder}")
+    return run
 
 
 def checkpoint_path(folder: Path) -> Path:
     """The checkpoint of the run that has, or will have, this folder."""
     return folder.with_name(f".{folder.name}.checkpoint")
+
+
+def failed_path(folder: Path) -> Path:
+    """Where the record of a failed try goes, if the run has a result already."""
+    return folder.with_name(f".{folder.name}.failed")
 
 
 def signature(folder: Path) -> str | None:
@@ -129,10 +144,10 @@ class Inventory:
         holder = claims.holder_of(folder)
         version = signature(folder)
         if version is not None:
-            seen, look = self._known.get(run.run_id, (None, None))
+            seen, look = self._known.get(run.folder, (None, None))
             if look is None or seen != version:
                 look = self._read(run, folder)
-                self._known[run.run_id] = (version, look)
+                self._known[run.folder] = (version, look)
             if look.final or look.state == "damaged":
                 return look
             if holder is None or not holder.alive:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.record import FINAL, Record
 
-_SECTIONS = ("model", "optimizer", "data", "training")
+_SECTIONS = ("model", "optimizer", "data", "training", "probe")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _rest(record: Record) -> dict[str, Any]:
     """Everything but task, cell and seed that makes two runs different experiments."""
     settings: dict[str, Any] = {}
     for section in _SECTIONS:
-        settings |= {f"{section}.{key}": value for key, value in _flat(record.config[section]).items()}
+        settings |= {f"{section}.{key}": value for key, value in _flat(record.config.get(section, {})).items()}
     settings["optimizer"] = str(record.config["optimizer"].get("_target_", "")).rpartition(".")[2]
     settings["precision"] = record.config["trainer"]["precision"]
     settings["device"] = record.device["type"]

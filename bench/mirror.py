@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
+from bench.decay import reach
+from bench.probes.probing import Probing, Rows
 from bench.record import FINAL, Record
 from bench.training import Curves, Evaluation, TrainingModule
 from tasks.base import Batch
@@ -143,11 +146,34 @@ def _summary(record: Record) -> dict[str, Any]:
     return summary | {f"test/{name}": value for name, value in record.metrics["test"].items()}
 
 
+def probe_metrics(rows: Rows, step: int) -> dict[str, float]:
+    """What the probes found at one step, by name below ``flow/``, ``gates/`` and ``grad/``.
+
+    Args:
+        rows: See :attr:`bench.probes.probing.Probing.rows`.
+        step: The step.
+    """
+    metrics: dict[str, float | None] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for _, layer, state, lag, value in (row for row in rows["flow"] if row[0] == step):
+        curves.setdefault(f"flow/layer{layer}.{state}", []).append((lag, value))
+    for name, points in curves.items():
+        lags, values = zip(*points, strict=True)
+        metrics |= {f"{name}/{what}": value for what, value in asdict(reach(lags, values)).items()}
+    for _, layer, name, statistic, value in (row for row in rows["activity"] if row[0] == step):
+        metrics[f"gates/layer{layer}.{name}/{statistic}"] = value
+    for _, parameter, statistic, value in (row for row in rows["gradients"] if row[0] == step):
+        metrics[f"grad/{parameter}/{statistic}"] = value
+    return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
 class LiveLog(L.Callback):
     """Hands the curves to the trainer's logger as they grow."""
 
-    def __init__(self, baseline: float) -> None:
+    def __init__(self, baseline: float, probing: Probing | None) -> None:
         self.baseline = baseline
+        self.probing = probing
+        self._told: Counter[str] = Counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """What a run that goes on from a checkpoint had told before: this mirror has seen none of it."""
@@ -155,8 +181,9 @@ class LiveLog(L.Callback):
         if trainer.logger is None:
             return
         evaluations = {row.step: row for row in pl_module.curves.evaluations}
-        for step in range(1, trainer.global_step + 1):
-            if step % STEPS_BETWEEN_LINES == 0:
+        for step in range(trainer.global_step + 1):
+            self._log_probes(trainer.logger, step)
+            if step and step % STEPS_BETWEEN_LINES == 0:
                 self._log_step(trainer.logger, step, pl_module.curves)
             if step in evaluations:
                 self._log_evaluation(trainer.logger, evaluations[step])
@@ -166,10 +193,28 @@ class LiveLog(L.Callback):
     ) -> None:
         """Training loss and gradient norms, every :data:`STEPS_BETWEEN_LINES` steps and at the last."""
         step = trainer.global_step
-        if trainer.logger is None or (step % STEPS_BETWEEN_LINES and step != trainer.max_steps):
+        if trainer.logger is None:
+            return
+        self._log_probes(trainer.logger, step)
+        if step % STEPS_BETWEEN_LINES and step != trainer.max_steps:
             return
         assert isinstance(pl_module, TrainingModule)
         self._log_step(trainer.logger, step, pl_module.curves)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The last look of the probes, where it is not one of the schedule."""
+        if trainer.logger is not None:
+            self._log_probes(trainer.logger, trainer.global_step)
+
+    def _log_probes(self, logger: Logger, step: int) -> None:
+        """What has not been told yet of a step."""
+        if self.probing is None:
+            return
+        found = self.probing.rows.items()
+        new = {name: [row for row in rows[self._told[name] :] if row[0] == step] for name, rows in found}
+        self._told.update({name: len(rows) for name, rows in new.items()})
+        if metrics := probe_metrics(new, step):
+            self._log(logger, step, metrics)
 
     def _log_step(self, logger: Logger, step: int, curves: Curves) -> None:
         self._log(

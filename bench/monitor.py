@@ -77,13 +77,14 @@ class Monitor:
         inventory: Inventory,
         is_news: Callable[[Look], bool],
         workers: int,
-        on_look: Callable[[Sequence[Look]], None],
+        on_look: Callable[[], None],
     ) -> None:
         self._inventory = inventory
         self._is_news = is_news
         self._workers = workers
         self._on_look = on_look
         self._told: set[tuple[str, str]] = set()
+        self._error: Exception | None = None
         self._bar: tqdm[Any] | None = None
         self._line_at = time.monotonic()
         self._stopped = threading.Event()
@@ -100,25 +101,36 @@ class Monitor:
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
         self._thread.join()
-        self._show()
+        self._look()
         if self._bar is not None:
             self._bar.close()
+        if self._error is not None:
+            raise self._error
 
     def _watch(self) -> None:
         while not self._stopped.wait(SECONDS_BETWEEN_LOOKS):
-            self._show()
+            self._look()
 
-    def _show(self) -> None:
-        looks = self._inventory.look()
-        self._on_look(looks)
+    def _look(self) -> None:
+        """Look and tell; what goes wrong is raised at the end, the sweep must not miss a signal for it."""
+        looks: list[Look] = []
+        try:
+            looks = self._inventory.look()
+            if self._error is None:
+                self._show(looks)
+        except Exception as error:  # noqa: BLE001 - a closed pipe, or a record that nobody foresaw
+            self._error = self._error or error
+        self._on_look()
+
+    def _show(self, looks: Sequence[Look]) -> None:
         width = len(str(len(looks)))
         news = [look for look in looks if look.record is not None and look.state != "running" and self._is_news(look)]
-        fresh = [look for look in news if (look.run.run_id, look.state) not in self._told]
+        fresh = [look for look in news if (look.run.folder, look.state) not in self._told]
         done = sum(look.final for look in looks) - sum(look.final for look in fresh)
         for look in fresh:
             assert look.record is not None
             done += look.final
-            self._told.add((look.run.run_id, look.state))
+            self._told.add((look.run.folder, look.state))
             self._print(f"[{done:>{width}}/{len(looks)}] {ended(look.record)}")
         self._draw(looks)
 

@@ -88,6 +88,8 @@ def _check_place(plan: Plan) -> None:
     except record.NewerRecordError as error:
         raise ConfigError(str(error)) from error
     except record.DamagedRecordError as error:
+        if not (plan.folder / record.RECORD_FILE).exists() and not plan.folder.exists():
+            return  # it is being replaced this very moment
         raise ConfigError(f"{error}; `bench status --repair` sets it aside") from error
     except checkpoint.DamagedCheckpointError as error:
         raise ConfigError(str(error)) from error

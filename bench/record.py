@@ -11,8 +11,9 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,6 +33,22 @@ FINAL: tuple[Status, ...] = ("completed", "diverged")
 
 CLOCKS = ("eval_train_seconds",)
 """Columns of the curves that hold times: two equal runs differ in them."""
+
+
+PROBES: dict[str, dict[str, pa.DataType]] = {
+    "flow": {"step": pa.int32(), "layer": pa.int16(), "state": pa.string(), "lag": pa.int32(), "value": pa.float64()},
+    "activity": {
+        "step": pa.int32(), "layer": pa.int16(), "name": pa.string(), "statistic": pa.string(), "value": pa.float64(),
+    },
+    "gradients": {"step": pa.int32(), "parameter": pa.string(), "statistic": pa.string(), "value": pa.float64()},
+}  # fmt: skip
+"""What probes measure, a tidy table each, ``<name>.parquet`` beside the record, with the column ``run`` in front.
+
+``step`` counts updates: 0 is the network as initialised. ``flow``: RMS over the probe batch of the norm of dL/dstate,
+``lag`` steps before the first answer, ``layer`` from 1 at the input. ``activity``: statistics of a gate, or of the
+hidden state (``name`` is ``h``). ``gradients``: of a parameter at one update, ``norm`` before the clip,
+``norm_clipped`` after it, and ``update_ratio``, the norm of the update over that of the parameter.
+"""
 
 
 class DamagedRecordError(ValueError):
@@ -69,7 +86,7 @@ class Record:
         steps_to_solve: The first of these three evaluations.
         steps: Training steps made.
         metrics: ``eval`` (the last one) and ``test`` metrics.
-        time: Seconds in all and in training, steps a second, milliseconds a step.
+        time: Seconds in all, in training and in probes, steps a second, milliseconds a step.
     """
 
     run_id: str
@@ -129,6 +146,19 @@ def curves_table(columns: Mapping[str, Sequence[float]], evaluations: Sequence[M
     return pa.table(data)
 
 
+def probe_table(name: str, run: str, rows: Iterable[Sequence[Any]]) -> pa.Table:
+    """One table of :data:`PROBES`.
+
+    Args:
+        name: Which.
+        run: The run's id.
+        rows: Its rows, without the run.
+    """
+    rows = list(rows)
+    columns = {key: pa.array([row[i] for row in rows], kind) for i, (key, kind) in enumerate(PROBES[name].items())}
+    return pa.table({"run": pa.array([run] * len(rows), pa.string()), **columns})
+
+
 def prepare(folder: Path) -> Path:
     """Make the folder in which a record is put together, beside its final place, before anything is trained.
 
@@ -141,12 +171,21 @@ def prepare(folder: Path) -> Path:
     return draft
 
 
-def publish(draft: Path, folder: Path, record: Record, curves: pa.Table) -> None:
-    """Fill a draft and rename it into place, so that a final name never stands for half a record."""
+def publish(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: Mapping[str, pa.Table]) -> None:
+    """Fill a draft and rename it into place, so that a final name never stands for half a record.
+
+    Args:
+        draft: See :func:`prepare`.
+        folder: The final place.
+        record: The record.
+        curves: See :func:`curves_table`.
+        probes: Tables of :data:`PROBES`, none if nothing was measured.
+    """
     _write(draft / RECORD_FILE, json.dumps(_encodable(record), indent=1, allow_nan=False).encode())
-    with (draft / CURVES_FILE).open("wb") as file:
-        pq.write_table(curves, file, compression="zstd")
-        os.fsync(file.fileno())
+    for name, table in {CURVES_FILE: curves, **{probe_file(name): probes[name] for name in probes}}.items():
+        with (draft / name).open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            os.fsync(file.fileno())
     if folder.exists():
         # A folder cannot be renamed onto a full one. The old one goes only when the new one is in place.
         old = draft.with_suffix(".old")
@@ -258,6 +297,15 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def _is_versions(value: Any) -> bool:
+    return isinstance(value, dict) and _is_texts(list(value.values()))
+
+
+def _is_name(value: Any) -> bool:
+    """Whether it can name a folder, and no other than its own."""
+    return isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value) is not None
+
+
 def _is(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
@@ -267,7 +315,12 @@ def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _LEAVES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **{name: (_is(str), "a text") for name in ("run_id", "experiment", "task", "cell", "reason", "command")},
+    **dict.fromkeys(("run_id", "experiment", "task", "cell"), (_is_name, "letters, digits, -, . and _")),
+    **{name: (_is(str), "a text") for name in ("reason", "command")},
+    "traceback": (_or_null(_is(str)), "a text or null"),
+    "libraries": (_is_versions, "texts by name"),
+    "time.wall_seconds": (_is_number, "a number or null"),
+    "time.steps_per_second": (_is_number, "a number or null"),
     **{name: (_is(int), "an integer") for name in ("seed", "steps", "runtime.threads")},
     "solved": (_is(bool), "true or false"),
     "steps_to_solve": (_or_null(_is(int)), "an integer or null"),
@@ -316,7 +369,38 @@ def check(folder: Path) -> Record:
             rows = file.metadata.num_rows
         if rows != made.steps:
             raise DamagedRecordError(f"{path}: must have a row for each of {made.steps} steps, has {rows}")
+    if probed(made):
+        for name in PROBES:
+            with _parquet(folder / probe_file(name)):
+                pass
     return made
+
+
+def probe_file(name: str) -> str:
+    """File name of a table of :data:`PROBES`."""
+    return f"{name}.parquet"
+
+
+def probed(made: Record) -> bool:
+    """Whether a record comes with the tables of its probes."""
+    return made.status in FINAL and bool(made.config.get("probe", {}).get("enabled"))
+
+
+def read_probe(folder: Path, name: str) -> pa.Table:
+    """Read one table of :data:`PROBES`; empty where nothing was measured.
+
+    Raises:
+        DamagedRecordError: It is not readable, or does not have the columns.
+    """
+    path = folder / probe_file(name)
+    if not path.exists():
+        return probe_table(name, "", [])
+    with _parquet(path) as file:
+        table = file.read()
+    expected = pa.schema({"run": pa.string(), **PROBES[name]})
+    if not table.schema.equals(expected):
+        raise DamagedRecordError(f"{path}: must have the columns {', '.join(expected.names)}, and only those")
+    return table
 
 
 def read_curves(folder: Path) -> pa.Table:
@@ -331,11 +415,17 @@ def read_curves(folder: Path) -> pa.Table:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    with _parquet(path) as file:
+        for column in file.schema_arrow:
+            if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+                raise DamagedRecordError(f"{path}: `{column.name}` must be numbers, got {column.type}")
+        yield file
+
+
+@contextlib.contextmanager
+def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
-            for column in file.schema_arrow:
-                if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-                    raise DamagedRecordError(f"{path}: `{column.name}` must be numbers, got {column.type}")
             yield file
     except (OSError, pa.ArrowException) as error:
         raise DamagedRecordError(f"{path}: not readable curves ({error})") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from bench.schema import Config
 
 TOLERANCE = 1e-3
 """Relative difference allowed where machine or versions differ."""
+NO_PROBE = {"enabled": False, "every": None, "batch_size": 1, "lags": "log", "gates": None}
+"""For records from before there were probes."""
 COMPUTING_LIBRARIES = ("python", "torch", "lightning", "torchmetrics")
 """Libraries whose version may change a number."""
 
@@ -66,6 +68,7 @@ def main(folder: Path, trusted: Sequence[str], config_dir: str | None, tolerance
                 print(f"bench replay: stopped by {stopped}", file=sys.stderr)
                 return 130 if stopped == "SIGINT" else 143
             new_curves = record.read_curves(plan.folder)
+            old_probes, new_probes = _probes(folder), _probes(plan.folder)
     except (ConfigError, DamagedRecordError) as error:
         print(f"bench replay: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -74,17 +77,22 @@ def main(folder: Path, trusted: Sequence[str], config_dir: str | None, tolerance
         return 2
     finally:
         stopping.forget()
+    if new.status == "failed":
+        print(f"{new.traceback}bench replay: failed, {new.reason}", file=sys.stderr)
+        return 1
     changes = surroundings(old, new)
     for change in changes:
         print(f"bench replay: warning: {change}", file=sys.stderr)
     allowed = tolerance if changes else 0.0
     within = f" within a relative difference of {tolerance:g}" if changes else ", bit for bit"
     different = first_difference(old, old_curves, new, new_curves, allowed)
+    different = different or first_probe_difference(old_probes, new_probes, allowed)
     if different is not None:
         print(f"different: {different}")
         return 1
-    values = sum(name != "step" for name in compared(old_curves)), len(old.metrics["test"]) + len(old.metrics["eval"])
-    print(f"equal{within}: {old.steps} steps of {values[0]} curves, {values[1]} final metrics")
+    curves = sum(name != "step" for name in compared(old_curves))
+    metrics, probed = len(old.metrics["test"]) + len(old.metrics["eval"]), sum(map(len, old_probes.values()))
+    print(f"equal{within}: {old.steps} steps of {curves} curves, {metrics} final metrics, {probed} values of probes")
     return 0
 
 
@@ -111,6 +119,7 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> Plan:
         "rerun": "none",
     }
     config = {name: value for name, value in old.config.items() if name not in ("logger", "launcher")}
+    config = {"probe": NO_PROBE} | config
     try:
         cfg = OmegaConf.merge(OmegaConf.structured(Config), config, changes)
         assert isinstance(cfg, DictConfig)
@@ -158,6 +167,9 @@ def first_difference(
     for name in compared(old_curves):
         if name not in new_curves.column_names:
             return Difference(f"curve {name}", "there", "missing")
+    for name in compared(new_curves):
+        if name not in old_curves.column_names:
+            return Difference(f"curve {name}", "missing", "there")
     columns = [name for name in compared(old_curves) if name != "step"]
     before = {name: old_curves[name].to_pylist() for name in columns}
     after = {name: new_curves[name].to_pylist() for name in columns}
@@ -169,9 +181,31 @@ def first_difference(
         if getattr(old, name) != getattr(new, name):
             return Difference(name, getattr(old, name), getattr(new, name))
     for part in ("eval", "test"):
-        for name, value in old.metrics[part].items():
-            if not same(value, new.metrics[part].get(name), tolerance):
-                return Difference(f"final {part} {name}", value, new.metrics[part].get(name))
+        for name in old.metrics[part] | new.metrics[part]:
+            one, other = old.metrics[part].get(name), new.metrics[part].get(name)
+            if not same(one, other, tolerance):
+                return Difference(f"final {part} {name}", one, other)
+    return None
+
+
+def _probes(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return {name: record.read_probe(folder, name).drop("run").to_pylist() for name in record.PROBES}
+
+
+def first_probe_difference(
+    old: Mapping[str, Sequence[Mapping[str, Any]]], new: Mapping[str, Sequence[Mapping[str, Any]]], tolerance: float
+) -> Difference | None:
+    """The first row of the first table of the probes that is not the same."""
+    for name in record.PROBES:
+        if len(old[name]) != len(new[name]):
+            return Difference(f"rows of {name}", len(old[name]), len(new[name]))
+        for one, other in zip(old[name], new[name], strict=True):
+            keys = [key for key in one if key != "value"]
+            where = f"{name}, {', '.join(f'{key} {one[key]}' for key in keys)}"
+            if any(one[key] != other[key] for key in keys):
+                return Difference(where, "there", "another row")
+            if not same(one["value"], other["value"], tolerance):
+                return Difference(where, one["value"], other["value"])
     return None
 
 

@@ -7,6 +7,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from omegaconf import DictConfig
 from bench import claims, estimate, record, schema, stopping
 from bench.attempt import execute
 from bench.build import ConfigError, Plan, build
-from bench.inventory import Sweep, checkpoint_path
+from bench.inventory import Sweep, checkpoint_path, failed_path
 from bench.messages import explain
 from bench.monitor import ended
 from bench.plan import CONFIG_NAME, CONFIG_PATH, plan_runs, workers_of
@@ -31,6 +32,9 @@ EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
 
 _invocation: Invocation | None = None
 """That of this process; a worker finds its own through the environment."""
+
+_served: str | None = None
+"""Token of the invocation that this worker had its last job from."""
 
 schema.register()  # here, so that workers have it too
 
@@ -70,7 +74,7 @@ def main(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print("bench run: interrupted", file=sys.stderr)
-        return EXIT_CODES[stopping.requested() or "SIGINT"]
+        return EXIT_CODES["SIGINT"]
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -85,7 +89,9 @@ def _run(plans: list[Plan], workers: int, overrides: list[str], config_dir: str 
     shared = folder / f".{invocation.sweep}.json"
     words = sys.argv
 
-    def one_pass() -> BaseException | None:
+    def one_pass(only: Path | None) -> BaseException | None:
+        if not alone:
+            replace(invocation, only=str(only) if only is not None else None).write(shared)
         added = [f"hydra.sweep.dir={_quoted(folder)}"]
         added += [] if alone else [f"+hydra.job.env_set.{INVOCATION}={_quoted(shared)}"]
         if plans[0].launcher.name == "joblib":
@@ -95,28 +101,32 @@ def _run(plans: list[Plan], workers: int, overrides: list[str], config_dir: str 
 
     driver = Driver(plans, invocation, one_pass, workers, lambda plan: _command(plan.overrides, config_dir))
     stopping.listen()
+    stopped = None
     try:
         if not alone:
-            todo = sum(invocation.wants(plan.folder) for plan in {plan.run_id: plan for plan in plans}.values())
+            todo = sum(invocation.wants(folder) for folder in {plan.folder for plan in plans})
             at_once = f", {workers} at once" if workers > 1 and todo else ""
             print(f"{len(runs) - todo} of {len(runs)} runs are there already, {todo} to do{at_once}", flush=True)
             Sweep(plans[0].experiment, shlex.join(["bench", "run", *sys.argv[1:]]), tuple(runs)).write(folder)
-            invocation.write(shared)
         elif not invocation.wants(plans[0].folder):
             print(f"{plans[0].label}: already there, {plans[0].folder}")
         driver.run()
+    except KeyboardInterrupt:
+        # A second signal, or one before the first run.
+        stopped = "SIGINT"
     finally:
-        stopped = stopping.requested()
+        stopped = stopping.requested() or stopped
         stopping.forget()
         _invocation = None
         shared.unlink(missing_ok=True)
         Path(invocation.stop_file).unlink(missing_ok=True)
     if stopped is not None:
-        print(f"bench run: stopped by {stopped}; the same command goes on from here", file=sys.stderr)
+        again = " with rerun=failed" if invocation.rerun == "all" else ""
+        print(f"bench run: stopped by {stopped}; the same command{again} goes on from here", file=sys.stderr)
         return EXIT_CODES[stopped]
     if driver.error is not None:
         return _say(driver.error)
-    return _report(plans)
+    return _report(plans, invocation)
 
 
 def _hand_over() -> BaseException | None:
@@ -137,12 +147,17 @@ def _say(error: BaseException) -> int:
     return 2
 
 
-def _report(plans: list[Plan]) -> int:
+def _report(plans: list[Plan], invocation: Invocation) -> int:
     """Say which runs have no result, and where to look; 1 if any."""
     missing = []
-    for plan in {plan.run_id: plan for plan in plans}.values():
-        path = plan.folder / record.RECORD_FILE
+    for plan in {plan.folder: plan for plan in plans}.values():
+        path, failed = plan.folder / record.RECORD_FILE, failed_path(plan.folder)
         try:
+            if invocation.is_news(failed) and failed.exists():
+                missing.append(plan)
+                where = f"{failed / record.RECORD_FILE}; the earlier result is kept"
+                print(f"bench run: {plan.label} failed this time, see {where}", file=sys.stderr)
+                continue
             if record.read_record(plan.folder).status in record.FINAL:
                 continue
             where = f"see {path}"
@@ -157,11 +172,16 @@ def _report(plans: list[Plan]) -> int:
 
 def job(cfg: DictConfig) -> None:
     """One job: Hydra calls this with one composed config, in this process or in a worker."""
+    global _served
     hydra_config = HydraConfig.get()
     invocation = _invocation
     if invocation is None:
-        stopping.listen(patient=True)
         invocation = Invocation.read(Path(os.environ[INVOCATION]))
+        if invocation.token != _served:
+            # A worker may have been stopped in an earlier sweep of a notebook.
+            stopping.forget()
+            _served = invocation.token
+        stopping.listen(patient=True)
     if invocation.stopped:
         return
     plan = build(cfg, hydra_config.runtime.choices, list(hydra_config.overrides.task))
@@ -170,10 +190,13 @@ def job(cfg: DictConfig) -> None:
             f"bench run: {plan.label} must have the sources it was planned with, and they have changed", file=sys.stderr
         )
         return
+    if invocation.only is not None and str(plan.folder) != invocation.only:
+        return
     try:
         _make(plan, _command(plan.overrides, _own_folder(hydra_config)), invocation)
     except OSError as error:
-        print(f"bench run: results_dir must be writable, got {str(plan.results_dir)!r} ({error})", file=sys.stderr)
+        where = f"results_dir must be writable, got {str(plan.results_dir)!r}"
+        print(f"bench run: {where} ({error}); {plan.label} is not made", file=sys.stderr)
 
 
 _hydra_main = hydra.main(config_path=CONFIG_PATH, config_name=CONFIG_NAME, version_base="1.3")(job)

@@ -20,6 +20,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from bench.data import DataConfig
+from bench.probes.probing import ProbeConfig
 from bench.runtime import RuntimeConfig
 from bench.training import TrainingConfig
 
@@ -78,6 +79,7 @@ class Config:
     optimizer: Any = MISSING
     data: DataConfig = MISSING
     training: TrainingConfig = MISSING
+    probe: ProbeConfig = MISSING
     trainer: TrainerConfig = MISSING
     runtime: RuntimeConfig = MISSING
     logger: Any = MISSING

@@ -53,10 +53,11 @@ class Place:
 
     def runs(self) -> list[PlannedRun]:
         """Every run once."""
-        planned = {run.run_id: run for sweep in self.sweeps for run in sweep.runs}
+        planned = {run.folder: run for sweep in self.sweeps for run in sweep.runs}
         for folder in self._found():
-            if folder.name not in planned:
-                planned[folder.name] = _unplanned(folder, self.results_dir)
+            place = str(folder.relative_to(self.results_dir))
+            if place not in planned:
+                planned[place] = _unplanned(folder, self.results_dir)
         root = self.folder.absolute()
         return [run for run in planned.values() if (self.results_dir / run.folder).is_relative_to(root)]
 
@@ -125,8 +126,8 @@ def _running(look: Look) -> str:
 
 
 def _is_done(sweep: Sweep, looks: Sequence[Look]) -> bool:
-    final = {look.run.run_id for look in looks if look.final}
-    return all(run.run_id in final for run in sweep.runs)
+    final = {look.run.folder for look in looks if look.final}
+    return all(run.folder in final for run in sweep.runs)
 
 
 def watch(place: Callable[[], Place], seconds: float) -> list[Look]:

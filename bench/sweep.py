@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -17,8 +18,7 @@ from pathlib import Path
 from bench import claims, record, stopping
 from bench.attempt import give_up
 from bench.build import Plan
-from bench.claims import Owner
-from bench.inventory import Inventory, Look, PlannedRun, checkpoint_path, signature
+from bench.inventory import Inventory, Look, PlannedRun, checkpoint_path, failed_path, signature
 from bench.monitor import Monitor
 
 INVOCATION = "BENCH_INVOCATION"
@@ -27,8 +27,12 @@ DEATHS = 3
 """Times that a run may take its process with it, without getting any further, before it counts as failed."""
 SECONDS_BETWEEN_LOOKS = 1.0
 
-Pass = Callable[[], BaseException | None]
-"""Goes through all jobs once; returns what ended it early, if anything did."""
+Pass = Callable[[Path | None], BaseException | None]
+"""Goes through all jobs once, or makes the one run of a folder; returns what ended it early, if anything did."""
+
+
+class WorkersDieError(RuntimeError):
+    """Workers are killed before they begin a run."""
 
 
 @dataclass(frozen=True)
@@ -37,34 +41,40 @@ class Invocation:
 
     Attributes:
         sweep: Token of the process that was started by the user.
+        token: Random, one for each invocation, of which a process may see several.
         run_ids: The runs it has planned.
         rerun: ``none``, ``failed`` or ``all``.
         before: Versions of the records and checkpoints that were there when it started, by path.
         alone: Whether there is one run only, which shows its own progress.
         stop_file: While this file is there, no job starts.
+        only: Folder of the one run that this pass is for; ``None`` for all.
     """
 
     sweep: str
+    token: str
     run_ids: list[str]
     rerun: str
     before: dict[str, str]
     alone: bool
     stop_file: str
+    only: str | None = None
 
     @classmethod
     def start(cls, plans: Sequence[Plan], folder: Path, *, alone: bool) -> Invocation:
         """The invocation that starts now."""
         before = {}
         for plan in plans:
-            version = signature(plan.folder)
-            if version is not None:
-                before[str(plan.folder)] = version
+            for path in (plan.folder, failed_path(plan.folder)):
+                version = signature(path)
+                if version is not None:
+                    before[str(path)] = version
             with contextlib.suppress(OSError):
                 saved = checkpoint_path(plan.folder)
                 before[str(saved)] = str(saved.stat().st_mtime_ns)
         sweep = claims.this_process().sweep
         return cls(
             sweep=sweep,
+            token=secrets.token_hex(8),
             run_ids=[plan.run_id for plan in plans],
             rerun=plans[0].rerun,
             before=before,
@@ -97,7 +107,8 @@ class Invocation:
         try:
             status = record.read_record(folder).status
         except record.DamagedRecordError:
-            return False
+            # A record that is being replaced this very moment is no damage.
+            return signature(folder) is None
         if status == "interrupted":
             return True
         again = self.rerun == "all" or (self.rerun == "failed" and status == "failed")
@@ -114,7 +125,7 @@ class Invocation:
 def planned(plans: Sequence[Plan]) -> list[PlannedRun]:
     """The runs of all plans, each once."""
     runs = {
-        plan.run_id: PlannedRun(
+        plan.folder: PlannedRun(
             run_id=plan.run_id,
             folder=str(plan.folder.relative_to(plan.results_dir)),
             label=plan.label,
@@ -151,15 +162,17 @@ class Driver:
         workers: int,
         command: Callable[[Plan], str],
     ) -> None:
-        self.plans = {plan.run_id: plan for plan in plans}
+        self.plans = {plan.folder: plan for plan in plans}
         self.invocation = invocation
         self.one_pass = one_pass
         self.inventory = Inventory(plans[0].results_dir, planned(plans))
         self.workers = workers
         self.command = command
         self.error: BaseException | None = None
-        self._given_up: set[str] = set()
-        self._deaths: Counter[tuple[str, float]] = Counter()
+        self._given_up: set[Path] = set()
+        self._suspects: set[Path] = set()
+        self._deaths: Counter[tuple[Path, float]] = Counter()
+        self._deaths_in_vain = 0
         self._asked: set[int] = set()
 
     def run(self) -> None:
@@ -181,12 +194,14 @@ class Driver:
                     told = True
                 self._wait()
             else:
-                died = self.one_pass()
+                suspect = next((folder for look in todo if (folder := self._folder(look.run)) in self._suspects
+                                and look.state != "running"), None)  # fmt: skip
+                died = self.one_pass(suspect)
                 if died is not None and not _is_death_of_worker(died):
                     self.error = died
-                    return
-                self._after_pass(died)
-            if self.invocation.stopped:
+                elif not self.invocation.stopped:
+                    self._after_pass(died, todo, suspect)
+            if self.error is not None or self.invocation.stopped:
                 return
 
     def _to_do(self) -> list[Look]:
@@ -194,7 +209,7 @@ class Driver:
         return [
             look
             for look in looks
-            if look.run.run_id not in self._given_up
+            if self._folder(look.run) not in self._given_up
             and look.state != "damaged"
             and (look.state == "running" or self.invocation.wants(self._folder(look.run)))
         ]
@@ -205,49 +220,70 @@ class Driver:
         while time.monotonic() < ends and not self.invocation.stopped:
             time.sleep(0.05)
 
-    def _after_pass(self, died: BaseException | None) -> None:
-        """What a pass has left undone, though nobody else has it, will not come of another pass of the same kind."""
-        if self.invocation.stopped:
+    def _after_pass(self, died: BaseException | None, before: Sequence[Look], suspect: Path | None) -> None:
+        """Decide about what a pass has left undone: another try, one alone, or none."""
+        left = self._to_do()
+        if died is None:
+            free = {self._folder(look.run) for look in before if look.state != "running"}
+            mine = free if suspect is None else {suspect}
+            # What this pass tried without success will not come of another one of the same kind.
+            self._given_up |= {self._folder(look.run) for look in left if not self._left_by_others(look)} & mine
+            self._suspects -= mine
             return
-        if died is not None:
+        dead = []
+        for folder in (self._folder(look.run) for look in left):
+            holder = claims.holder_of(folder)
+            if holder is not None and not holder.alive and holder.owner.sweep == self.invocation.sweep:
+                dead.append(folder)
+                claims.bury(folder, holder.owner)
+        if dead:
             print("bench run: a worker was killed (out of memory?); its run goes on", file=sys.stderr, flush=True)
-        for look in self._to_do():
-            folder, holder = self._folder(look.run), claims.holder_of(self._folder(look.run))
-            if holder is not None and holder.alive:
-                continue
-            if died is None:
-                self._given_up.add(look.run.run_id)
-            elif holder is not None and holder.owner.sweep == self.invocation.sweep:
-                self._bury(look, folder, holder.owner)
+        elif len(left) == len(before):
+            self._deaths_in_vain += 1
+            if self._deaths_in_vain == DEATHS:
+                self.error = WorkersDieError(f"workers were killed {DEATHS} times before they began (out of memory?)")
+        # All workers die with the first of them. Which run is to blame shows when each is made alone.
+        self._suspects |= set(dead)
+        if len(dead) == 1:
+            self._count_death(dead[0])
 
-    def _bury(self, look: Look, folder: Path, owner: Owner) -> None:
-        """Count a death; the third without a new checkpoint in between is the run's own fault."""
-        claims.bury(folder, owner)
+    def _left_by_others(self, look: Look) -> bool:
+        """Whether another sweep had a run during our pass, and left it."""
+        folder = self._folder(look.run)
+        holder = claims.holder_of(folder)
+        if holder is not None and holder.owner.sweep != self.invocation.sweep:
+            return True
+        return look.record is not None and look.record.status == "interrupted" and self.invocation.is_news(folder)
+
+    def _count_death(self, folder: Path) -> None:
+        """The third death without a new checkpoint in between is the run's own fault."""
         saved = checkpoint_path(folder)
         version = saved.stat().st_mtime if saved.exists() else 0.0
-        self._deaths[look.run.run_id, version] += 1
-        if self._deaths[look.run.run_id, version] < DEATHS:
+        self._deaths[folder, version] += 1
+        if self._deaths[folder, version] < DEATHS:
             return
         reason = f"its process was killed {DEATHS} times without getting any further (out of memory?)"
+        self._given_up.add(folder)
         with contextlib.suppress(OSError):
-            plan = self.plans[look.run.run_id]
-            give_up(plan, self.command(plan), reason)
-        self._given_up.add(look.run.run_id)
+            claim = claims.take(folder, claims.this_process(self.invocation.sweep), dict)
+            if claim is not None:
+                with claim:
+                    give_up(self.plans[folder], self.command(self.plans[folder]), reason)
 
-    def _pass_on_stop(self, looks: Sequence[Look]) -> None:
+    def _pass_on_stop(self) -> None:
         """Tell the workers to stop when this process was told to."""
         if stopping.requested() is None:
             return
         with contextlib.suppress(OSError):
             Path(self.invocation.stop_file).touch()
-        for look in looks:
-            owner = look.holder.owner if look.holder is not None and look.holder.alive else None
-            if owner is None or owner.sweep != self.invocation.sweep:
+        for run in self.inventory.runs:
+            holder = claims.holder_of(self._folder(run))
+            if holder is None or not holder.alive or holder.owner.sweep != self.invocation.sweep:
                 continue
-            if owner.pid != os.getpid() and owner.pid not in self._asked:
-                self._asked.add(owner.pid)
+            if holder.owner.pid != os.getpid() and holder.owner.pid not in self._asked:
+                self._asked.add(holder.owner.pid)
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(owner.pid, signal.SIGTERM)
+                    os.kill(holder.owner.pid, signal.SIGTERM)
 
     def _folder(self, run: PlannedRun) -> Path:
         return self.inventory.results_dir / run.folder

@@ -188,9 +188,12 @@ class TrainingModule(L.LightningModule):
         """Take over a :meth:`state`, before the fit.
 
         Raises:
-            RuntimeError: The weights are those of another network.
+            Exception: What torch raises for the weights or the optimiser's state of another network.
         """
+        if state["step"] > self.config.max_steps:
+            raise ValueError(f"`step` must be <= {self.config.max_steps}, got {state['step']}")
         self.model.load_state_dict(state["model"])
+        self.make_optimizer(self.model.parameters()).load_state_dict(state["optimizer"])
         self._optimizer_state = state["optimizer"]
         for name in CURVES:
             getattr(self.curves, name)[: state["step"]] = state["curves"][name]
@@ -234,17 +237,17 @@ class TrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Start the clock of training time."""
-        self._resume_clock()
+        self.resume_clock()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look for a loss that is not finite; stop at the first."""
         if self.global_step % self._looks == 0:
-            self._look_for_divergence()
+            self.look_for_divergence()
 
     def on_validation_start(self) -> None:
         """Stop the clock; look at the last losses, so that no evaluation follows a divergence unseen."""
-        self._look_for_divergence()
-        self._pause_clock()
+        self.look_for_divergence()
+        self.pause_clock()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the scores of one batch of the evaluation set."""
@@ -267,12 +270,12 @@ class TrainingModule(L.LightningModule):
 
     def on_validation_end(self) -> None:
         """Start the clock again."""
-        self._resume_clock()
+        self.resume_clock()
 
     def on_train_end(self) -> None:
         """Stop the clock for good."""
-        self._look_for_divergence()
-        self._pause_clock()
+        self.look_for_divergence()
+        self.pause_clock()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the scores of one batch of the test set."""
@@ -293,7 +296,8 @@ class TrainingModule(L.LightningModule):
         self.metrics.reset()
         return metrics
 
-    def _look_for_divergence(self) -> None:
+    def look_for_divergence(self) -> None:
+        """Look at the losses since the last look; stop at the first that is not finite."""
         losses = self.curves.loss[self._looked_at : self.global_step]
         bad = (~torch.isfinite(losses)).nonzero()
         if len(bad) and self.diverged_at is None:
@@ -304,11 +308,13 @@ class TrainingModule(L.LightningModule):
         self.diverged_at = step
         self.trainer.should_stop = True
 
-    def _pause_clock(self) -> None:
+    def pause_clock(self) -> None:
+        """What follows is not training time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.train_seconds = self.seconds
         self._resumed_at = None
 
-    def _resume_clock(self) -> None:
+    def resume_clock(self) -> None:
+        """What follows is training time."""
         self._resumed_at = time.perf_counter()

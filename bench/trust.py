@@ -7,8 +7,19 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-TRUSTED = ("bench", "tasks", "torch", "lightning")
-"""Packages whose classes a record may name."""
+import torch
+
+from bench.cells import Cell
+from tasks.base import Task
+
+ROLES: dict[str, tuple[str, type]] = {
+    "task._target_": ("tasks", Task),
+    "cell._target_": ("bench.cells", Cell),
+    "optimizer._target_": ("torch.optim", torch.optim.Optimizer),
+}
+"""What a record may name where: a class of a package, and of a kind. There are others that start programs when made."""
+NESTED = ("bench.cells", object)
+"""The same for all places further in, such as ``cell.init``."""
 _SPECIAL = ("_target_", "_partial_", "_recursive_", "_convert_")
 """What Hydra reads in a node, as far as it can do no harm."""
 
@@ -21,7 +32,8 @@ def check(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> None:
         trusted: Further names: of classes, or of modules with all that is in them.
 
     Raises:
-        ValueError: A class that is not trusted, a function, an interpolation, or an argument list of Hydra's.
+        ValueError: A class that is not trusted at its place, a function, an interpolation, or an argument list of
+            Hydra's.
     """
     for name, value in _leaves(config, ""):
         key = name.rpartition(".")[2]
@@ -51,14 +63,18 @@ def _check_target(name: str, target: Any, trusted: Sequence[str]) -> None:
         raise ValueError(f"`{name}` must be the dotted name of a class, got {str(target)[:80]!r}")
     if any(target == each or target.startswith(f"{each}.") for each in trusted):
         return
-    allowed = f"a class of {', '.join(TRUSTED)}, or named by --trust"
-    if target.partition(".")[0] not in TRUSTED:
+    package, kind = ROLES.get(name, NESTED)
+    what = f"{kind.__name__} " if kind is not object else ""
+    allowed = f"a {what}class of {package}, or named by --trust"
+    # Nothing is imported that is not ours or torch's.
+    if not target.startswith(f"{package}."):
         raise ValueError(f"`{name}` must be {allowed}, got {target[:80]!r}")
     module, _, attribute = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"`{name}` must be {allowed}, and {target[:80]!r} is not there") from error
-    # torch.os.system is not torch's, and no function is what a config may call.
-    if not inspect.isclass(found) or found.__module__.partition(".")[0] not in TRUSTED:
+    # bench.cells.base.torch.ones is not ours, and no function is what a config may call.
+    own = inspect.isclass(found) and issubclass(found, kind) and f"{found.__module__}.".startswith(f"{package}.")
+    if not own:
         raise ValueError(f"`{name}` must be {allowed}, got {target[:80]!r}")

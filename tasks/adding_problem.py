@@ -108,6 +108,10 @@ class AddingProblem(Task):
         """Mean squared error of the one answer."""
         return F.mse_loss(outputs[..., 0], batch.targets)
 
+    def answer_loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, " batch"]:
+        """Squared error of the one answer."""
+        return (outputs[0, :, 0] - batch.targets[0]).square()
+
     def scores(
         self, outputs: Float[Tensor, "readout batch output"], batch: Batch
     ) -> dict[str, Float[Tensor, " batch"]]:

@@ -85,6 +85,10 @@ class Task(ABC):
         """Training loss, averaged over the scored positions of the batch."""
 
     @abstractmethod
+    def answer_loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, " batch"]:
+        """Loss at the ``answer`` positions alone, their mean, one value a sequence; differentiable, for the probes."""
+
+    @abstractmethod
     def scores(
         self, outputs: Float[Tensor, "readout batch output"], batch: Batch
     ) -> dict[str, Float[Tensor, " batch"]]:

@@ -114,6 +114,11 @@ class CopyMemory(Task):
         """Cross entropy in nats, averaged over all positions."""
         return F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten())
 
+    def answer_loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, " batch"]:
+        """Cross entropy in nats, averaged over the ten recalled symbols."""
+        recalled = outputs[-RECALLED:].movedim(-1, 1)
+        return F.cross_entropy(recalled, batch.targets[-RECALLED:], reduction="none").mean(0)
+
     def scores(
         self, outputs: Float[Tensor, "readout batch output"], batch: Batch
     ) -> dict[str, Float[Tensor, " batch"]]:

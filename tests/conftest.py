@@ -66,6 +66,16 @@ class Bench:
         folder = record.run_folder(self.results, made.experiment, made.task, made.cell, made.run_id)
         return record.read_curves(folder).to_pydict()
 
+    def probes(self, made: Record) -> dict[str, list[tuple[Any, ...]]]:
+        """What the probes found, without the run; every value as written."""
+        return probes_of(record.run_folder(self.results, made.experiment, made.task, made.cell, made.run_id))
+
+
+def probes_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of all tables of probes of one record, without the run; every value as written."""
+    tables = {name: record.read_probe(folder, name).drop("run").to_pylist() for name in record.PROBES}
+    return {name: [tuple(map(repr, row.values())) for row in rows] for name, rows in tables.items()}
+
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
@@ -97,12 +107,13 @@ def command(*arguments: str, cwd: Path | None = None, **environment: str) -> sub
 
 
 def results_of(folder: Path) -> dict[str, Any]:
-    """All that two equal sweeps share, by run id: outcomes, final metrics and curves, every value as written."""
+    """All that two equal sweeps share, by run id: outcomes, metrics, curves and probes, every value as written."""
     found = {}
     for place in record.find_records(folder):
         made, curves = record.read_record(place), record.read_curves(place).to_pydict()
         kept = {name: repr(values) for name, values in curves.items() if name not in record.CLOCKS}
-        found[made.run_id] = (made.status, made.steps, made.solved, made.steps_to_solve, made.metrics, kept)
+        found[made.run_id] = (made.status, made.steps, made.solved, made.steps_to_solve, made.metrics, kept,
+                              probes_of(place))  # fmt: skip
     return found
 
 

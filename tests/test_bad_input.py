@@ -308,7 +308,10 @@ class TestReadingRecords:
             ({"seed": "x"}, "`seed` must be an integer, got 'x'"),
             ({"seed": True}, "`seed` must be an integer, got True"),
             ({"steps_to_solve": "x"}, "`steps_to_solve` must be an integer or null, got 'x'"),
-            ({"time": {"milliseconds_per_step": "x"}}, "`time.milliseconds_per_step` must be a number or null"),
+            (
+                {"time": {"wall_seconds": 1, "steps_per_second": 1, "milliseconds_per_step": "x"}},
+                "`time.milliseconds_per_step` must be a number or null",
+            ),
             ({"metrics": {"eval": {}, "test": None}}, "`metrics.test` must be numbers by name, got None"),
             ({"status": "splendid"}, "`status` must be one of completed, diverged, failed, interrupted"),
             ({"metrics": None}, "`metrics.eval` must be numbers by name, and is not there"),

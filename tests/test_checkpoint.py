@@ -180,8 +180,8 @@ SHAPES = {"weight": torch.Size([2, 3])}
 STATE = {
     "step": 3,
     "model": {"weight": torch.zeros(2, 3)},
-    "optimizer": {},
-    "curves": {},
+    "optimizer": {"state": {}, "param_groups": []},
+    "curves": {name: torch.zeros(3) for name in ("loss", "grad_norm", "grad_norm_clipped")},
     "evaluations": [],
     "solved_at": None,
     "solved_in_a_row": 0,
@@ -213,6 +213,11 @@ class TestFile:
                 r"`weight` must have the shape \(2, 3\), got \(3,\)",
             ),
             ({"state": STATE | {"model": {}}}, r"`weight` must have the shape \(2, 3\), got none"),
+            ({"state": STATE | {"curves": {}}}, "`curves.loss` must be 3 numbers"),
+            ({"state": STATE | {"optimizer": {}}}, "`optimizer.state` must be there"),
+            ({"state": STATE | {"solved_at": "x"}}, "`solved_at` must be an integer or null"),
+            ({"state": STATE | {"probes": 3}}, "`rows` must be there and of type dict"),
+            ({"random": {}}, "`random.cpu` must be the state of a generator"),
         ],
     )
     def test_one_that_does_not_fit(self, tmp_path: Path, changes: dict[str, Any], message: str):
@@ -221,6 +226,18 @@ class TestFile:
         torch.save(torch.load(path, weights_only=True) | changes, path)
         with pytest.raises(DamagedCheckpointError, match=message):
             checkpoint.load(path, "abc", SHAPES)
+
+    def test_one_with_the_state_of_another_optimizer(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        overrides = ("training.max_steps=40", "training.checkpoint_every=10")
+        stop_at(monkeypatch, {15})
+        bench.run(*overrides)
+        (path,) = bench.results.rglob(".*.checkpoint")
+        content = torch.load(path, weights_only=True)
+        content["state"]["optimizer"]["param_groups"] = []
+        torch.save(content, path)
+        outcome = bench.run(*overrides)
+        assert outcome.code == 1
+        assert f"failed, DamagedCheckpointError: {path}: not a " in outcome.out
 
     def test_one_that_brings_code_along(self, tmp_path: Path):
         path, canary = tmp_path / "x.checkpoint", tmp_path / "canary"

@@ -157,3 +157,27 @@ def test_of_many_who_want_a_dead_owners_run_one_gets_it(tmp_path: Path):
     for process in processes:
         process.communicate("")
     assert sorted(held) == sorted(map(str, folders))
+
+
+@pytest.mark.parametrize("pid", [10**30, "x", -1, None])
+def test_a_claim_with_an_odd_process_number_is_none(tmp_path: Path, pid: object):
+    folder = tmp_path / "run"
+    claim = claims.take(folder, claims.this_process(), lambda: {})
+    assert claim is not None
+    with claim:
+        path = claims.claim_path(folder)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": pid}))
+        holder = claims.holder_of(folder)
+        assert holder is None or not holder.alive
+
+
+def test_a_claim_that_was_taken_over_made_and_given_back_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.02)
+    folder = tmp_path / "run"
+    with claims.take(folder, claims.this_process(), dict) as claim:  # pyright: ignore[reportOptionalContextManager]
+        claims.claim_path(folder).unlink()
+        deadline = time.monotonic() + 10
+        while not claim.lost and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert claim.lost
+        assert not claims.claim_path(folder).exists()

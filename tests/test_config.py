@@ -55,6 +55,11 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "data.eval_size=9": (),
     "data.test_size=9": (),
     "data.eval_batch_size=3": (),
+    "probe.enabled=false": (),
+    "probe.every=2": (),
+    "probe.batch_size=5": (),
+    "probe.lags=[0,3]": (),
+    "probe.gates=false": (),
     "runtime.threads=2": (),
     "runtime.deterministic=false": (),
     "runtime.tf32=true": (),
@@ -77,7 +82,7 @@ SHOWN_ELSEWHERE = {
 def outcome_of(bench: Bench, made: Any) -> dict[str, Any]:
     curves = bench.curves(made)
     curves.pop("eval_train_seconds", None)
-    return {**curves, "test": made.metrics["test"]}
+    return {**curves, **bench.probes(made), "test": made.metrics["test"]}
 
 
 @pytest.mark.parametrize("change", SCIENCE)

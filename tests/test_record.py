@@ -63,7 +63,7 @@ CURVES = record.curves_table({"train_loss": [3.0, 2.0, 1.0]}, [{"step": 2, "mse"
 
 
 def write(folder: Path, made: Record) -> None:
-    record.publish(record.prepare(folder), folder, made, CURVES)
+    record.publish(record.prepare(folder), folder, made, CURVES, {})
 
 
 def test_what_is_written_is_read(tmp_path: Path):
@@ -112,7 +112,7 @@ def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path: Path, monkeyp
     folder = tmp_path / "abc"
     draft = record.prepare(folder)
     with pytest.raises(OSError, match="No space left"):
-        record.publish(draft, folder, make(), CURVES)
+        record.publish(draft, folder, make(), CURVES, {})
     assert not folder.exists()
 
 

@@ -89,6 +89,29 @@ def test_an_experiment_that_has_not_begun(bench: Bench, tmp_path: Path, monkeypa
     assert outcome.err.endswith("got 'dmo', did you mean demo?\n")
 
 
+def test_the_same_run_of_two_experiments_is_two_runs(bench: Bench, tmp_path: Path):
+    for name in ("one", "two"):
+        path = tmp_path / "mine" / "experiment" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# @package _global_\nseed: 3\n")
+    outcome = bench.run(f"--config-dir={tmp_path / 'mine'}", "-m", "+experiment=one,two")
+    assert outcome.out.splitlines()[0] == "0 of 2 runs are there already, 2 to do"
+    assert [made.experiment for made in bench.records()] == ["one", "two"]
+    assert len({made.run_id for made in bench.records()}) == 1
+    shown = bench.call("status", str(bench.results)).out
+    assert [line.split()[:3] for line in shown.splitlines()[1:3]] == [["one", "1", "1"], ["two", "1", "1"]]
+
+
+@pytest.mark.parametrize("plan", ["null", '{"runs": [1]}', '{"runs": [{"run_id": "x", "folder": "../../x"}]}', "[]"])
+def test_a_plan_that_is_none_is_left_out(bench: Bench, plan: str):
+    bench.one()
+    path = bench.results / "sweeps" / "x" / "plan.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(plan)
+    outcome = bench.call("status", str(bench.results))
+    assert (outcome.code, row(outcome.out)["done"]) == (0, "1")
+
+
 class TestDamage:
     def test_is_named_refused_and_repaired(self, bench: Bench):
         made = bench.one()

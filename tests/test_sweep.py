@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,32 +104,117 @@ def test_a_sweep_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path:
     assert left == {".guard"}
 
 
+def odd_cell(folder: Path, project: str) -> Path:
+    """A folder with ``cell=odd``: a GRU without a kernel, with lines in front of its projection of the inputs."""
+    (folder / "cell").mkdir(parents=True)
+    (folder / "odd_cell.py").write_text(
+        "import os, signal, time\nfrom bench.cells.gru import GRUCell\n\n\nclass Odd(GRUCell):\n"
+        "    def kernel(self):\n        return None\n\n"
+        f"    def project(self, inputs):\n{project}        return super().project(inputs)\n"
+    )
+    (folder / "cell" / "odd.yaml").write_text(
+        "_target_: odd_cell.Odd\n_partial_: true\n"
+        "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
+    )
+    return folder
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 class TestFaults:
-    def test_a_run_that_kills_its_worker_fails_and_the_others_go_on(self, tmp_path: Path):
-        folder = tmp_path / "mine"
-        (folder / "cell").mkdir(parents=True)
-        (folder / "deadly_cell.py").write_text(
-            "import os, signal\nfrom bench.cells.gru import GRUCell\n\n\n"
-            "class Deadly(GRUCell):\n"
-            "    def project(self, inputs):\n"
+    def test_a_run_that_kills_its_worker_fails_and_its_neighbour_does_not(self, tmp_path: Path):
+        """All workers die with one; the slow run beside it has no checkpoint either, and is not to blame."""
+        mine = odd_cell(
+            tmp_path / "mine",
             "        if inputs.device.type != 'meta' and inputs.shape[1] == 5:\n"
             "            os.kill(os.getpid(), signal.SIGKILL)\n"
-            "        return super().project(inputs)\n"
-        )
-        (folder / "cell" / "deadly.yaml").write_text(
-            "_target_: deadly_cell.Deadly\n_partial_: true\n"
-            "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
+            "        if inputs.device.type != 'meta':\n"
+            "            time.sleep(0.2)\n",
         )
         done = command(
-            "run", f"--config-dir={folder}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=deadly",
-            "model.engine=stepwise", "task.length=5", "data.batch_size=4,5", f"results_dir={tmp_path / 'results'}",
+            "run", f"--config-dir={mine}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=odd",
+            "task.length=5", "data.batch_size=5,4", "probe=none", f"results_dir={tmp_path / 'results'}",
         )  # fmt: skip
         assert done.returncode == 1
-        assert "a worker was killed (out of memory?)" in done.stderr
+        assert "a worker was killed (out of memory?); its run goes on" in done.stderr
         made = {each.config["data"]["batch_size"]: each for each in record.read_all(tmp_path / "results")[0]}
         assert made[4].status == "completed"
         assert made[5].status == "failed"
         assert "killed 3 times without getting any further" in made[5].reason
+
+    def test_workers_that_die_before_they_begin_end_the_sweep(self, tmp_path: Path):
+        mine = odd_cell(tmp_path / "mine", "")
+        source = mine / "odd_cell.py"
+        source.write_text(
+            "import multiprocessing, os\nif multiprocessing.current_process().name.startswith('Loky'):\n"
+            f"    os._exit(9)\n{source.read_text()}"
+        )
+        done = command("run", f"--config-dir={mine}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=odd",
+                       "seed=0,1", f"results_dir={tmp_path / 'results'}")  # fmt: skip
+        assert done.returncode == 2
+        assert done.stderr == "bench run: workers were killed 3 times before they began (out of memory?)\n"
+
+    @pytest.mark.parametrize("launcher", ["serial", "joblib"])
+    def test_a_failure_of_a_rerun_is_told_and_the_result_stays(self, tmp_path: Path, launcher: str):
+        bad = tmp_path / "bad"
+        mine = odd_cell(
+            tmp_path / "mine", f"        if os.path.exists({str(bad)!r}):\n            raise RuntimeError('boom')\n"
+        )
+        words = ("run", f"--config-dir={mine}", "-m", f"launcher={launcher}", *TINY, "cell=odd", "seed=0,1",
+                 f"results_dir={tmp_path / 'results'}")  # fmt: skip
+        assert command(*words).returncode == 0
+        before = results_of(tmp_path / "results")
+        bad.touch()
+        done = command(*words, "rerun=all")
+        assert done.returncode == 1
+        assert results_of(tmp_path / "results") == before
+        lines = done.stderr.splitlines()
+        for seed, line in enumerate(lines[:2]):
+            found = re.fullmatch(
+                rf"bench run: adding_problem odd seed={seed} failed this time, see (.*); the earlier result is kept",
+                line,
+            )
+            assert found is not None, line
+            assert "RuntimeError: boom" in json.loads(Path(found[1]).read_text())["traceback"]
+        assert lines[2:] == ["bench run: 2 of 2 runs failed; the others are kept"]
+        bad.unlink()
+        assert command(*words, "rerun=all").returncode == 0
+        assert list((tmp_path / "results").rglob(".*.failed")) == []
+
+    def test_a_run_that_another_sweep_leaves_behind_during_our_pass_is_made(self, tmp_path: Path):
+        mine = odd_cell(tmp_path / "mine", "        time.sleep(0.05 if inputs.device.type != 'meta' else 0)\n")
+        words = [sys.executable, "-m", "bench", "run", f"--config-dir={mine}", *TINY, "cell=odd", "probe=none",
+                 "training.eval_every=100", f"results_dir={tmp_path / 'results'}"]  # fmt: skip
+        other = subprocess.Popen([*words, "training.max_steps=100"], stdout=subprocess.DEVNULL)
+        wait_for(lambda: len(kill_sweep.claimed(tmp_path / "results")) == 1)
+        ours = subprocess.Popen([*words, "-m", "training.max_steps=100,40"], stdout=subprocess.PIPE, text=True)
+        wait_for(lambda: len(kill_sweep.claimed(tmp_path / "results")) == 2)
+        other.kill()
+        other.wait()
+        out, _ = ours.communicate(timeout=120)
+        assert ours.returncode == 0
+        assert sorted(made.steps for made in record.read_all(tmp_path / "results")[0]) == [40, 100]
+        assert "[2/2] adding_problem odd seed=0: unsolved at step 100" in out
+
+    def test_a_closed_pipe_neither_ends_a_sweep_nor_keeps_it_from_stopping(self, tmp_path: Path):
+        words = [sys.executable, "-m", "bench", "run", "-m", "launcher=joblib", "launcher.workers=2", *TINY,
+                 "training.max_steps=2000", "training.eval_every=1000", "seed=range(0,20)",
+                 f"results_dir={tmp_path}"]  # fmt: skip
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "0 of 20 runs are there already, 20 to do, 2 at once\n"
+        process.stdout.close()
+        wait_for(lambda: len(record.find_records(tmp_path)) >= 2)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+        assert process.stderr is not None
+        assert "stopped by SIGTERM" in process.stderr.read()
+        assert len(record.find_records(tmp_path)) < 20
 
     def test_a_full_disk_stops_the_run_with_one_line(self, tmp_path: Path):
         def small_files() -> None:

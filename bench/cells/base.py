@@ -27,6 +27,8 @@ class Cell(nn.Module, ABC):
     Attributes:
         blocks: Names of the row blocks, in order; the keys of what :meth:`activate` returns.
         gates: Those blocks that are gates, with values in (0, 1).
+        keeps: Those gates whose value is the share of the old state that stays, so that -1 / ln(value) is a time
+            constant in steps.
         states: Names of the parts of the state, ``h`` first.
 
     Args:
@@ -41,6 +43,7 @@ class Cell(nn.Module, ABC):
 
     blocks: ClassVar[tuple[str, ...]]
     gates: ClassVar[tuple[str, ...]] = ()
+    keeps: ClassVar[tuple[str, ...]] = ()
     states: ClassVar[tuple[str, ...]] = ("h",)
 
     def __init__(
@@ -109,6 +112,11 @@ class Cell(nn.Module, ABC):
         """Zeros, one ``(batch, hidden)`` tensor for each name in :attr:`states`."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return tuple(zeros for _ in self.states)
+
+    @property
+    def bound(self) -> float | None:
+        """Largest absolute value that a unit of ``h`` can saturate at, or ``None`` where there is none."""
+        return None
 
     @property
     def fused(self) -> nn.RNNBase | None:

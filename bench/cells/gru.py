@@ -31,6 +31,7 @@ class GRUCell(Cell):
 
     blocks = ("reset", "update", "new")
     gates = ("reset", "update")
+    keeps = ("update",)
 
     def activate(
         self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
@@ -51,6 +52,11 @@ class GRUCell(Cell):
         (h,) = state
         z = values["update"]
         return ((1 - z) * values["new"] + z * h,)
+
+    @property
+    def bound(self) -> float:
+        """1, of tanh."""
+        return 1.0
 
     def kernel(self) -> nn.RNNBase:
         """``torch.nn.GRU``."""

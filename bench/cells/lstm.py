@@ -42,6 +42,7 @@ class LSTMCell(Cell):
 
     blocks = ("input", "forget", "candidate", "output")
     gates = ("input", "forget", "output")
+    keeps = ("forget",)
     states = ("h", "c")
 
     def __init__(
@@ -81,6 +82,11 @@ class LSTMCell(Cell):
         _, c = state
         c = values["forget"] * c + values["input"] * values["candidate"]
         return values["output"] * torch.tanh(c), c
+
+    @property
+    def bound(self) -> float:
+        """1, of tanh and the output gate."""
+        return 1.0
 
     def kernel(self) -> nn.RNNBase:
         """``torch.nn.LSTM``."""

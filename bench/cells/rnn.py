@@ -54,6 +54,11 @@ class RNNCell(Cell):
         """The candidate is the new hidden state."""
         return (values["candidate"],)
 
+    @property
+    def bound(self) -> float | None:
+        """1 for tanh; ``relu`` has none."""
+        return 1.0 if self.nonlinearity == "tanh" else None
+
     def kernel(self) -> nn.RNNBase:
         """``torch.nn.RNN``."""
         return nn.RNN(self.input_size, self.hidden_size, nonlinearity=self.nonlinearity, device="meta")

@@ -1,0 +1,108 @@
+"""What gates and hidden units do: where they are, how often at an end, and how long they keep what they hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bench.cells import Cell
+from bench.model import LayerTrace, SequenceModel
+
+LOW, HIGH = 0.05, 0.95
+"""A gate is saturated below and above these; a hidden unit above the latter, as a share of its bound."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of the time constants."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """One statistic of one gate, or of the hidden state.
+
+    Attributes:
+        layer: Number of the layer, from 1 at the input.
+        name: Name of the gate; ``h`` for the hidden state.
+        statistic: See :func:`gate_activity` and :func:`hidden_activity`.
+        value: Its value.
+    """
+
+    layer: int
+    name: str
+    statistic: str
+    value: float
+
+
+@torch.no_grad()
+def activity_of(model: SequenceModel, inputs: Float[Tensor, "time batch input"], *, gates: bool) -> list[Activity]:
+    """All statistics of all layers, from the cells' own equations, step by step.
+
+    Args:
+        model: The network.
+        inputs: One vector a step.
+        gates: Whether to look at the gates; the hidden state is always looked at.
+    """
+    rows = []
+    for layer, (cell, trace) in enumerate(zip(model.layers, model.trace(inputs), strict=True), start=1):
+        found = {"h": hidden_activity(trace.states["h"], cell.bound)}
+        if gates:
+            found |= _gates(cell, trace)
+        rows += [Activity(layer, name, what, value) for name, each in found.items() for what, value in each.items()]
+    return rows
+
+
+def _gates(cell: Cell, trace: LayerTrace) -> dict[str, dict[str, float]]:
+    found = {}
+    for name in cell.gates:
+        found[name] = gate_activity(trace.blocks[name])
+        if name in cell.keeps:
+            found[name] |= time_constants(trace.blocks[name])
+    return found
+
+
+def gate_activity(values: Float[Tensor, "*shape"]) -> dict[str, float]:
+    """``mean``, and the shares ``low`` (under 0.05) and ``high`` (over 0.95) of a gate's values."""
+    values = values.double()
+    return {
+        "mean": float(values.mean()),
+        "low": float((values < LOW).double().mean()),
+        "high": float((values > HIGH).double().mean()),
+    }
+
+
+def time_constants(values: Float[Tensor, "*shape"]) -> dict[str, float]:
+    """Quantiles ``tau_05`` to ``tau_95`` of -1 / ln(value), in steps, over all steps, sequences and units.
+
+    A value of 1 keeps for ever, an infinite time constant; a value of 0 keeps nothing, a time constant of 0. The
+    quantile is that value which has the share below it, without interpolation.
+    """
+    ordered = values.flatten().double().sort().values
+    places = [round(share * (len(ordered) - 1)) for share in QUANTILES]
+    return {f"tau_{100 * q:02.0f}": time_constant(float(ordered[i])) for q, i in zip(QUANTILES, places, strict=True)}
+
+
+def time_constant(gate: float) -> float:
+    """-1 / ln(gate): steps after which a state that is multiplied by the gate at each has fallen to 1/e.
+
+    Args:
+        gate: In [0, 1].
+    """
+    if gate <= 0:
+        return 0.0
+    return -1 / math.log(gate) if gate < 1 else math.inf
+
+
+def hidden_activity(h: Float[Tensor, "time batch hidden"], bound: float | None) -> dict[str, float]:
+    """Of the hidden units: ``rms``; ``dead``, the share that is 0 at every step of every sequence.
+
+    With a bound also ``saturated``: the share of all values above 0.95 of it in size.
+    """
+    found = {
+        "rms": float(h.double().square().mean().sqrt()),
+        "dead": float((h == 0).flatten(0, 1).all(0).double().mean()),
+    }
+    if bound is not None:
+        found["saturated"] = float((h.abs() > HIGH * bound).double().mean())
+    return found

@@ -1,0 +1,197 @@
+"""How far the gradient travels back: the norm of the total derivative dL/dh_t over lag.
+
+The loss is that of the delayed answer alone; a loss over all positions would hide a vanished gradient behind the local
+ones. The sequence is cut at the probed steps, the fused kernel runs piece by piece, and autograd hands back the
+gradients at the cuts: exact, and without keeping every step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bench.cells import Cell
+from bench.cells.base import State
+from bench.model import SequenceModel
+from tasks.base import Batch, Task
+
+MOST_LAGS = 64
+"""Lags of the logarithmic choice at most."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One point of a curve.
+
+    Attributes:
+        layer: Number of the layer, from 1 at the input.
+        state: Name of the part of the state.
+        lag: Steps back from the first answer.
+        value: Root mean square over the batch of the Euclidean norm of the gradient of a sequence's own loss.
+    """
+
+    layer: int
+    state: str
+    lag: int
+    value: float
+
+
+def logarithmic_lags(longest: int, most: int = MOST_LAGS) -> list[int]:
+    """0, and whole numbers from 1 to ``longest`` at equal ratios as far as they are different.
+
+    Args:
+        longest: The largest lag, at least 0.
+        most: Number of lags at most, at least 2.
+
+    Raises:
+        ValueError: A number out of range.
+    """
+    if longest < 0:
+        raise ValueError(f"`longest` must be >= 0, got {longest}")
+    if most < 2:
+        raise ValueError(f"`most` must be >= 2, got {most}")
+    if longest == 0:
+        return [0]
+    return [0, *np.unique(np.geomspace(1, longest, most - 1).round().astype(int)).tolist()]
+
+
+def check_lags(lags: Sequence[int], longest: int) -> list[int]:
+    """The lags, sorted.
+
+    Raises:
+        ValueError: None at all, one twice, or one outside the sequence.
+    """
+    if not lags:
+        raise ValueError("`lags` must hold at least one lag, got []")
+    for lag in lags:
+        if not 0 <= lag <= longest:
+            raise ValueError(f"`lags` must be >= 0 and <= {longest}, the steps before the first answer, got {lag}")
+    if len(set(lags)) < len(lags):
+        raise ValueError(f"`lags` must be different from each other, got {list(lags)}")
+    return sorted(lags)
+
+
+def answer_step(task: Task, batch: Batch) -> int:
+    """The first step, counted from 0, at which the delayed answer is asked for; lag 0."""
+    if task.readout == "last":
+        return batch.inputs.shape[0] - 1
+    return int(batch.answer.any(1).nonzero()[0, 0])
+
+
+def longest_lag(task: Task) -> int:
+    """Steps before the first answer."""
+    return answer_step(task, task.sample(1, torch.Generator()))
+
+
+def gradient_flow_of(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int]) -> list[Flow]:
+    """Gradient norms of every layer and part of the state, at every one of the lags.
+
+    No global random generator is touched, nor any ``grad``; dropout is off.
+
+    Args:
+        model: The network, in any mode. Its engine decides whether the pieces run fused.
+        task: The task; its ``answer_loss`` is differentiated.
+        batch: The sequences.
+        lags: Different lags between 0 and the first answer's step.
+
+    Raises:
+        ValueError: See :func:`check_lags`.
+    """
+    last = answer_step(task, batch)
+    lags = check_lags(lags, last)
+    cuts = [last - lag for lag in reversed(lags)]
+    nodes: list[Tensor] = []
+    names: list[tuple[int, str, int]] = []
+    with _gradients_of_states(model):
+        hidden = batch.inputs
+        for layer, cell in enumerate(model.layers, start=1):
+            hidden, states = unroll_cut(cell, hidden, cuts, fused=model.engine == "fused")
+            for step, state in zip(cuts, states, strict=True):
+                nodes += state
+                names += [(layer, name, last - step) for name in cell.states]
+        outputs = model.readout_layer(hidden[-1:] if model.readout == "last" else hidden)
+        norms = gradient_norms(task.answer_loss(outputs, batch).sum(), nodes)
+    points = [Flow(*name, value) for name, value in zip(names, norms, strict=True)]
+    return sorted(points, key=lambda point: (point.layer, model.layers[0].states.index(point.state), point.lag))
+
+
+def gradient_norms(loss: Float[Tensor, ""], states: Sequence[Float[Tensor, "batch hidden"]]) -> list[float]:
+    """Root mean square over the batch of the norm of the gradient that reaches each state.
+
+    Args:
+        loss: The sum of the losses of all sequences, so that each sequence has the gradient of its own.
+        states: Nodes of the graph of ``loss``; one that has no part in it has a gradient of 0.
+    """
+    gradients = torch.autograd.grad(loss, states, materialize_grads=True)
+    # In double precision, or the square of 1e-30 would be 0.
+    squares = [gradient.double().square().sum(-1).mean() for gradient in gradients]
+    return torch.stack(squares).sqrt().tolist()
+
+
+def unroll_cut(
+    cell: Cell, inputs: Float[Tensor, "time batch input"], cuts: Sequence[int], *, fused: bool
+) -> tuple[Float[Tensor, "time batch hidden"], list[State]]:
+    """Hidden states of a cell, and its states after some steps as nodes through which everything later passes.
+
+    Args:
+        cell: The cell.
+        inputs: One vector a step.
+        cuts: Steps, counted from 0, increasing.
+        fused: Whether the pieces between the cuts run in the cell's torch kernel.
+
+    Returns:
+        The hidden states of all steps, and for each cut all parts of the state.
+    """
+    state = cell.initial_state(inputs.shape[1])
+    hidden: list[Tensor] = []
+    states: list[State] = []
+    start = 0
+    for cut in cuts:
+        state = _unroll_piece(cell, inputs[start:cut], state, hidden, fused=fused)
+        # The step itself runs by the cell's own equations: out of a kernel, h and the rest of the state come side by
+        # side, and what reaches the rest by way of h would be missing.
+        state = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in state)
+        state = cell.step(cell.project(inputs[cut : cut + 1])[0], state)
+        hidden.append(state[0].unsqueeze(0))
+        states.append(state)
+        start = cut + 1
+    _unroll_piece(cell, inputs[start:], state, hidden, fused=fused)
+    return torch.cat(hidden), states
+
+
+def _unroll_piece(cell: Cell, inputs: Tensor, state: State, hidden: list[Tensor], *, fused: bool) -> State:
+    """Go on from a state over some steps, none perhaps; the hidden states are added to the list."""
+    if len(inputs) == 0:
+        return state
+    if fused and cell.fused is not None:
+        parts = [part.unsqueeze(0) for part in state]
+        piece, end = cell.fused(inputs, tuple(parts) if len(parts) > 1 else parts[0])
+        hidden.append(piece)
+        return tuple(part[0] for part in end) if len(parts) > 1 else (end[0],)
+    for projected in cell.project(inputs):
+        state = cell.step(projected, state)
+        hidden.append(state[0].unsqueeze(0))
+    return state
+
+
+@contextlib.contextmanager
+def _gradients_of_states(model: nn.Module) -> Iterator[None]:
+    """Gradients on, but not those of the parameters: half the work, and nothing before the first cut."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    training = model.training
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    model.train()  # cuDNN has a backward pass in training mode only
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        model.train(training)
+        for parameter in wanted:
+            parameter.requires_grad_(True)

@@ -1,0 +1,129 @@
+"""Gradient flow of a module of your own, without Hydra or Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from bench.probes.flow import check_lags, gradient_norms, logarithmic_lags
+
+
+def gradient_flow(
+    module: nn.Module,
+    inputs: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    *,
+    step: Callable[[Tensor, Any], Any] | None = None,
+    state: Tensor | tuple[Tensor, ...] | None = None,
+    answer: int | None = None,
+    lags: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """How far the gradient of a loss travels back through a recurrent module of your own.
+
+        cell = torch.nn.LSTMCell(2, 64)
+        readout = torch.nn.Linear(64, 1)
+        frame = gradient_flow(
+            cell,
+            inputs,                                                      # (time, batch, 2)
+            lambda hidden: (readout(hidden[-1])[:, 0] - targets) ** 2,   # a loss for each sequence
+            state=(torch.zeros(32, 64), torch.zeros(32, 64)),
+        )
+        bench.figures.plot_flow(frame)
+
+    The module runs step by step. Neither its parameters' ``grad`` nor their ``requires_grad`` is changed.
+
+    Args:
+        module: The recurrent module.
+        inputs: ``(time, batch, input)``, or whatever has time first and is understood by the step.
+        loss: From the hidden states of all steps, ``(time, batch, hidden)``, to one loss for each sequence,
+            ``(batch,)``; a single number is taken for their mean. For a delayed answer it should be that of the answer
+            alone: losses of other steps hide what has vanished.
+        step: ``(input at one step, state) -> state``; by default the module's own method ``step`` if it has one, else
+            the call of the module.
+        state: The state before the first step: one tensor ``(batch, hidden)``, or a tuple of them, the hidden state
+            first. By default what the module's ``initial_state(batch)`` returns, if it has that.
+        answer: The step, counted from 0, of the first answer, where lag 0 is; by default the last one.
+        lags: Different steps back from the answer, each >= 0 and <= ``answer``; by default up to 64 at equal ratios.
+        names: Names of the parts of the state; by default ``h``, ``c``, then ``state 3`` and so on.
+
+    Returns:
+        A frame with a row for each part of the state and lag, and the columns ``state``, ``lag`` and ``value``: root
+        mean square over the batch of the Euclidean norm of dL/dstate, each sequence with the gradient of its own loss.
+
+    Raises:
+        TypeError: A state that is not a tensor or a tuple of tensors, with the batch first.
+        ValueError: A number out of range, no initial state, or a loss of another shape.
+    """
+    length = len(inputs)
+    if length == 0:
+        raise ValueError("`inputs` must have at least one step, got 0")
+    answer = length - 1 if answer is None else answer
+    if not 0 <= answer < length:
+        raise ValueError(f"`answer` must be >= 0 and <= {length - 1}, the last step, got {answer}")
+    probed = logarithmic_lags(answer) if lags is None else check_lags(lags, answer)
+    advance = step or getattr(module, "step", None) or module
+    given = _initial_state(module, inputs) if state is None else state
+    alone = isinstance(given, Tensor)
+    first, batch = answer - probed[-1], inputs.shape[1]
+    with torch.inference_mode(False), torch.enable_grad():
+        current = _parts(given, batch)
+        hidden, kept = [], {}
+        for index, value in enumerate(inputs):
+            if index == first:
+                current = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in current)
+            current = _parts(advance(value, current[0] if alone else current), batch)
+            hidden.append(current[0])
+            kept[index] = current
+        losses = loss(torch.stack(hidden))
+        total = _total(losses, batch)
+        nodes = [part for lag in probed for part in kept[answer - lag]]
+        norms = gradient_norms(total, nodes)
+    names = _names(names, len(current))
+    rows = [(name, lag) for lag in probed for name in names]
+    frame = pd.DataFrame({"state": [name for name, _ in rows], "lag": [lag for _, lag in rows], "value": norms})
+    frame["state"] = pd.Categorical(frame["state"], categories=list(names), ordered=True)
+    return frame.sort_values(["state", "lag"], ignore_index=True).astype({"state": str})
+
+
+def _initial_state(module: nn.Module, inputs: Tensor) -> Any:
+    make = getattr(module, "initial_state", None)
+    if make is None:
+        raise ValueError(f"`state` must be given for {type(module).__name__}, which has no initial_state, got None")
+    return make(inputs.shape[1])
+
+
+def _parts(state: Any, batch: int) -> tuple[Tensor, ...]:
+    """A state as a tuple of tensors."""
+    parts = (state,) if isinstance(state, Tensor) else state
+    if not isinstance(parts, tuple | list) or not parts or not all(isinstance(part, Tensor) for part in parts):
+        got = f"a {type(state).__name__}"
+        if isinstance(parts, tuple | list) and parts:
+            got += f" of {', '.join(type(part).__name__ for part in parts)}"
+        raise TypeError(f"`state` must be a tensor or a tuple of tensors, got {got}")
+    for part in parts:
+        if not part.is_floating_point() or part.ndim < 2 or part.shape[0] != batch:
+            shape = f"{tuple(part.shape)} of {part.dtype}"
+            raise TypeError(f"`state` must be floating-point tensors (batch, hidden) with batch {batch}, got {shape}")
+    return tuple(parts)
+
+
+def _total(losses: Any, batch: int) -> Tensor:
+    if not isinstance(losses, Tensor) or losses.shape not in ((), (batch,)):
+        got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise ValueError(f"`loss` must return a tensor of shape ({batch},), one value a sequence, or (), got {got}")
+    if not losses.requires_grad:
+        raise ValueError("`loss` must depend on the hidden states, got one that has no gradient")
+    return losses * batch if losses.ndim == 0 else losses.sum()
+
+
+def _names(names: Sequence[str] | None, parts: int) -> list[str]:
+    if names is None:
+        return ["h", "c", *(f"state {number}" for number in range(3, parts + 1))][:parts]
+    if len(names) != parts:
+        raise ValueError(f"`names` must be {parts}, one for each part of the state, got {len(names)}")
+    return list(names)

@@ -1,0 +1,198 @@
+"""The probes of a run: what they look at, when, and the callback that does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from bench import streams
+from bench.probes import parameters
+from bench.probes.activity import activity_of
+from bench.probes.flow import check_lags, gradient_flow_of, logarithmic_lags, longest_lag
+from bench.training import TrainingModule
+from tasks.base import Batch, Task
+
+Rows = dict[str, list[tuple[Any, ...]]]
+"""What was measured: for each table of :data:`bench.record.PROBES` its rows, without the run."""
+
+
+@dataclass
+class ProbeConfig:
+    """What is measured while training; no number of the training itself depends on it.
+
+    Attributes:
+        enabled: Whether anything is.
+        every: Steps between two looks, at least 1; ``None`` looks before the first step and after the last only.
+        batch_size: Sequences of the probe batch, at least 1; they are the same at every look.
+        lags: ``"log"`` (up to 64, at equal ratios), ``"all"``, or a list of different ones between 0 and the steps
+            before the first answer.
+        gates: Whether to look at the gates; ``None`` where the cell has any.
+    """
+
+    enabled: bool
+    every: int | None
+    batch_size: int
+    lags: Any
+    gates: bool | None
+
+    def __post_init__(self) -> None:
+        if self.every is not None and self.every < 1:
+            raise ValueError(f"`every` must be null or >= 1, got {self.every}")
+        if self.batch_size < 1:
+            raise ValueError(f"`batch_size` must be >= 1, got {self.batch_size}")
+        listed = isinstance(self.lags, list) and all(type(lag) is int for lag in self.lags)
+        if self.lags not in ("log", "all") and not listed:
+            raise ValueError(f"`lags` must be log, all, or a list of integers, got {self.lags!r}")
+
+
+def resolve_lags(lags: Any, longest: int) -> list[int]:
+    """The lags that :attr:`ProbeConfig.lags` stands for.
+
+    Args:
+        lags: The setting.
+        longest: Steps before the first answer.
+
+    Raises:
+        ValueError: See :func:`bench.probes.flow.check_lags`.
+    """
+    if lags == "log":
+        return logarithmic_lags(longest)
+    return list(range(longest + 1)) if lags == "all" else check_lags(lags, longest)
+
+
+class Probing(L.Callback):
+    """Looks at the network on one fixed batch before the first step, on a schedule, and after the last step.
+
+    The gradients of the parameters are those of the training batch itself, at the first step, on the schedule and at
+    the last possible step. Neither the random generators nor the clock of the training move.
+
+    Attributes:
+        rows: What was measured so far.
+        seconds: Time spent on it.
+    """
+
+    def __init__(self, config: ProbeConfig, task: Task, seed: int, device: torch.device) -> None:
+        self.config = config
+        self.rows: Rows = {"flow": [], "activity": [], "gradients": []}
+        self.seconds = 0.0
+        self._task = task
+        self._lags = resolve_lags(config.lags, longest_lag(task))
+        self._batch = task.sample(config.batch_size, streams.generator("probe", seed, 0, device))
+        self._before: tuple[dict[str, float], dict[str, Tensor]] | None = None
+
+    def state(self) -> dict[str, Any]:
+        """What a later process needs to go on, as plain containers."""
+        return {
+            "rows": {name: [list(row) for row in rows] for name, rows in self.rows.items()},
+            "seconds": self.seconds,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a :meth:`state`."""
+        self.rows = {name: [tuple(row) for row in rows] for name, rows in state["rows"].items()}
+        self.seconds = state["seconds"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The network as it was initialised."""
+        if trainer.global_step == 0:
+            self._look(trainer, pl_module)
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Gradients before the clip, and the parameters before the update."""
+        step = trainer.global_step + 1
+        if not (self._on_schedule(step) or step in (1, trainer.max_steps)):
+            return
+        started = self._pause(pl_module)
+        named = dict(_model(pl_module).named_parameters())
+        norms = parameters.norms(parameters.gradients(named.items()))
+        self._before = norms, {name: parameter.detach().clone() for name, parameter in named.items()}
+        self._go_on(pl_module, started)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """What the update did, and the network after it."""
+        if self._before is not None:
+            started = self._pause(pl_module)
+            self._add_gradients(trainer.global_step, pl_module, *self._before)
+            self._before = None
+            self._go_on(pl_module, started)
+        if self._on_schedule(trainer.global_step):
+            self._look(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The network as it is at the end."""
+        if not self.looked_at(trainer.global_step):
+            self._look(trainer, pl_module)
+
+    def looked_at(self, step: int) -> bool:
+        """Whether there is a look after this step."""
+        return bool(self.rows["flow"]) and self.rows["flow"][-1][0] == step
+
+    def _on_schedule(self, step: int) -> bool:
+        return self.config.every is not None and step % self.config.every == 0
+
+    def _add_gradients(
+        self, step: int, module: L.LightningModule, norms: dict[str, float], before: dict[str, Tensor]
+    ) -> None:
+        named = dict(_model(module).named_parameters())
+        after = parameters.norms(parameters.gradients(named.items()))
+        with torch.no_grad():
+            ratios = parameters.update_ratios(before, named)
+        for name in named:
+            found = {"norm": norms.get(name), "norm_clipped": after.get(name), "update_ratio": ratios[name]}
+            self.rows["gradients"] += [(step, name, what, value) for what, value in found.items()]
+
+    def _look(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        module.look_for_divergence()
+        if module.diverged_at is not None:
+            return
+        started, step, model = self._pause(module), trainer.global_step, module.model
+        gates = self.config.gates is not False and any(cell.gates for cell in model.layers)
+        # A cell of the user's may draw from the global generators.
+        with torch.random.fork_rng([module.device] if module.device.type == "cuda" else []):
+            flow = gradient_flow_of(model, self._task, self._batch, self._lags)
+            activity = activity_of(model, self._batch.inputs, gates=gates)
+        self.rows["flow"] += [(step, *astuple(point)) for point in flow]
+        self.rows["activity"] += [(step, *astuple(each)) for each in activity]
+        self._go_on(module, started)
+
+    def _pause(self, module: L.LightningModule) -> float:
+        assert isinstance(module, TrainingModule)
+        module.pause_clock()
+        return time.perf_counter()
+
+    def _go_on(self, module: L.LightningModule, started: float) -> None:
+        assert isinstance(module, TrainingModule)
+        self.seconds += time.perf_counter() - started
+        module.resume_clock()
+
+
+def _model(module: L.LightningModule) -> torch.nn.Module:
+    assert isinstance(module, TrainingModule)
+    return module.model
+
+
+def check_probes(config: ProbeConfig, task: Task, gates: Sequence[str], cell: str) -> None:
+    """Raise ``ValueError`` unless a cell on a task can be probed so.
+
+    Args:
+        config: What is wanted.
+        task: The task.
+        gates: Names of the cell's gates.
+        cell: The cell's name, for the message.
+    """
+    if not config.enabled:
+        return
+    resolve_lags(config.lags, longest_lag(task))
+    if config.gates and not gates:
+        raise ValueError(f"`gates` must be null or false for {cell}, which has none, got true")
