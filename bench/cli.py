@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,8 +20,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.exit(_main(sys.argv[1:] if arguments is None else arguments))
     except BrokenPipeError:
-        # The reader has seen enough, as in `bench status | head`. Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough, as in `bench status | head`.
+        from bench.monitor import close_quietly
+
+        close_quietly()
         sys.exit(0)
 
 

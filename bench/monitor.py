@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -17,6 +18,11 @@ from bench.record import Record
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_LINES = 30.0
 BAR = "{desc} {percentage:.0f}% {bar}{postfix}"
+
+
+def close_quietly() -> None:
+    """Send what is printed from here on nowhere, after its reader has gone; Python would complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def duration(seconds: float) -> str:
@@ -118,7 +124,10 @@ class Monitor:
             looks = self._inventory.look()
             if self._error is None:
                 self._show(looks)
-        except Exception as error:  # noqa: BLE001 - a closed pipe, or a record that nobody foresaw
+        except BrokenPipeError:
+            # The reader has seen enough, as in `bench run ... | head`; the runs go on.
+            close_quietly()
+        except Exception as error:  # noqa: BLE001 - a record that nobody foresaw
             self._error = self._error or error
         self._on_look()
 
