@@ -134,12 +134,15 @@ def _replay(parsed: argparse.Namespace) -> int:
 
 def _table(parsed: argparse.Namespace) -> int:
     from bench import record, tables
+    from bench.measured import read_journeys
 
     records, damaged = record.read_all(parsed.folder)
+    journeys, damaged_flows = read_journeys(parsed.folder)
+    damaged += damaged_flows
     if not records and not damaged:
         return _fail("table", f"DIR must hold records, found none below {str(parsed.folder)!r}")
     if records:
-        text = tables.render(records, parsed.format)
+        text = tables.render(records, parsed.format, journeys)
         if parsed.output is None:
             print(text, end="")
         else:

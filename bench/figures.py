@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -12,15 +11,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench import record
+from bench import flow_figures, record
 from bench.layout import Row, arrange
+from bench.measured import Probes
+from bench.panels import PANEL_INCHES, STYLE, grid, legend, look, titled
 from bench.record import DamagedRecordError, Record
 
-STYLE = Path(__file__).with_name("paper.mplstyle")
-LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)))
-PANEL_INCHES = (3.4, 2.3)
 PANELS_ACROSS = 2
-TITLE_CHARACTERS = 52
 WITHOUT_MEMORY = "without memory"
 
 Curves = dict[str, pa.Table]
@@ -39,11 +36,13 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
     matplotlib.use("Agg")
     records: list[Record] = []
     curves: Curves = {}
+    probes: dict[str, Probes] = {}
     damaged: list[DamagedRecordError] = []
     for folder in record.find_records(root):
         try:
             made = record.read_record(folder)
             curves[made.run_id] = record.read_curves(folder)
+            probes[made.run_id] = {name: record.read_probe(folder, name) for name in record.PROBES}
             records.append(made)
         except DamagedRecordError as error:
             damaged.append(error)
@@ -52,12 +51,20 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
     output.mkdir(parents=True, exist_ok=True)
     written = []
     with plt.style.context(STYLE):
-        figure = learning_curves(records, curves)
-        for suffix in (".pdf", ".png"):
-            path = output / f"learning_curves{suffix}"
-            figure.savefig(path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
-            written.append(path)
-        plt.close(figure)
+        figures = {
+            "learning_curves": learning_curves(records, curves),
+            "gradient_flow": flow_figures.gradient_flow(records, probes),
+            "gradient_flow_in_training": flow_figures.flow_heatmap(records, probes),
+            "time_constants": flow_figures.time_constants(records, probes),
+            "gradient_norms": flow_figures.gradient_norms(records, curves),
+        }
+        for name, figure in figures.items():
+            for suffix in (".pdf", ".png") if figure is not None else ():
+                path = output / f"{name}{suffix}"
+                figure.savefig(path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+                written.append(path)
+            if figure is not None:
+                plt.close(figure)
     return written, damaged
 
 
@@ -70,24 +77,13 @@ def learning_curves(records: list[Record], curves: Curves) -> Figure:
     rows, columns = arrange(records)
     across = min(PANELS_ACROSS, len(rows))
     down = math.ceil(len(rows) / across)
-    figure, grid = plt.subplots(
-        down,
-        across,
-        figsize=(PANEL_INCHES[0] * across, PANEL_INCHES[1] * down),
-        squeeze=False,
-        layout="constrained",
-    )
-    panels = list(grid.flat)
-    for axes, row in zip(panels, rows, strict=False):
-        _panel(axes, row, columns, curves)
-    for axes in panels[len(rows) :]:
-        axes.remove()
-    lines = {
-        text: line for axes in panels[: len(rows)] for line, text in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    order = [*columns, WITHOUT_MEMORY]
-    lines = dict(sorted(lines.items(), key=lambda item: order.index(item[0])))
-    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=len(lines))
+    figure, axes = grid(down, across, width=PANEL_INCHES[0] * across, height=PANEL_INCHES[1])
+    panels = list(axes.flat)
+    for panel, row in zip(panels, rows, strict=False):
+        _panel(panel, row, columns, curves)
+    for panel in panels[len(rows) :]:
+        panel.remove()
+    legend(figure, panels[: len(rows)], [*columns, WITHOUT_MEMORY])
     return figure
 
 
@@ -101,7 +97,7 @@ def _panel(axes: Axes, row: Row, columns: list[str], curves: Curves) -> None:
                 continue
             points = table.select(["step", name]).drop_null()
             steps, values = points["step"].to_pylist(), points[name].to_pylist()
-            style = {"color": f"C{index % 7}", "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
+            style = look(index)
             marker = "." if len(steps) == 1 else None  # one point makes no line
             axes.plot(steps, values, label=column if number == 0 else None, **style, marker=marker, alpha=0.85)
             if steps and (run.solved or run.status == "diverged"):
@@ -118,7 +114,7 @@ def _panel(axes: Axes, row: Row, columns: list[str], curves: Curves) -> None:
         axes.set_ylim(0, 1.02)
     else:
         axes.set_yscale("log")
-    axes.set_title(textwrap.fill(row.label, TITLE_CHARACTERS))
+    titled(axes, row.label)
     axes.set_xlim(left=0)
     axes.set_xlabel("training step")
     axes.set_ylabel(f"{metric.replace('_', ' ')}, evaluation set")

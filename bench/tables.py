@@ -7,13 +7,16 @@ import io
 import re
 import statistics
 import textwrap
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from tabulate import tabulate
 
 from bench.layout import Row, arrange
+from bench.measured import Journey
 from bench.record import FINAL, Record
+
+T = TypeVar("T")
 
 TERMINAL_WIDTH = 80
 NOTHING = "-"
@@ -22,11 +25,16 @@ MORE = ""
 MISHAPS = ("diverged", "failed", "interrupted")
 
 
-def render(records: list[Record], form: str) -> str:
+Journeys = Mapping[str, Journey]
+"""How far the gradient travels, by run id, for the runs that were probed."""
+
+
+def render(records: list[Record], form: str, journeys: Journeys) -> str:
     """The table of a set of records.
 
     Args:
         records: At least one.
+        journeys: See :data:`Journeys`.
         form: ``terminal`` (80 columns), ``markdown``, ``csv`` or ``latex``.
 
     Raises:
@@ -36,7 +44,7 @@ def render(records: list[Record], form: str) -> str:
     writers = {"terminal": _terminal, "markdown": _markdown, "csv": _csv, "latex": _latex}
     if form not in writers:
         raise ValueError(f"`form` must be one of {', '.join(writers)}, got {form!r}")
-    return writers[form](rows, columns)
+    return writers[form](rows, columns, journeys)
 
 
 def number(value: float | None) -> str:
@@ -79,7 +87,7 @@ def _median_of(values: list[float], runs: int) -> str:
     return number(_median(values)) + (f" (n={len(values)})" if 0 < len(values) < runs else "")
 
 
-def _lines(row: Row, columns: Iterable[str]) -> list[list[str]]:
+def _lines(row: Row, columns: Iterable[str], journeys: Journeys) -> list[list[str]]:
     """The statistics of a row: name, baseline, then one text for each column."""
     facts = row.facts
     runs = [row.runs.get(column, []) for column in columns]
@@ -105,6 +113,9 @@ def _lines(row: Row, columns: Iterable[str]) -> list[list[str]]:
     lines.append(line("steps to solve", [number_of_steps(_median(steps)) for steps in solving]))
     if any(solving):
         lines.append(line(MORE, [f"[{min(s)}, {max(s)}]" if s else "" for s in solving]))
+    lines += _gradient_lines(
+        [[journeys[r.run_id] for r in members if r.run_id in journeys] for members in results], line
+    )
     return [
         *lines,
         line("parameters", [", ".join(f"{size:,}" for size in each) or NOTHING for each in sizes]),
@@ -112,12 +123,31 @@ def _lines(row: Row, columns: Iterable[str]) -> list[list[str]]:
     ]
 
 
+def _gradient_lines(journeys: list[list[Journey]], line: Callable[[str, Iterable[str]], list[str]]) -> list[list[str]]:
+    """How far the gradient travels, where anything was measured."""
+    if not any(journeys):
+        return []
+    before = [_kept(each.start.horizon for each in members) for members in journeys]
+    after = [_kept(each.end.horizon for each in members) for members in journeys]
+    slopes = [_kept(each.end.rate for each in members) for members in journeys]
+    return [
+        line("horizon, untrained", [number_of_steps(_median(each)) for each in before]),
+        line("horizon, trained", [number_of_steps(_median(each)) for each in after]),
+        line(MORE, [f"[{min(each)}, {max(each)}]" if each else "" for each in after]),
+        line("decay, trained", [number(_median(each)) for each in slopes]),
+    ]
+
+
+def _kept(values: Iterable[T | None]) -> list[T]:
+    return [value for value in values if value is not None]
+
+
 def number_of_steps(value: float | None) -> str:
     """A whole number of steps."""
     return NOTHING if value is None else f"{value:.0f}"
 
 
-def _notes(rows: Iterable[Row]) -> list[str]:
+def _notes(rows: Iterable[Row], journeys: Journeys) -> list[str]:
     """What a reader must know to read the numbers."""
     rows = list(rows)
     runs = [run for row in rows for members in row.runs.values() for run in members]
@@ -127,7 +157,17 @@ def _notes(rows: Iterable[Row]) -> list[str]:
         "Baseline: the best predictor without memory. "
         "Solved: the task's criterion met at three evaluations in a row; steps to solve: the first of these, "
         "of the runs that solved it.",
+        *_gradient_notes(journeys[run.run_id] for run in runs if run.run_id in journeys),
         f"Run on {'; '.join(machines)}.",
+    ]
+
+
+def _gradient_notes(journeys: Iterable[Journey]) -> list[str]:
+    if not list(journeys):
+        return []
+    return [
+        "Horizon: the largest probed lag, in steps before the first answer, at which the gradient of the answer's loss "
+        "is at least 1 % of that at lag 0. Decay: slope of its log10 over lag, a step."
     ]
 
 
@@ -140,8 +180,8 @@ def _uneven(row: Row) -> list[str]:
     return notes
 
 
-def _all_notes(rows: list[Row]) -> list[str]:
-    return [*_notes(rows), *(f"{row.label}: {note}" for row in rows for note in _uneven(row))]
+def _all_notes(rows: list[Row], journeys: Journeys) -> list[str]:
+    return [*_notes(rows, journeys), *(f"{row.label}: {note}" for row in rows for note in _uneven(row))]
 
 
 def _machine(run: Record) -> str:
@@ -150,21 +190,21 @@ def _machine(run: Record) -> str:
     return f"{run.device['name']} ({run.device['type']}{count})"
 
 
-def _terminal(rows: list[Row], columns: list[str]) -> str:
+def _terminal(rows: list[Row], columns: list[str], journeys: Journeys) -> str:
     blocks = []
     for row in rows:
         present = [column for column in columns if column in row.runs]
-        body = "\n\n".join(_fitting(row, present))
+        body = "\n\n".join(_fitting(row, present, journeys))
         beneath = "".join(f"\n{_wrapped(note)}" for note in _uneven(row))
         blocks.append(f"{_wrapped(row.label)}\n\n{body}\n{beneath}" + ("\n" if beneath else ""))
-    notes = "\n".join(_wrapped(note) for note in _notes(rows))
+    notes = "\n".join(_wrapped(note) for note in _notes(rows, journeys))
     return "\n".join([*blocks, notes]) + "\n"
 
 
-def _fitting(row: Row, columns: list[str]) -> list[str]:
+def _fitting(row: Row, columns: list[str], journeys: Journeys) -> list[str]:
     """The row's table, cut into as many as it takes to stay within the terminal's width."""
     text = tabulate(
-        _lines(row, columns),
+        _lines(row, columns, journeys),
         headers=["", "baseline", *columns],
         tablefmt="simple",
         disable_numparse=True,
@@ -174,19 +214,19 @@ def _fitting(row: Row, columns: list[str]) -> list[str]:
     if width <= TERMINAL_WIDTH or len(columns) == 1:
         return [text]
     middle = (len(columns) + 1) // 2
-    return _fitting(row, columns[:middle]) + _fitting(row, columns[middle:])
+    return _fitting(row, columns[:middle], journeys) + _fitting(row, columns[middle:], journeys)
 
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, TERMINAL_WIDTH)
 
 
-def _merged(rows: list[Row], columns: list[str]) -> list[list[str]]:
+def _merged(rows: list[Row], columns: list[str], journeys: Journeys) -> list[list[str]]:
     """All rows in one table, with the task's label in front of each one's first line; ranges beside their medians."""
     merged = []
     for row in rows:
         joined: list[list[str]] = []
-        for line in _lines(row, columns):
+        for line in _lines(row, columns, journeys):
             if line[0] == MORE:
                 joined[-1][2:] = [" ".join(pair).strip() for pair in zip(joined[-1][2:], line[2:], strict=True)]
             else:
@@ -195,11 +235,13 @@ def _merged(rows: list[Row], columns: list[str]) -> list[list[str]]:
     return merged
 
 
-def _markdown(rows: list[Row], columns: list[str]) -> str:
+def _markdown(rows: list[Row], columns: list[str], journeys: Journeys) -> str:
     align = ("left", "left", *["right"] * (len(columns) + 1))
     headers = ["task", "", "baseline", *columns]
-    table = tabulate(_merged(rows, columns), headers=headers, tablefmt="github", disable_numparse=True, colalign=align)
-    notes = "\n".join(f"- {note}" for note in _all_notes(rows))
+    table = tabulate(
+        _merged(rows, columns, journeys), headers=headers, tablefmt="github", disable_numparse=True, colalign=align
+    )
+    notes = "\n".join(f"- {note}" for note in _all_notes(rows, journeys))
     return f"{table}\n\n{notes}\n"
 
 
@@ -209,7 +251,7 @@ _LATEX = str.maketrans(
 )
 
 
-def _latex(rows: list[Row], columns: list[str]) -> str:
+def _latex(rows: list[Row], columns: list[str], journeys: Journeys) -> str:
     def cells(texts: Iterable[str]) -> str:
         return " & ".join(re.sub(r"^-$", "--", text).translate(_LATEX) for text in texts) + r" \\"
 
@@ -219,20 +261,20 @@ def _latex(rows: list[Row], columns: list[str]) -> str:
         r"\toprule",
         cells(["task", "", "baseline", *columns]),
     ]
-    for line in _merged(rows, columns):
+    for line in _merged(rows, columns, journeys):
         lines += [r"\midrule"] if line[0] else []
         lines.append(cells(line))
     lines += [r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*lines, *(f"% {note}" for note in _all_notes(rows))]) + "\n"
+    return "\n".join([*lines, *(f"% {note}" for note in _all_notes(rows, journeys))]) + "\n"
 
 
-def _csv(rows: list[Row], columns: list[str]) -> str:
+def _csv(rows: list[Row], columns: list[str], journeys: Journeys) -> str:
     """One line for each task and cell; numbers in full."""
     lines: list[dict[str, Any]] = []
     for row in rows:
         for column in columns:
             if runs := row.runs.get(column):
-                lines.append(_csv_line(row, column, runs))
+                lines.append(_csv_line(row, column, runs, journeys))
     names = list(dict.fromkeys(name for line in lines for name in line))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")
@@ -241,7 +283,7 @@ def _csv(rows: list[Row], columns: list[str]) -> str:
     return buffer.getvalue()
 
 
-def _csv_line(row: Row, column: str, runs: list[Record]) -> dict[str, Any]:
+def _csv_line(row: Row, column: str, runs: list[Record], journeys: Journeys) -> dict[str, Any]:
     results = [run for run in runs if run.status in FINAL]
     line: dict[str, Any] = {
         "task": row.task,
@@ -258,6 +300,10 @@ def _csv_line(row: Row, column: str, runs: list[Record]) -> dict[str, Any]:
         for name, function in (("median", statistics.median), ("min", min), ("max", max)):
             line[f"{metric}_{name}"] = function(values) if values else None
     line["steps_to_solve_median"] = _median(run.steps_to_solve for run in results)
+    travelled = [journeys[run.run_id] for run in results if run.run_id in journeys]
+    for name, ends in (("start", [each.start for each in travelled]), ("end", [each.end for each in travelled])):
+        line[f"horizon_{name}_median"] = _median(each.horizon for each in ends)
+        line[f"decay_{name}_median"] = _median(each.rate for each in ends)
     line["parameters"] = max((run.model["parameters"] or 0 for run in runs), default=0)
     line["milliseconds_per_step_median"] = _median(run.time["milliseconds_per_step"] for run in results)
     return line

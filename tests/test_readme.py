@@ -9,6 +9,7 @@ import shlex
 import pytest
 
 from bench import record, tables
+from bench.measured import read_journeys
 from tests.conftest import ROOT, Bench
 
 README = (ROOT / "README.md").read_text()
@@ -19,9 +20,12 @@ def test_the_table_is_that_of_the_published_records():
     records, damaged = record.read_all(DEMO)
     assert damaged == []
     assert len(records) == 18
+    journeys, damaged = read_journeys(DEMO)
+    assert damaged == []
+    assert len(journeys) == 18
     found = re.search(r"<!-- table: results/demo -->\n```text\n(.*?)```\n<!-- end of table -->", README, re.DOTALL)
     assert found is not None
-    assert found[1] == tables.render(records, "terminal")
+    assert found[1] == tables.render(records, "terminal", journeys)
 
 
 def test_the_published_records_are_whole_and_name_no_place():

@@ -75,18 +75,18 @@ SWEEP = [
 @pytest.mark.parametrize("form", ["terminal", "markdown", "csv", "latex"])
 def test_the_text_of_a_table(form: str):
     shuffled = random.Random(0).sample(SWEEP, len(SWEEP))
-    assert tables.render(shuffled, form) == (GOLDEN / f"table.{form}.txt").read_text()
+    assert tables.render(shuffled, form, {}) == (GOLDEN / f"table.{form}.txt").read_text()
 
 
 def test_the_terminal_has_80_columns_however_many_cells():
     many = [run(f"a_cell_{i}", seed, 0.1, 12345) for i in range(9) for seed in (0, 1)]
-    text = tables.render(many, "terminal")
+    text = tables.render(many, "terminal", {})
     assert max(map(len, text.splitlines())) <= 80
     assert all(f"a_cell_{i}" in text for i in range(9))
 
 
 def test_csv_has_the_numbers_in_full():
-    lines = list(csv.DictReader(io.StringIO(tables.render(SWEEP, "csv"))))
+    lines = list(csv.DictReader(io.StringIO(tables.render(SWEEP, "csv", {}))))
     lstm = next(line for line in lines if (line["task"], line["cell"]) == ("adding_problem", "lstm"))
     assert (lstm["n"], lstm["solved"], lstm["mse_median"], lstm["mse_max"]) == ("3", "2", "0.0031", "0.15")
     gru = next(line for line in lines if (line["task"], line["cell"]) == ("adding_problem", "gru"))
@@ -95,7 +95,7 @@ def test_csv_has_the_numbers_in_full():
 
 def test_unknown_form():
     with pytest.raises(ValueError, match="`form` must be one of terminal, markdown, csv, latex, got 'word'"):
-        tables.render(SWEEP, "word")
+        tables.render(SWEEP, "word", {})
 
 
 class TestLayout:
@@ -164,7 +164,7 @@ class TestLayout:
         rows, _ = arrange(runs)
         (row,) = rows
         assert row.uneven == {"model.hidden_size": {"rnn": 80, "lstm": 40}}
-        text = " ".join(tables.render(runs, "terminal").split())
+        text = " ".join(tables.render(runs, "terminal", {}).split())
         assert "model.hidden_size differs between cells: rnn 80, lstm 40." in text
 
     def test_lengths_sort_as_numbers(self):
@@ -175,7 +175,7 @@ class TestLayout:
 
 
 def test_latex_special_characters_are_escaped():
-    text = tables.render([run("my_cell", 0, 0.1)], "latex")
+    text = tables.render([run("my_cell", 0, 0.1)], "latex", {})
     assert r"my\_cell" in text
     assert r"adding\_problem" in text
     body = [line for line in text.splitlines() if not line.startswith("%")]

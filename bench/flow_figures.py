@@ -1,0 +1,301 @@
+"""What the probes found, as pictures: gradient over lag, its course in training, time constants, and clipping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from bench.decay import clipped_share
+from bench.layout import Row, arrange
+from bench.measured import Probes, flow_curve, flow_steps, statistic
+from bench.panels import COLUMN_INCHES, LINE_STYLES, PAGE_INCHES, grid, legend, look, titled
+from bench.record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNDERFLOW = "underflow: nothing arrives"
+NORM = "gradient norm $\\Vert dL/dh \\Vert$"
+LAG = "lag (steps before the first answer)"
+STEP = "training step"
+LONGEST_TAU = 1e6
+"""Longer time constants are drawn here; a gate of 1 has an infinite one."""
+POINTS = 60
+"""Points of a smoothed curve."""
+ProbesOfRuns = Mapping[str, Probes]
+"""Tables of the probes, by run id."""
+
+
+def gradient_flow(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
+    """One row a task: the gradient norm over lag at initialisation and after training, one line a cell.
+
+    Lines are medians over seeds, bands go from the smallest to the largest. ``None`` where nothing was probed.
+    """
+    rows, columns = _probed(records, probes)
+    if not rows:
+        return None
+    figure, axes = grid(len(rows), 2, width=PAGE_INCHES, height=2.2, sharey="row")
+    for down, row in enumerate(rows):
+        for panel, last, when in ((axes[down, 0], False, "at initialisation"), (axes[down, 1], True, "after training")):
+            curves = {
+                column: [_curve_at(probes[run.run_id]["flow"], last=last) for run in row.runs.get(column, ())]
+                for column in columns
+            }
+            for index, column in enumerate(columns):
+                _flow_line(panel, curves[column], column, look(index))
+            titled(panel, f"{row.label}, {when}", 48)
+            panel.set_xlabel(LAG)
+        axes[down, 0].set_ylabel(NORM)
+        _floor(list(axes[down]))
+    legend(figure, list(axes.flat), [*columns, UNDERFLOW])
+    return figure
+
+
+def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Draw what :func:`bench.probes.own.gradient_flow` returns, a line for each part of the state.
+
+    Args:
+        frame: The frame.
+        axes: Where; by default a new figure.
+    """
+    if axes is None:
+        _, panels = grid(1, 1, width=COLUMN_INCHES, height=2.3)
+        axes = panels[0, 0]
+    assert axes is not None
+    for index, (state, curve) in enumerate(frame.groupby("state", sort=False)):
+        _flow_line(axes, [(curve["lag"].tolist(), curve["value"].tolist())], str(state), look(index))
+    axes.set_xlabel("lag (steps before the answer)")
+    axes.set_ylabel("gradient norm")
+    _floor([axes])
+    axes.legend()
+    return axes
+
+
+def flow_heatmap(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
+    """One row a task, one panel a cell: gradient norm, median over seeds, over lag and training step."""
+    rows, columns = _probed(records, probes)
+    if not rows:
+        return None
+    figure, axes = grid(len(rows), len(columns), width=PAGE_INCHES, height=2.1, sharey="row")
+    for down, row in enumerate(rows):
+        medians = {column: _over_training(row.runs.get(column, []), probes) for column in columns}
+        positive = [v for _, _, values in filter(None, medians.values()) for v in values.flat if v > 0]
+        norm = LogNorm(min(positive, default=1e-3), max(positive, default=1.0))
+        mesh = None
+        for across, column in enumerate(columns):
+            panel = axes[down, across]
+            titled(panel, f"{column}: {row.label}", 30)
+            panel.set_xlabel(STEP)
+            panel.grid(visible=False)
+            found = medians[column]
+            if found is None:
+                continue
+            steps, lags, values = found
+            panel.set_facecolor("white")
+            mesh = panel.pcolormesh(
+                _edges(steps), _edges(lags), np.ma.masked_less_equal(values.T, 0), norm=norm, cmap="cividis"
+            )
+            panel.patch.set(hatch="xxxx", edgecolor="0.7")
+            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes[down, 0].set_ylabel("lag (steps)")
+        if mesh is not None:
+            bar = figure.colorbar(mesh, ax=list(axes[down]), label=NORM, pad=0.01)
+            bar.ax.yaxis.set_minor_locator(NullLocator())
+    figure.text(0.5, -0.03, "hatched: underflow, nothing arrives", ha="center", fontsize=7, color="0.4")
+    return figure
+
+
+def time_constants(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
+    """One panel a task: time constants of the gates that keep the state, over training.
+
+    Lines are the median over units, steps and sequences, bands hold 90 % of them; both are medians over seeds. The
+    dashed grey line is the task's delay.
+    """
+    rows, columns = _probed(records, probes)
+    lines = {
+        (row.label, column, gate): by_quantile
+        for row in rows
+        for column in columns
+        for gate, by_quantile in _taus(row.runs.get(column, []), probes).items()
+    }
+    if not lines:
+        return None
+    across = min(2, len(rows))
+    figure, axes = grid(
+        math.ceil(len(rows) / across), across, width=COLUMN_INCHES * across, height=2.2, sharey=True
+    )  # fmt: skip
+    order = list(dict.fromkeys(f"{column} {gate} gate" for _, column, gate in lines))
+    panels = list(axes.flat)
+    for panel, row in zip(panels, rows, strict=False):
+        for (label, column, gate), by_quantile in lines.items():
+            if label != row.label:
+                continue
+            style = look(columns.index(column))
+            steps = sorted(by_quantile["tau_50"])
+            low, middle, high = (
+                [min(by_quantile[q][s], LONGEST_TAU) for s in steps] for q in ("tau_05", "tau_50", "tau_95")
+            )
+            marker = "." if len(steps) == 1 else None
+            panel.plot(steps, middle, label=f"{column} {gate} gate", marker=marker, **style)
+            panel.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        delay = row.facts["delay"]
+        panel.axhline(delay, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label="delay of the task")
+        panel.set_yscale("log")
+        panel.set_xlim(left=0)
+        titled(panel, row.label)
+        panel.set_xlabel(STEP)
+    for down in axes:
+        down[0].set_ylabel("time constant (steps)")
+    for panel in panels[len(rows) :]:
+        panel.remove()
+    legend(figure, panels[: len(rows)], [*order, "delay of the task"])
+    return figure
+
+
+def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Figure | None:
+    """One row a task, one panel a cell: norm of the gradient of all parameters before and after the clip.
+
+    Medians over seeds and over windows of steps; the band of the norm before the clip goes from the smallest to the
+    largest of both. ``None`` where there is no step.
+    """
+    rows, columns = arrange([run for run in records if curves[run.run_id].num_rows])
+    if not rows:
+        return None
+    figure, axes = grid(len(rows), len(columns), width=PAGE_INCHES, height=1.9, sharey="row")
+    for down, row in enumerate(rows):
+        for across, column in enumerate(columns):
+            panel = axes[down, across]
+            tables = [curves[run.run_id] for run in row.runs.get(column, [])]
+            _clip_panel(panel, tables, look(across)["color"])
+            share = _clipped(tables)
+            panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(numticks=6))
+            panel.set_xlim(left=0)
+            titled(panel, f"{column}: {row.label}" + (f", {share:.0%} of steps clipped" if share else ""), 30)
+            panel.set_xlabel(STEP)
+        axes[down, 0].set_ylabel("gradient norm")
+    legend(figure, list(axes.flat), ["before the clip", "after the clip"])
+    return figure
+
+
+def _probed(records: list[Record], probes: ProbesOfRuns) -> tuple[list[Row], list[str]]:
+    """Rows and columns of the runs with a curve over lag."""
+    return arrange([run for run in records if run.run_id in probes and probes[run.run_id]["flow"].num_rows])
+
+
+def _curve_at(flow: pa.Table, *, last: bool) -> tuple[list[int], list[float]]:
+    steps = flow_steps(flow)
+    return flow_curve(flow, steps[-1] if last else steps[0])
+
+
+def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], label: str, style: dict[str, Any]) -> None:
+    """Median and range over seeds, at the lags that all of them have; what is 0 is marked later, at the floor."""
+    if not curves:
+        return
+    shared = sorted(set.intersection(*(set(lags) for lags, _ in curves)))
+    values = np.array([[dict(zip(*curve, strict=True))[lag] for lag in shared] for curve in curves])
+    middle = np.median(values, axis=0)
+    drawn = np.where(middle > 0, middle, np.nan)
+    axes.plot(shared, drawn, label=label, gid="flow", marker="." if len(shared) == 1 else None, **style)
+    low, high = values.min(axis=0), values.max(axis=0)
+    positive = values[values > 0]
+    low = np.where(low > 0, low, positive.min() if positive.size else np.nan)
+    axes.fill_between(shared, low, np.where(high > 0, high, np.nan), color=style["color"], alpha=0.15, linewidth=0)
+    nothing = [lag for lag, value in zip(shared, middle, strict=True) if value == 0]
+    if nothing:
+        axes.plot(nothing, [np.nan] * len(nothing), "v", color=style["color"], ms=3, gid="underflow", label=UNDERFLOW)
+
+
+def _floor(panels: Sequence[Axes]) -> None:
+    """Logarithmic axes of one range; underflow is drawn at its lower end."""
+    lines = [line for axes in panels for line in axes.get_lines()]
+    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in lines if line.get_gid() == "flow"])
+    drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
+    low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (1e-3, 1.0)
+    room = (high / low) ** 0.08 if high > low else 10.0
+    for axes in panels:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(low / room, high * room)
+        axes.set_xlim(left=0)
+    for line in lines:
+        if line.get_gid() == "underflow":
+            line.set_ydata([low / room**0.5] * len(np.asarray(line.get_xdata())))
+
+
+def _over_training(runs: Sequence[Record], probes: ProbesOfRuns) -> tuple[list[int], list[int], np.ndarray] | None:
+    """Steps, lags, and the median over the seeds that have the step, ``(step, lag)``."""
+    by_step: dict[int, list[dict[int, float]]] = {}
+    for run in runs:
+        flow = probes[run.run_id]["flow"]
+        for step in flow_steps(flow):
+            by_step.setdefault(step, []).append(dict(zip(*flow_curve(flow, step), strict=True)))
+    if not by_step:
+        return None
+    steps = sorted(by_step)
+    lags = sorted(set.intersection(*(set(curve) for curves in by_step.values() for curve in curves)))
+    return steps, lags, np.array([[np.median([c[lag] for c in by_step[step]]) for lag in lags] for step in steps])
+
+
+def _edges(places: Sequence[int]) -> np.ndarray:
+    """Borders of the fields around some places: half way between two of them."""
+    middle = np.asarray(places, float)
+    if len(middle) == 1:
+        return np.array([middle[0] - 0.5, middle[0] + 0.5])
+    inner = (middle[1:] + middle[:-1]) / 2
+    return (
+        np.concatenate([[middle[0]], inner, [middle[-1]]])
+        if len(middle) > 2
+        else np.array([*middle[:1], *inner, *middle[1:]])
+    )
+
+
+def _taus(runs: Sequence[Record], probes: ProbesOfRuns) -> dict[str, dict[str, dict[int, float]]]:
+    """Gate to quantile to step to its median over the seeds that have the step."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for quantile in ("tau_05", "tau_50", "tau_95"):
+        values: dict[str, dict[int, list[float]]] = {}
+        for run in runs:
+            for gate, by_step in statistic(probes[run.run_id]["activity"], quantile).items():
+                for step, value in by_step.items():
+                    values.setdefault(gate, {}).setdefault(step, []).append(value)
+        for gate, by_step in values.items():
+            medians = {step: float(np.median(each)) for step, each in by_step.items()}
+            found.setdefault(gate, {})[quantile] = medians
+    return found
+
+
+def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
+    if not tables:
+        return
+    steps = max(table.num_rows for table in tables)
+    edges = np.unique(np.linspace(0, steps, POINTS + 1).round().astype(int))
+    for name, label, style in (
+        ("grad_norm", "before the clip", {"color": color, "linestyle": LINE_STYLES[0]}),
+        ("grad_norm_clipped", "after the clip", {"color": "0.15", "linestyle": LINE_STYLES[2]}),
+    ):
+        series = [table[name].to_numpy() for table in tables]
+        windows = [np.concatenate([each[a:b] for each in series]) for a, b in zip(edges, edges[1:], strict=False)]
+        windows = [window[np.isfinite(window) & (window > 0)] for window in windows]
+        middle = [float(np.median(window)) if window.size else np.nan for window in windows]
+        places = (edges[1:] + edges[:-1]) / 2
+        axes.plot(places, middle, label=label, marker="." if len(places) == 1 else None, **style)
+        if name == "grad_norm":
+            low = [window.min() if window.size else np.nan for window in windows]
+            high = [window.max() if window.size else np.nan for window in windows]
+            axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+
+
+def _clipped(tables: Sequence[pa.Table]) -> float | None:
+    pairs = [(table["grad_norm"].to_pylist(), table["grad_norm_clipped"].to_pylist()) for table in tables]
+    before, after = [v for one, _ in pairs for v in one], [v for _, other in pairs for v in other]
+    kept = [(b, a) for b, a in zip(before, after, strict=True) if b is not None and a is not None]
+    return clipped_share([b for b, _ in kept], [a for _, a in kept])
