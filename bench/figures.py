@@ -59,12 +59,13 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
             "gradient_norms": flow_figures.gradient_norms(records, curves),
         }
         for name, figure in figures.items():
-            for suffix in (".pdf", ".png") if figure is not None else ():
+            if figure is None:
+                continue
+            for suffix in (".pdf", ".png"):
                 path = output / f"{name}{suffix}"
                 figure.savefig(path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
                 written.append(path)
-            if figure is not None:
-                plt.close(figure)
+            plt.close(figure)
     return written, damaged
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
@@ -18,9 +20,6 @@ from bench.layout import Row, arrange
 from bench.measured import Probes, flow_curve, flow_steps, statistic
 from bench.panels import COLUMN_INCHES, LINE_STYLES, PAGE_INCHES, grid, legend, look, titled
 from bench.record import Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 UNDERFLOW = "underflow: nothing arrives"
 NORM = "gradient norm $\\Vert dL/dh \\Vert$"
@@ -251,11 +250,7 @@ def _edges(places: Sequence[int]) -> np.ndarray:
     if len(middle) == 1:
         return np.array([middle[0] - 0.5, middle[0] + 0.5])
     inner = (middle[1:] + middle[:-1]) / 2
-    return (
-        np.concatenate([[middle[0]], inner, [middle[-1]]])
-        if len(middle) > 2
-        else np.array([*middle[:1], *inner, *middle[1:]])
-    )
+    return np.concatenate([middle[:1], inner, middle[-1:]])
 
 
 def _taus(runs: Sequence[Record], probes: ProbesOfRuns) -> dict[str, dict[str, dict[int, float]]]:
@@ -278,12 +273,13 @@ def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
         return
     steps = max(table.num_rows for table in tables)
     edges = np.unique(np.linspace(0, steps, POINTS + 1).round().astype(int))
-    for name, label, style in (
+    styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("grad_norm", "before the clip", {"color": color, "linestyle": LINE_STYLES[0]}),
         ("grad_norm_clipped", "after the clip", {"color": "0.15", "linestyle": LINE_STYLES[2]}),
-    ):
+    )
+    for name, label, style in styles:
         series = [table[name].to_numpy() for table in tables]
-        windows = [np.concatenate([each[a:b] for each in series]) for a, b in zip(edges, edges[1:], strict=False)]
+        windows = [np.concatenate([each[a:b] for each in series]) for a, b in itertools.pairwise(edges)]
         windows = [window[np.isfinite(window) & (window > 0)] for window in windows]
         middle = [float(np.median(window)) if window.size else np.nan for window in windows]
         places = (edges[1:] + edges[:-1]) / 2

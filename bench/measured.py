@@ -30,7 +30,7 @@ class Journey:
 
 def flow_steps(flow: pa.Table) -> list[int]:
     """The steps after which there is a curve, increasing."""
-    return sorted(pc.unique(flow["step"]).to_pylist())
+    return sorted(set(flow["step"].to_pylist()))
 
 
 def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:

@@ -113,9 +113,8 @@ def _lines(row: Row, columns: Iterable[str], journeys: Journeys) -> list[list[st
     lines.append(line("steps to solve", [number_of_steps(_median(steps)) for steps in solving]))
     if any(solving):
         lines.append(line(MORE, [f"[{min(s)}, {max(s)}]" if s else "" for s in solving]))
-    lines += _gradient_lines(
-        [[journeys[r.run_id] for r in members if r.run_id in journeys] for members in results], line
-    )
+    travelled = [[journeys[r.run_id] for r in members if r.run_id in journeys] for members in results]
+    lines += _gradient_lines(travelled, line)
     return [
         *lines,
         line("parameters", [", ".join(f"{size:,}" for size in each) or NOTHING for each in sizes]),
@@ -238,9 +237,8 @@ def _merged(rows: list[Row], columns: list[str], journeys: Journeys) -> list[lis
 def _markdown(rows: list[Row], columns: list[str], journeys: Journeys) -> str:
     align = ("left", "left", *["right"] * (len(columns) + 1))
     headers = ["task", "", "baseline", *columns]
-    table = tabulate(
-        _merged(rows, columns, journeys), headers=headers, tablefmt="github", disable_numparse=True, colalign=align
-    )
+    body = _merged(rows, columns, journeys)
+    table = tabulate(body, headers=headers, tablefmt="github", disable_numparse=True, colalign=align)
     notes = "\n".join(f"- {note}" for note in _all_notes(rows, journeys))
     return f"{table}\n\n{notes}\n"
 
