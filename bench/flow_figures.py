@@ -21,7 +21,8 @@ from bench.measured import Probes, flow_curve, flow_steps, statistic
 from bench.panels import COLUMN_INCHES, LINE_STYLES, PAGE_INCHES, grid, legend, look, titled
 from bench.record import Record
 
-UNDERFLOW = "underflow: nothing arrives"
+UNDERFLOW, SOME_UNDERFLOW = "underflow: nothing arrives", "for some seeds"
+BEFORE, AFTER = "before the clip", "after the clip"
 NORM = "gradient norm $\\Vert dL/dh \\Vert$"
 LAG = "lag (steps before the first answer)"
 STEP = "training step"
@@ -52,9 +53,10 @@ def gradient_flow(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
                 _flow_line(panel, curves[column], column, look(index))
             titled(panel, f"{row.label}, {when}", 48)
             panel.set_xlabel(LAG)
+            panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes[down, 0].set_ylabel(NORM)
         _floor(list(axes[down]))
-    legend(figure, list(axes.flat), [*columns, UNDERFLOW])
+    legend(figure, list(axes.flat), [*columns, UNDERFLOW, SOME_UNDERFLOW])
     return figure
 
 
@@ -178,10 +180,14 @@ def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Fig
             panel.set_yscale("log")
             panel.yaxis.set_major_locator(LogLocator(numticks=6))
             panel.set_xlim(left=0)
-            titled(panel, f"{column}: {row.label}" + (f", {share:.0%} of steps clipped" if share else ""), 30)
+            titled(panel, f"{column}: {row.label}", 30)
+            if share is not None:
+                panel.text(0.98, 0.95, f"{share:.0%} of steps clipped", transform=panel.transAxes, ha="right", va="top",
+                           fontsize=7)  # fmt: skip
             panel.set_xlabel(STEP)
         axes[down, 0].set_ylabel("gradient norm")
-    legend(figure, list(axes.flat), ["before the clip", "after the clip"])
+    legend(figure, list(axes.flat), [BEFORE, AFTER])
+    figure.legends[0].get_lines()[0].set_color("0.5")
     return figure
 
 
@@ -208,9 +214,14 @@ def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], labe
     positive = values[values > 0]
     low = np.where(low > 0, low, positive.min() if positive.size else np.nan)
     axes.fill_between(shared, low, np.where(high > 0, high, np.nan), color=style["color"], alpha=0.15, linewidth=0)
-    nothing = [lag for lag, value in zip(shared, middle, strict=True) if value == 0]
-    if nothing:
-        axes.plot(nothing, [np.nan] * len(nothing), "v", color=style["color"], ms=3, gid="underflow", label=UNDERFLOW)
+    for label, where, fill in (
+        (UNDERFLOW, middle == 0, "full"),
+        (SOME_UNDERFLOW, (values == 0).any(axis=0) & (middle > 0), "none"),
+    ):
+        nothing = [lag for lag, is_so in zip(shared, where, strict=True) if is_so]
+        if nothing:
+            marks = {"color": style["color"], "fillstyle": fill, "ms": 3, "gid": "underflow"}
+            axes.plot(nothing, [np.nan] * len(nothing), "v", label=label, **marks)
 
 
 def _floor(panels: Sequence[Axes]) -> None:
@@ -274,8 +285,8 @@ def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
     steps = max(table.num_rows for table in tables)
     edges = np.unique(np.linspace(0, steps, POINTS + 1).round().astype(int))
     styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
-        ("grad_norm", "before the clip", {"color": color, "linestyle": LINE_STYLES[0]}),
-        ("grad_norm_clipped", "after the clip", {"color": "0.15", "linestyle": LINE_STYLES[2]}),
+        ("grad_norm", BEFORE, {"color": color, "linestyle": LINE_STYLES[0]}),
+        ("grad_norm_clipped", AFTER, {"color": "0.15", "linestyle": LINE_STYLES[2]}),
     )
     for name, label, style in styles:
         series = [table[name].to_numpy() for table in tables]

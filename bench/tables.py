@@ -299,7 +299,8 @@ def _csv_line(row: Row, column: str, runs: list[Record], journeys: Journeys) -> 
             line[f"{metric}_{name}"] = function(values) if values else None
     line["steps_to_solve_median"] = _median(run.steps_to_solve for run in results)
     travelled = [journeys[run.run_id] for run in results if run.run_id in journeys]
-    for name, ends in (("start", [each.start for each in travelled]), ("end", [each.end for each in travelled])):
+    ends_by_name = {"start": [each.start for each in travelled], "end": [each.end for each in travelled]}
+    for name, ends in ends_by_name.items() if journeys else ():
         line[f"horizon_{name}_median"] = _median(each.horizon for each in ends)
         line[f"decay_{name}_median"] = _median(each.rate for each in ends)
     line["parameters"] = max((run.model["parameters"] or 0 for run in runs), default=0)

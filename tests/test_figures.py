@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.collections import QuadMesh
 
-from bench import figures, record
+from bench import figures, flow_figures, record
 from tests.conftest import Bench
 
 
@@ -39,9 +41,13 @@ def test_pdf_and_png_are_written(bench: Bench, tmp_path: Path):
     bench.one()
     outcome = bench.call("figures", str(bench.results), f"--output={tmp_path / 'pictures'}")
     assert outcome.code == 0
-    assert outcome.out.splitlines() == [str(tmp_path / "pictures" / f"learning_curves{s}") for s in (".pdf", ".png")]
-    assert (tmp_path / "pictures" / "learning_curves.pdf").read_bytes().startswith(b"%PDF")
-    assert (tmp_path / "pictures" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+    names = ["learning_curves", "gradient_flow", "gradient_flow_in_training", "time_constants", "gradient_norms"]
+    assert outcome.out.splitlines() == [
+        str(tmp_path / "pictures" / f"{name}{suffix}") for name in names for suffix in (".pdf", ".png")
+    ]
+    for name in names:
+        assert (tmp_path / "pictures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert (tmp_path / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert bench.call("figures", str(bench.results)).out.startswith(str(bench.results / "figures"))
 
 
@@ -51,3 +57,55 @@ def test_the_same_records_give_the_same_pdf(bench: Bench, tmp_path: Path):
         bench.call("figures", str(bench.results), f"--output={tmp_path / name}")
     one, two = ((tmp_path / name / "learning_curves.pdf").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
+    made = bench.one("cell=lstm", "task.length=30", "probe.every=3")
+    folder = record.run_folder(bench.results, "default", "adding_problem", "lstm", made.run_id)
+    probes = {made.run_id: {name: record.read_probe(folder, name) for name in record.PROBES}}
+    flow = probes[made.run_id]["flow"].to_pylist()
+    figure = flow_figures.gradient_flow([made], probes)
+    assert figure is not None
+    for panel, step in zip(figure.axes, (0, 6), strict=True):
+        (line,) = panel.get_lines()
+        expected = [row["value"] for row in flow if (row["step"], row["state"]) == (step, "h")]
+        assert list(np.asarray(line.get_ydata())) == expected
+        assert list(np.asarray(line.get_xdata())) == list(range(30))
+        assert panel.get_yscale() == "log"
+    plt.close(figure)
+    heatmap = flow_figures.flow_heatmap([made], probes)
+    assert heatmap is not None
+    (mesh,) = [each for each in heatmap.axes[0].collections if isinstance(each, QuadMesh)]
+    values = np.asarray(mesh.get_array())
+    assert values.shape == (30, 3)
+    assert list(values[:, 1]) == [row["value"] for row in flow if (row["step"], row["state"]) == (3, "h")]
+    plt.close(heatmap)
+    constants = flow_figures.time_constants([made], probes)
+    assert constants is not None
+    lines = {str(line.get_label()): line for line in constants.axes[0].get_lines()}
+    activity = probes[made.run_id]["activity"].to_pylist()
+    expected = [row["value"] for row in activity if (row["name"], row["statistic"]) == ("forget", "tau_50")]
+    assert list(np.asarray(lines["lstm forget gate"].get_ydata())) == expected
+    assert list(np.asarray(lines["delay of the task"].get_ydata())) == [made.task_facts["delay"]] * 2
+    plt.close(constants)
+
+
+def test_a_cell_without_gates_or_probes_has_no_such_figure(bench: Bench):
+    made = bench.one("cell=rnn", "probe=none")
+    bench.call("figures", str(bench.results))
+    names = {path.stem for path in (bench.results / "figures").iterdir()}
+    assert names == {"learning_curves", "gradient_norms"}
+    assert made.model["parameters"] > 0
+
+
+def test_gradient_norms_before_and_after_the_clip(bench: Bench):
+    made = bench.one("optimizer=sgd", "training.clip_norm=0.01", "training.max_steps=6")
+    folder = record.run_folder(bench.results, "default", "adding_problem", "gru", made.run_id)
+    figure = flow_figures.gradient_norms([made], {made.run_id: record.read_curves(folder)})
+    assert figure is not None
+    before, after = figure.axes[0].get_lines()
+    curves = bench.curves(made)
+    assert list(np.asarray(before.get_ydata())) == curves["grad_norm"]
+    assert list(np.asarray(after.get_ydata())) == curves["grad_norm_clipped"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["100% of steps clipped"]
+    plt.close(figure)

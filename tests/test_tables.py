@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import random
 import subprocess
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from bench import tables
+from bench.decay import Reach
 from bench.layout import arrange
+from bench.measured import Journey
 from bench.record import Record
 from tests.conftest import ROOT, Bench
 from tests.test_record import make
@@ -70,6 +73,34 @@ SWEEP = [
         for seed in (0, 1)
     ],
 ]
+
+
+def journey(horizons: tuple[int | None, int], rate: float) -> Journey:
+    start, end = (Reach(horizon, rate, 1.0, None, None, 0.0) for horizon in horizons)
+    return Journey(start, end)
+
+
+def test_how_far_the_gradient_travels():
+    journeys = {
+        **{f"rnn{seed}": journey((5, 7 + seed), -0.31) for seed in range(3)},
+        "lstm0": journey((None, 99), -0.002),
+    }
+    runs = [run(cell, seed, 0.1) for cell in ("rnn", "lstm") for seed in range(3)]
+    runs = [dataclasses.replace(made, run_id=f"{made.cell}{made.seed}") for made in runs]
+    text = tables.render(runs, "terminal", journeys)
+    assert max(map(len, text.splitlines())) <= 80
+    lines = {line[:18].strip(): line[18:].split() for line in text.splitlines()}
+    assert lines["horizon, untrained"] == ["5", "-"]
+    assert lines["horizon, trained"] == ["8", "99"]
+    assert "[7, 9]" in text
+    assert "[99, 99]" in text
+    assert lines["decay, trained"] == ["-0.310", "-0.00200"]
+    assert "Horizon: the largest probed lag" in text
+    (row,) = [
+        line for line in csv.DictReader(io.StringIO(tables.render(runs, "csv", journeys))) if line["cell"] == "rnn"
+    ]
+    assert (row["horizon_start_median"], row["horizon_end_median"]) == ("5.0", "8.0")
+    assert (row["decay_start_median"], row["decay_end_median"]) == ("-0.31", "-0.31")
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "csv", "latex"])
