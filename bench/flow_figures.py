@@ -21,7 +21,7 @@ from bench.measured import Probes, flow_curve, flow_steps, statistic
 from bench.panels import COLUMN_INCHES, LINE_STYLES, PAGE_INCHES, grid, legend, look, titled
 from bench.record import Record
 
-UNDERFLOW, SOME_UNDERFLOW = "underflow: nothing arrives", "for some seeds"
+UNDERFLOW, SOME_UNDERFLOW = "underflow: nothing arrives", "underflow for some seeds"
 BEFORE, AFTER = "before the clip", "after the clip"
 NORM = "gradient norm $\\Vert dL/dh \\Vert$"
 LAG = "lag (steps before the first answer)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -24,6 +25,7 @@ from bench.probes.own import gradient_flow
 from bench.streams import generator
 from tasks.adding_problem import AddingProblem
 from tasks.base import Batch
+from tests.conftest import ROOT
 
 TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
 
@@ -174,3 +176,14 @@ def test_it_needs_neither_hydra_nor_lightning(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "3\n"
+
+
+def test_what_the_readme_says_to_type():
+    readme = (ROOT / "README.md").read_text()
+    (code,) = [each for each in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "gradient_flow" in each]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    frame = names["frame"]
+    assert list(frame.columns) == ["state", "lag", "value"]
+    assert (frame["lag"].min(), frame["lag"].max()) == (0, 199)
+    plt.close("all")

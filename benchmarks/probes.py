@@ -1,0 +1,150 @@
+"""What the probes cost: against a training step, against the plain way, and in a run.
+
+For each cell and length, in turns in one process: a training step, one look with the default settings, its gradient
+flow alone, and that the plain way: step by step, every state retained. Then runs of the command line with the default
+probes and without, in turns. Writes ``benchmarks/probes.json``.
+
+    python benchmarks/probes.py --rounds 5 --steps 500
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+HIDDEN, BATCH, THREADS = 128, 64, 2
+PROBE_BATCH = 32
+CELLS, LENGTHS = ("rnn", "lstm", "gru"), (100, 600)
+
+
+def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
+    """Median milliseconds of a training step, a look, its flow, and the flow the plain way."""
+    import hydra.utils
+    import torch
+    from omegaconf import OmegaConf
+
+    from bench import runtime, streams
+    from bench.model import SequenceModel
+    from bench.probes.activity import activity_of
+    from bench.probes.flow import gradient_flow_of, gradient_norms, logarithmic_lags
+    from bench.training import clip_gradients
+    from tasks.adding_problem import AddingProblem
+
+    runtime.set_up(
+        runtime.RuntimeConfig(threads=THREADS, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False)
+    )
+    task = AddingProblem(length=length, markers="halves", solved_mse=0.01)
+    model = SequenceModel(
+        hydra.utils.instantiate(OmegaConf.load(HERE.parent / "conf" / "cell" / f"{cell}.yaml")),
+        input_size=task.input_size, output_size=task.output_size, hidden_size=HIDDEN, layers=1, dropout=0.0,
+        readout=task.readout, engine="auto",
+    )  # fmt: skip
+    model.reset_parameters(streams.generator("init", 0), task.delay)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    batch, probe = (task.sample(size, streams.generator("probe", 0)) for size in (BATCH, PROBE_BATCH))
+    lags = logarithmic_lags(length - 1)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        task.loss(model(batch.inputs), batch).backward()
+        clip_gradients(parameters, 1.0, None)
+        optimizer.step()
+
+    def flow() -> list[float]:
+        return [point.value for point in gradient_flow_of(model, task, probe, lags) if point.state == "h"]
+
+    def look() -> None:
+        flow()
+        activity_of(model, probe.inputs, gates=True)
+
+    def plain() -> list[float]:
+        (layer,) = model.layers
+        state, hidden = layer.initial_state(PROBE_BATCH), []
+        for projected in layer.project(probe.inputs):
+            state = layer.step(projected, state)
+            state[0].retain_grad()
+            hidden.append(state[0])
+        outputs = model.readout_layer(hidden[-1].unsqueeze(0))
+        return gradient_norms(task.answer_loss(outputs, probe).sum(), [hidden[length - 1 - lag] for lag in lags])
+
+    torch.testing.assert_close(torch.tensor(flow()), torch.tensor(plain()), rtol=1e-3, atol=1e-30)
+    sides: dict[str, Callable[[], Any]] = {"step": step, "look": look, "flow": flow, "plain_flow": plain}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds + 1):
+        for name, side in sides.items():
+            started = time.perf_counter()
+            side()
+            times[name].append(1000 * (time.perf_counter() - started))
+    return {f"{name}_ms": round(statistics.median(each[1:]), 2) for name, each in times.items()}
+
+
+def seconds(cell: str, length: int, steps: int, probe: str) -> tuple[float, float]:
+    """Seconds of training and probing in one run, and of the probing alone, as its record says."""
+    from bench import record
+
+    with tempfile.TemporaryDirectory() as folder:
+        words = (
+            f"cell={cell} task=adding_problem task.length={length} data.batch_size={BATCH} model.hidden_size={HIDDEN} "
+            f"training.max_steps={steps} training.eval_every={steps} training.stop_when_solved=false probe={probe} "
+            f"runtime.threads={THREADS} trainer=cpu results_dir={folder}"
+        )
+        subprocess.run([sys.executable, "-m", "bench", "run", *words.split()], check=True, capture_output=True)
+        (made,) = record.read_all(Path(folder))[0]
+    training, probing = made.time["train_seconds"], made.time["probe_seconds"]
+    assert training is not None
+    assert probing is not None
+    return training + probing, probing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="the cost of the probes")
+    parser.add_argument("--rounds", type=int, default=5, help="of single looks")
+    parser.add_argument("--steps", type=int, default=500, help="of the runs; default: what lies between two looks")
+    parsed = parser.parse_args()
+    import torch
+
+    from bench.runtime import processor_name
+
+    rows = []
+    for length in LENGTHS:
+        for cell in CELLS:
+            row: dict[str, Any] = {"cell": cell, "length": length, **looks(cell, length, parsed.rounds)}
+            whole, probing = seconds(cell, length, parsed.steps, "flow")
+            without, _ = seconds(cell, length, parsed.steps, "none")
+            row |= {
+                "look_in_steps": round(row["look_ms"] / row["step_ms"], 2),
+                "plain_over_ours": round(row["plain_flow_ms"] / row["flow_ms"], 2),
+                "run_with_s": round(whole, 2),
+                "run_without_s": round(without, 2),
+                "run_ratio": round(whole / without, 3),
+                "share_of_probes": round(probing / (whole - probing), 4),
+            }
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    result = {
+        "what": f"adding, hidden {HIDDEN}, training batch {BATCH}, probe batch {PROBE_BATCH}, {THREADS} threads, "
+        f"runs of {parsed.steps} steps with a look before the first and after the last",
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "processor": processor_name(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "rounds": parsed.rounds,
+        "rows": rows,
+    }
+    (HERE / "probes.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
