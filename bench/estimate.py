@@ -18,8 +18,8 @@ from bench.training import clip_gradients
 
 SECONDS_OF_MEASURING = 0.5
 """Time given to each kind of run that has never been timed."""
-BYTES_A_STEP, BYTES_A_RUN = 12, 12_000
-"""Size of a record where none is there to measure: three numbers of 4 bytes a step, and the rest."""
+BYTES_A_STEP, BYTES_A_RUN, BYTES_A_LOOK = 12, 12_000, 800
+"""Size of a record where none is there to measure: three numbers of 4 bytes a step, a look of the probes, the rest."""
 
 
 def show(plans: Sequence[Plan], workers: int) -> None:
@@ -38,7 +38,7 @@ def show(plans: Sequence[Plan], workers: int) -> None:
     if not todo:
         return
     seconds, measured = _seconds(looks, todo, by_folder, workers)
-    size = sum(_bytes(look, looks, results_dir) for look in todo)
+    size = sum(_bytes(look, looks, results_dir, by_folder[look.run.folder]) for look in todo)
     print(f"about {duration(seconds)} ({measured}), {_readable(size)} on disk")
 
 
@@ -76,11 +76,14 @@ def seconds_per_step(plan: Plan) -> float:
     return statistics.median(times[1:])
 
 
-def _bytes(look: Look, looks: Sequence[Look], results_dir: Path) -> float:
+def _bytes(look: Look, looks: Sequence[Look], results_dir: Path, plan: Plan) -> float:
     alike = [
         bytes_of(results_dir / other.run.folder) for other in looks if other.final and other.run.kind == look.run.kind
     ]
-    return float(statistics.median(alike)) if alike else float(BYTES_A_RUN + BYTES_A_STEP * look.run.max_steps)
+    if alike:
+        return float(statistics.median(alike))
+    times = 2 + look.run.max_steps // (plan.probe.every or look.run.max_steps) if plan.probe.enabled else 0
+    return float(BYTES_A_RUN + BYTES_A_STEP * look.run.max_steps + BYTES_A_LOOK * times)
 
 
 def _readable(size: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-from bench.decay import reach
+from bench.decay import clipped_share, reach
 from bench.probes.probing import Probing, Rows
 from bench.record import FINAL, Record
 from bench.training import Curves, Evaluation, TrainingModule
@@ -167,6 +167,12 @@ def probe_metrics(rows: Rows, step: int) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
+def _clipped_lately(curves: Curves, step: int) -> float:
+    """Share of the last :data:`STEPS_BETWEEN_LINES` steps whose gradient was clipped."""
+    lately = slice(max(0, step - STEPS_BETWEEN_LINES), step)
+    return clipped_share(curves.grad_norm[lately].tolist(), curves.grad_norm_clipped[lately].tolist()) or 0.0
+
+
 class LiveLog(L.Callback):
     """Hands the curves to the trainer's logger as they grow."""
 
@@ -225,6 +231,7 @@ class LiveLog(L.Callback):
                 "train/baseline": self.baseline,
                 "grad/norm": float(curves.grad_norm[step - 1]),
                 "grad/norm_clipped": float(curves.grad_norm_clipped[step - 1]),
+                "grad/clipped_share": _clipped_lately(curves, step),
             },
         )
 

@@ -138,7 +138,7 @@ class Wrong(Decaying):
          "`loss` must depend on the hidden states, got one that has no gradient"),
         ({"names": ["h", "c"]}, "`names` must be 1, one for each part of the state, got 2"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_what_it_cannot_take(changes: dict[str, Any], message: str):
     with pytest.raises((ValueError, TypeError)) as raised:

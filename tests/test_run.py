@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from bench import record
+from bench.decay import clipped_share
 from bench.monitor import duration
 from bench.training import TrainingModule
 from tests.conftest import ROOT, TINY, Bench, command, options
@@ -256,6 +257,9 @@ class TestCsvLogger:
             assert float(row["grad/norm"]) == pytest.approx(curves["grad_norm"][step - 1])
             assert float(row["grad/norm_clipped"]) == pytest.approx(curves["grad_norm_clipped"][step - 1])
             assert float(row["train/baseline"]) == pytest.approx(1 / 6)
+            lately = slice(step - 50, step)
+            share = clipped_share(curves["grad_norm"][lately], curves["grad_norm_clipped"][lately])
+            assert float(row["grad/clipped_share"]) == pytest.approx(share)
         evaluated = {int(row["step"]): row for row in table if row["eval/mse"]}
         assert sorted(evaluated) == [50, 100]
         assert float(evaluated[50]["eval/mse"]) == pytest.approx(curves["eval_mse"][49])

@@ -262,7 +262,7 @@ class TestPlan:
         ]
         assert lines[4] == "4 runs, 0 there already, 4 to do, 1 at once"
         assert lines[5].startswith("about 0:00 (at most: a few steps timed here, times max_steps), ")
-        assert lines[5].endswith("48 kB on disk")
+        assert lines[5].endswith("55 kB on disk")
         assert not bench.results.exists()
         bench.run("-m", "seed=0,1", "cell=gru")
         outcome = bench.run("-m", "seed=0,1,2", "cell=gru", "--plan")

@@ -152,12 +152,12 @@ def unroll_cut(
     hidden: list[Tensor] = []
     states: list[State] = []
     start = 0
-    for cut in cuts:
+    for cut, projected in zip(cuts, cell.project(inputs[list(cuts)]), strict=True):
         state = _unroll_piece(cell, inputs[start:cut], state, hidden, fused=fused)
         # The step itself runs by the cell's own equations: out of a kernel, h and the rest of the state come side by
         # side, and what reaches the rest by way of h would be missing.
         state = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in state)
-        state = cell.step(cell.project(inputs[cut : cut + 1])[0], state)
+        state = cell.step(projected, state)
         hidden.append(state[0].unsqueeze(0))
         states.append(state)
         start = cut + 1
