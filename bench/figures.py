@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -51,14 +52,15 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
     output.mkdir(parents=True, exist_ok=True)
     written = []
     with plt.style.context(STYLE):
-        figures = {
-            "learning_curves": learning_curves(records, curves),
-            "gradient_flow": flow_figures.gradient_flow(records, probes),
-            "gradient_flow_in_training": flow_figures.flow_heatmap(records, probes),
-            "time_constants": flow_figures.time_constants(records, probes),
-            "gradient_norms": flow_figures.gradient_norms(records, curves),
+        draw: dict[str, Callable[[], Figure | None]] = {
+            "learning_curves": lambda: learning_curves(records, curves),
+            "gradient_flow": lambda: flow_figures.gradient_flow(records, probes),
+            "gradient_flow_in_training": lambda: flow_figures.flow_heatmap(records, probes),
+            "time_constants": lambda: flow_figures.time_constants(records, probes),
+            "gradient_norms": lambda: flow_figures.gradient_norms(records, curves),
         }
-        for name, figure in figures.items():
+        for name, make in draw.items():
+            figure = make()
             if figure is None:
                 continue
             for suffix in (".pdf", ".png"):

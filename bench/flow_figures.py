@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from bench.decay import clipped_share
 from bench.layout import Row, arrange
-from bench.measured import Probes, flow_curve, flow_steps, statistic
-from bench.panels import COLUMN_INCHES, LINE_STYLES, PAGE_INCHES, grid, legend, look, titled
+from bench.measured import Probes, flow_curve, flow_steps, looks, statistic
+from bench.panels import COLUMN_INCHES, LINE_STYLES, PAGE_INCHES, STYLE, grid, legend, look, titled
 from bench.record import Record
 
 UNDERFLOW, SOME_UNDERFLOW = "underflow: nothing arrives", "underflow for some seeds"
@@ -29,6 +31,9 @@ STEP = "training step"
 LONGEST_TAU = 1e6
 """Longer time constants are drawn here; a gate of 1 has an infinite one."""
 POINTS = 60
+MOST_ACROSS = 4
+"""Panels beside each other at most."""
+TITLE_CHARACTERS_ACROSS = 88
 """Points of a smoothed curve."""
 ProbesOfRuns = Mapping[str, Probes]
 """Tables of the probes, by run id."""
@@ -37,7 +42,8 @@ ProbesOfRuns = Mapping[str, Probes]
 def gradient_flow(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
     """One row a task: the gradient norm over lag at initialisation and after training, one line a cell.
 
-    Lines are medians over seeds, bands go from the smallest to the largest. ``None`` where nothing was probed.
+    Of the hidden state of the lowest layer. Lines are medians over seeds, bands go from the smallest to the largest.
+    After training there are only completed runs. ``None`` where nothing was probed.
     """
     rows, columns = _probed(records, probes)
     if not rows:
@@ -45,12 +51,9 @@ def gradient_flow(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
     figure, axes = grid(len(rows), 2, width=PAGE_INCHES, height=2.2, sharey="row")
     for down, row in enumerate(rows):
         for panel, last, when in ((axes[down, 0], False, "at initialisation"), (axes[down, 1], True, "after training")):
-            curves = {
-                column: [_curve_at(probes[run.run_id]["flow"], last=last) for run in row.runs.get(column, ())]
-                for column in columns
-            }
-            for index, column in enumerate(columns):
-                _flow_line(panel, curves[column], column, look(index))
+            for column, runs in row.runs.items():
+                curves = filter(None, (_curve_at(run, probes[run.run_id]["flow"], last=last) for run in runs))
+                _flow_line(panel, list(curves), column, look(columns.index(column)))
             titled(panel, f"{row.label}, {when}", 48)
             panel.set_xlabel(LAG)
             panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -68,9 +71,9 @@ def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
         axes: Where; by default a new figure.
     """
     if axes is None:
-        _, panels = grid(1, 1, width=COLUMN_INCHES, height=2.3)
-        axes = panels[0, 0]
-    assert axes is not None
+        with plt.style.context(STYLE):
+            _, panels = grid(1, 1, width=COLUMN_INCHES, height=2.3)
+            return plot_flow(frame, panels[0, 0])
     for index, (state, curve) in enumerate(frame.groupby("state", sort=False)):
         _flow_line(axes, [(curve["lag"].tolist(), curve["value"].tolist())], str(state), look(index))
     axes.set_xlabel("lag (steps before the answer)")
@@ -81,44 +84,66 @@ def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 
 def flow_heatmap(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
-    """One row a task, one panel a cell: gradient norm, median over seeds, over lag and training step."""
-    rows, columns = _probed(records, probes)
+    """One row a task, one panel a cell: gradient norm over lag and training step.
+
+    Of the hidden state of the lowest layer; median over the seeds that were still training. Hatched where nothing
+    arrives, grey where it was no number.
+    """
+    rows, _ = _probed(records, probes)
     if not rows:
         return None
-    figure, axes = grid(len(rows), len(columns), width=PAGE_INCHES, height=2.1, sharey="row")
-    for down, row in enumerate(rows):
-        medians = {column: _over_training(row.runs.get(column, []), probes) for column in columns}
-        positive = [v for _, _, values in filter(None, medians.values()) for v in values.flat if v > 0]
-        norm = LogNorm(min(positive, default=1e-3), max(positive, default=1.0))
-        mesh = None
-        for across, column in enumerate(columns):
-            panel = axes[down, across]
-            titled(panel, f"{column}: {row.label}", 30)
-            panel.set_xlabel(STEP)
-            panel.grid(visible=False)
-            found = medians[column]
-            if found is None:
-                continue
-            steps, lags, values = found
-            panel.set_facecolor("white")
-            mesh = panel.pcolormesh(
-                _edges(steps), _edges(lags), np.ma.masked_less_equal(values.T, 0), norm=norm, cmap="cividis"
-            )
-            panel.patch.set(hatch="xxxx", edgecolor="0.7")
-            panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    places, across = _panels_of_cells(rows)
+    figure, axes = grid(len(places), across, width=PAGE_INCHES, height=2.1, sharey="row")
+    for down, (row, columns) in enumerate(places):
+        medians = {column: _over_training(runs, probes) for column, runs in row.runs.items()}
+        values = np.concatenate([values.ravel() for _, _, values in medians.values()])
+        values = values[np.isfinite(values) & (values > 0)]
+        low, high = (float(values.min()), float(values.max())) if values.size else (1e-3, 1.0)
+        norm = LogNorm(low, high) if low < high else LogNorm(low / 10, high * 10)
+        meshes = [_heat(panel, medians[column], norm) for panel, column in zip(axes[down], columns, strict=False)]
+        _name_panels(list(axes[down]), row, columns)
         axes[down, 0].set_ylabel("lag (steps)")
-        if mesh is not None:
-            bar = figure.colorbar(mesh, ax=list(axes[down]), label=NORM, pad=0.01)
-            bar.ax.yaxis.set_minor_locator(NullLocator())
+        bar = figure.colorbar(meshes[0], ax=list(axes[down][: len(columns)]), label=NORM, pad=0.01)
+        bar.ax.yaxis.set_minor_locator(NullLocator())
     figure.text(0.5, -0.03, "hatched: underflow, nothing arrives", ha="center", fontsize=7, color="0.4")
     return figure
+
+
+def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: LogNorm) -> QuadMesh:
+    steps, lags, values = curves
+    x, y = _edges(steps), _edges(lags)
+    axes.grid(visible=False)
+    axes.set_facecolor("0.85")
+    if (values == 0).any():
+        axes.pcolor(x, y, np.ma.masked_not_equal(values.T, 0), hatch="xxxx", cmap="Greys_r", vmin=-1, vmax=0,
+                    edgecolor="0.7", linewidth=0)  # fmt: skip
+    shown = np.ma.masked_where(~np.isfinite(values.T) | (values.T <= 0), values.T)
+    return axes.pcolormesh(x, y, shown, norm=norm, cmap="cividis")
+
+
+def _panels_of_cells(rows: Sequence[Row]) -> tuple[list[tuple[Row, list[str]]], int]:
+    """Rows of panels with the cells in each, cut where there are more than fit, and the panels across."""
+    places = []
+    for row in rows:
+        columns = list(row.runs)
+        places += [(row, columns[start : start + MOST_ACROSS]) for start in range(0, len(columns), MOST_ACROSS)]
+    return places, max(len(columns) for _, columns in places)
+
+
+def _name_panels(panels: Sequence[Axes], row: Row, columns: Sequence[str]) -> None:
+    for panel, column in zip(panels, columns, strict=False):
+        titled(panel, f"{column}: {row.label}", TITLE_CHARACTERS_ACROSS // len(panels))
+        panel.set_xlabel(STEP)
+        panel.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for panel in panels[len(columns) :]:
+        panel.remove()
 
 
 def time_constants(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
     """One panel a task: time constants of the gates that keep the state, over training.
 
     Lines are the median over units, steps and sequences, bands hold 90 % of them; both are medians over seeds. The
-    dashed grey line is the task's delay.
+    dashed grey line is the task's delay. A line ends where the last seed did.
     """
     rows, columns = _probed(records, probes)
     lines = {
@@ -167,24 +192,24 @@ def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Fig
     Medians over seeds and over windows of steps; the band of the norm before the clip goes from the smallest to the
     largest of both. ``None`` where there is no step.
     """
-    rows, columns = arrange([run for run in records if curves[run.run_id].num_rows])
+    _, every = arrange(records)
+    rows, _ = arrange([run for run in records if curves[run.run_id].num_rows])
     if not rows:
         return None
-    figure, axes = grid(len(rows), len(columns), width=PAGE_INCHES, height=1.9, sharey="row")
-    for down, row in enumerate(rows):
-        for across, column in enumerate(columns):
-            panel = axes[down, across]
-            tables = [curves[run.run_id] for run in row.runs.get(column, [])]
-            _clip_panel(panel, tables, look(across)["color"])
+    places, across = _panels_of_cells(rows)
+    figure, axes = grid(len(places), across, width=PAGE_INCHES, height=1.9, sharey="row")
+    for down, (row, columns) in enumerate(places):
+        for panel, column in zip(axes[down], columns, strict=False):
+            tables = [curves[run.run_id] for run in row.runs[column]]
+            _clip_panel(panel, tables, look(every.index(column))["color"])
             share = _clipped(tables)
             panel.set_yscale("log")
             panel.yaxis.set_major_locator(LogLocator(numticks=6))
             panel.set_xlim(left=0)
-            titled(panel, f"{column}: {row.label}", 30)
             if share is not None:
                 panel.text(0.98, 0.95, f"{share:.0%} of steps clipped", transform=panel.transAxes, ha="right", va="top",
                            fontsize=7)  # fmt: skip
-            panel.set_xlabel(STEP)
+        _name_panels(list(axes[down]), row, columns)
         axes[down, 0].set_ylabel("gradient norm")
     legend(figure, list(axes.flat), [BEFORE, AFTER])
     figure.legends[0].get_lines()[0].set_color("0.5")
@@ -192,13 +217,14 @@ def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Fig
 
 
 def _probed(records: list[Record], probes: ProbesOfRuns) -> tuple[list[Row], list[str]]:
-    """Rows and columns of the runs with a curve over lag."""
-    return arrange([run for run in records if run.run_id in probes and probes[run.run_id]["flow"].num_rows])
+    """Rows of the runs with a curve over lag, and the columns of all runs, for the same colours in every figure."""
+    rows, _ = arrange([run for run in records if run.run_id in probes and probes[run.run_id]["flow"].num_rows])
+    return rows, arrange(records)[1]
 
 
-def _curve_at(flow: pa.Table, *, last: bool) -> tuple[list[int], list[float]]:
-    steps = flow_steps(flow)
-    return flow_curve(flow, steps[-1] if last else steps[0])
+def _curve_at(made: Record, flow: pa.Table, *, last: bool) -> tuple[list[int], list[float]] | None:
+    step = looks(flow, made)[last]
+    return flow_curve(flow, step) if step is not None else None
 
 
 def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], label: str, style: dict[str, Any]) -> None:
@@ -208,12 +234,13 @@ def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], labe
     shared = sorted(set.intersection(*(set(lags) for lags, _ in curves)))
     values = np.array([[dict(zip(*curve, strict=True))[lag] for lag in shared] for curve in curves])
     middle = np.median(values, axis=0)
-    drawn = np.where(middle > 0, middle, np.nan)
+    drawn = np.where(np.isfinite(middle) & (middle > 0), middle, np.nan)
     axes.plot(shared, drawn, label=label, gid="flow", marker="." if len(shared) == 1 else None, **style)
-    low, high = values.min(axis=0), values.max(axis=0)
-    positive = values[values > 0]
-    low = np.where(low > 0, low, positive.min() if positive.size else np.nan)
-    axes.fill_between(shared, low, np.where(high > 0, high, np.nan), color=style["color"], alpha=0.15, linewidth=0)
+    positive = np.ma.masked_where(~np.isfinite(values) | (values <= 0), values)
+    low, high = positive.min(axis=0).filled(np.nan), positive.max(axis=0).filled(np.nan)
+    low = np.where((values == 0).any(axis=0), 0.0, low)  # down to the lower end of the axis
+    band = axes.fill_between(shared, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    band.set_gid("flow")
     for label, where, fill in (
         (UNDERFLOW, middle == 0, "full"),
         (SOME_UNDERFLOW, (values == 0).any(axis=0) & (middle > 0), "none"),
@@ -227,7 +254,10 @@ def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], labe
 def _floor(panels: Sequence[Axes]) -> None:
     """Logarithmic axes of one range; underflow is drawn at its lower end."""
     lines = [line for axes in panels for line in axes.get_lines()]
-    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in lines if line.get_gid() == "flow"])
+    drawn = np.concatenate([[], *(np.asarray(line.get_ydata(), float) for line in lines if line.get_gid() == "flow")])
+    bands = [band for axes in panels for band in axes.collections if band.get_gid() == "flow"]
+    edges = [np.asarray(path.vertices)[:, 1] for band in bands for path in band.get_paths()]
+    drawn = np.concatenate([drawn, *edges])
     drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
     low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (1e-3, 1.0)
     room = (high / low) ** 0.08 if high > low else 10.0
@@ -241,15 +271,13 @@ def _floor(panels: Sequence[Axes]) -> None:
             line.set_ydata([low / room**0.5] * len(np.asarray(line.get_xdata())))
 
 
-def _over_training(runs: Sequence[Record], probes: ProbesOfRuns) -> tuple[list[int], list[int], np.ndarray] | None:
+def _over_training(runs: Sequence[Record], probes: ProbesOfRuns) -> tuple[list[int], list[int], np.ndarray]:
     """Steps, lags, and the median over the seeds that have the step, ``(step, lag)``."""
     by_step: dict[int, list[dict[int, float]]] = {}
     for run in runs:
         flow = probes[run.run_id]["flow"]
         for step in flow_steps(flow):
             by_step.setdefault(step, []).append(dict(zip(*flow_curve(flow, step), strict=True)))
-    if not by_step:
-        return None
     steps = sorted(by_step)
     lags = sorted(set.intersection(*(set(curve) for curves in by_step.values() for curve in curves)))
     return steps, lags, np.array([[np.median([c[lag] for c in by_step[step]]) for lag in lags] for step in steps])

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.record import FINAL, Record
+from bench.record import FINAL, Record, probed
 
-_SECTIONS = ("model", "optimizer", "data", "training", "probe")
+_SECTIONS = ("model", "optimizer", "data", "training")
+"""What makes two trainings different; what was probed does not."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,20 @@ def _row(
     by_column: dict[str, list[Record]] = {}
     for record in sorted(runs, key=lambda record: (_column_order(columns[record.run_id]), record.seed)):
         by_column.setdefault(columns[record.run_id], []).append(record)
+    by_column = {label: _once_a_seed(members) for label, members in by_column.items()}
     uneven = {
         key: {label: rests[members[0].run_id].get(key) for label, members in by_column.items()}
         for key in _differing(rests[record.run_id] for record in runs)
     }
     return Row(task, tuple(f"{key}={_text(value)}" for key, value in settings.items()), by_column, uneven)
+
+
+def _once_a_seed(runs: list[Record]) -> list[Record]:
+    """Runs that differ in their probes alone are one training; one with a result, and with probes, stands for it."""
+    chosen: dict[int, Record] = {}
+    for run in sorted(runs, key=lambda run: (run.status in FINAL, probed(run))):
+        chosen[run.seed] = run
+    return [chosen[seed] for seed in sorted(chosen)]
 
 
 def _column_labels(records: list[Record]) -> dict[str, str]:
@@ -132,7 +142,7 @@ def _rest(record: Record) -> dict[str, Any]:
     """Everything but task, cell and seed that makes two runs different experiments."""
     settings: dict[str, Any] = {}
     for section in _SECTIONS:
-        settings |= {f"{section}.{key}": value for key, value in _flat(record.config.get(section, {})).items()}
+        settings |= {f"{section}.{key}": value for key, value in _flat(record.config[section]).items()}
     settings["optimizer"] = str(record.config["optimizer"].get("_target_", "")).rpartition(".")[2]
     settings["precision"] = record.config["trainer"]["precision"]
     settings["device"] = record.device["type"]

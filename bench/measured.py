@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from bench import record
 from bench.decay import Reach, reach
-from bench.record import DamagedRecordError
+from bench.record import DamagedRecordError, Record
 
 LAYER, STATE = 1, "h"
 """What tables and figures show: the hidden state of the lowest layer, whose gradient has the longest way."""
@@ -22,10 +23,10 @@ Probes = Mapping[str, pa.Table]
 
 @dataclass(frozen=True)
 class Journey:
-    """How far the gradient travels before the first step and after the last one."""
+    """How far the gradient travels before the first step, and after the last one of a completed run."""
 
     start: Reach
-    end: Reach
+    end: Reach | None
 
 
 def flow_steps(flow: pa.Table) -> list[int]:
@@ -37,27 +38,38 @@ def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:
     """Lags, increasing, and the norms at them, after one step."""
     chosen = (pc.field("step") == step) & (pc.field("layer") == LAYER) & (pc.field("state") == STATE)
     curve = flow.filter(chosen).sort_by("lag")
-    # A norm that was not finite is none.
-    return curve["lag"].to_pylist(), curve["value"].fill_null(float("nan")).to_pylist()
+    return curve["lag"].to_pylist(), curve["value"].to_pylist()
 
 
-def journey(flow: pa.Table) -> Journey | None:
-    """The first curve and the last one; ``None`` where nothing was measured."""
+def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
+    """The steps of the looks at the network as initialised and as trained, as far as there are such looks.
+
+    A run that has diverged, failed or been interrupted is not trained.
+    """
     steps = flow_steps(flow)
-    if not steps:
+    trained = made.status == "completed" and made.steps in steps
+    return 0 if 0 in steps else None, made.steps if trained else None
+
+
+def journey(flow: pa.Table, made: Record) -> Journey | None:
+    """What :func:`looks` says of a run; ``None`` without a look at its beginning."""
+    start, end = looks(flow, made)
+    if start is None:
         return None
-    return Journey(*(reach(*flow_curve(flow, step)) for step in (steps[0], steps[-1])))
+    return Journey(reach(*flow_curve(flow, start)), reach(*flow_curve(flow, end)) if end is not None else None)
 
 
 def read_journeys(root: Path) -> tuple[dict[str, Journey], list[DamagedRecordError]]:
     """How far the gradient travels, by run id, for all probed runs below a folder, and what could not be read."""
     found, damaged = {}, []
     for folder in record.find_records(root):
-        try:
-            travelled = journey(record.read_probe(folder, "flow"))
-        except DamagedRecordError as error:
-            damaged.append(error)
-        else:
+        with contextlib.suppress(DamagedRecordError):  # whoever reads the records says so
+            made = record.read_record(folder)
+            try:
+                travelled = journey(record.read_probe(folder, "flow"), made)
+            except DamagedRecordError as error:
+                damaged.append(error)
+                continue
             found |= {folder.name: travelled} if travelled is not None else {}
     return found, damaged
 

@@ -204,13 +204,20 @@ def first_probe_difference(
             where = f"{name}, {', '.join(f'{key} {one[key]}' for key in keys)}"
             if any(one[key] != other[key] for key in keys):
                 return Difference(where, "there", "another row")
-            if not same(one["value"], other["value"], tolerance):
+            if not same(one["value"], other["value"], tolerance, absolute=tolerance):
                 return Difference(where, one["value"], other["value"])
     return None
 
 
-def same(one: float | None, other: float | None, tolerance: float) -> bool:
-    """Whether two values are equal, or near enough; a NaN is like any other, and like a missing number."""
+def same(one: float | None, other: float | None, tolerance: float, absolute: float = 0.0) -> bool:
+    """Whether two values are equal, or near enough; a NaN is like any other, and like a missing number.
+
+    Args:
+        one: A value.
+        other: Another.
+        tolerance: Relative difference allowed.
+        absolute: Difference allowed, for values that are a share, or may be as small as a number can be.
+    """
     if one is None or other is None or math.isnan(one) or math.isnan(other):
         return (one is None or math.isnan(one)) and (other is None or math.isnan(other))
-    return one == other or (tolerance > 0 and math.isclose(one, other, rel_tol=tolerance, abs_tol=0.0))
+    return one == other or (tolerance > 0 and math.isclose(one, other, rel_tol=tolerance, abs_tol=absolute))

@@ -127,8 +127,9 @@ def _gradient_lines(journeys: list[list[Journey]], line: Callable[[str, Iterable
     if not any(journeys):
         return []
     before = [_kept(each.start.horizon for each in members) for members in journeys]
-    after = [_kept(each.end.horizon for each in members) for members in journeys]
-    slopes = [_kept(each.end.rate for each in members) for members in journeys]
+    ends = [_kept(each.end for each in members) for members in journeys]
+    after = [_kept(end.horizon for end in members) for members in ends]
+    slopes = [_kept(end.rate for end in members) for members in ends]
     return [
         line("horizon, untrained", [number_of_steps(_median(each)) for each in before]),
         line("horizon, trained", [number_of_steps(_median(each)) for each in after]),
@@ -166,7 +167,8 @@ def _gradient_notes(journeys: Iterable[Journey]) -> list[str]:
         return []
     return [
         "Horizon: the largest probed lag, in steps before the first answer, at which the gradient of the answer's loss "
-        "is at least 1 % of that at lag 0. Decay: slope of its log10 over lag, a step."
+        "with respect to the hidden state of the lowest layer is at least 1 % of that at lag 0. Decay: slope of its "
+        "log10 over lag, a step."
     ]
 
 
@@ -299,7 +301,7 @@ def _csv_line(row: Row, column: str, runs: list[Record], journeys: Journeys) -> 
             line[f"{metric}_{name}"] = function(values) if values else None
     line["steps_to_solve_median"] = _median(run.steps_to_solve for run in results)
     travelled = [journeys[run.run_id] for run in results if run.run_id in journeys]
-    ends_by_name = {"start": [each.start for each in travelled], "end": [each.end for each in travelled]}
+    ends_by_name = {"start": [each.start for each in travelled], "end": _kept(each.end for each in travelled)}
     for name, ends in ends_by_name.items() if journeys else ():
         line[f"horizon_{name}_median"] = _median(each.horizon for each in ends)
         line[f"decay_{name}_median"] = _median(each.rate for each in ends)

@@ -111,3 +111,23 @@ def test_gradient_norms_before_and_after_the_clip(bench: Bench):
     assert list(np.asarray(after.get_ydata())) == curves["grad_norm_clipped"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["100% of steps clipped"]
     plt.close(figure)
+
+
+def test_a_diverged_run_with_infinite_gradients_and_many_cells_are_drawn(bench: Bench):
+    bench.run("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=3", "optimizer.momentum=0",
+              "training.clip_norm=null", "probe.every=1", "task.length=50", "training.max_steps=20")  # fmt: skip
+    bench.run("-m", "cell=lstm", "cell.forget_bias=0,1,2,3,4,5,6,7", "probe.every=2")
+    outcome = bench.call("figures", str(bench.results))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(outcome.out.splitlines()) == 10
+    probes, curves = {}, {}
+    for folder in record.find_records(bench.results):
+        probes[folder.name] = {name: record.read_probe(folder, name) for name in record.PROBES}
+        curves[folder.name] = record.read_curves(folder)
+    lstms = [made for made in bench.records() if made.cell == "lstm"]
+    for figure in (flow_figures.gradient_norms(lstms, curves), flow_figures.flow_heatmap(lstms, probes)):
+        assert figure is not None
+        titled = [axes for axes in figure.axes if axes.get_title()]
+        assert len(titled) == 8
+        assert len({round(axes.get_position().y0, 3) for axes in titled}) == 2, "four beside each other"
+        plt.close(figure)

@@ -94,6 +94,19 @@ def test_a_step_given_by_hand_and_three_parts():
     assert frame["value"].tolist() == pytest.approx([3**0.5 / 2, 3**0.5, 0.0])
 
 
+def test_a_part_that_is_handed_on_as_it_is():
+    def step(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return 0.5 * state[0] + state[1], state[1]
+
+    zeros = torch.zeros(2, 3)
+    frame = gradient_flow(
+        nn.Identity(), torch.ones(6, 2, 3), lambda hidden: hidden[-1].sum(-1), step=step, state=(zeros, zeros)
+    )
+    of_c = frame[frame["state"] == "c"]["value"].tolist()
+    # c is used at every later step, and what it does there is halved at each step after that.
+    assert of_c == pytest.approx([3**0.5 * sum(0.5**k for k in range(lag)) for lag in range(6)])
+
+
 def bad(module: Any = None, inputs: Any = None, loss: Any = None, **changes: Any) -> Any:
     return gradient_flow(
         module or Decaying(),
@@ -111,6 +124,15 @@ class Texts(Decaying):
 class Named(Decaying):
     def initial_state(self, batch: int) -> Any:
         return "zeros"
+
+
+class Three(nn.Module):
+    def step(self, x: Tensor, state: Any) -> Any:
+        h, a, b = state
+        return h + a + b + x, a, b
+
+    def initial_state(self, batch: int) -> Any:
+        return tuple(torch.zeros(3, batch, 3))
 
 
 class Wrong(Decaying):
@@ -136,6 +158,10 @@ class Wrong(Decaying):
          "`loss` must return a tensor of shape (2,), one value a sequence, or (), got float"),
         ({"loss": lambda hidden: torch.zeros(2)},
          "`loss` must depend on the hidden states, got one that has no gradient"),
+        ({"module": nn.LSTM(3, 3)},
+         "`module` must advance by one step, got LSTM, which runs whole sequences: give LSTMCell"),
+        ({"module": Three(), "names": ["h", "a", "a"]},
+         "`names` must be different from each other, got ['h', 'a', 'a']"),
         ({"names": ["h", "c"]}, "`names` must be 1, one for each part of the state, got 2"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from bench.cells.lstm import LSTMCell
 from bench.cells.rnn import RNNCell
 from bench.decay import clipped_share, decay, reach
 from bench.model import LayerTrace, SequenceModel
-from bench.probes.activity import activity_of, hidden_activity, time_constant, time_constants
+from bench.probes.activity import activity_of, gate_activity, hidden_activity, time_constant, time_constants
 from bench.probes.flow import (
     answer_step,
     check_lags,
@@ -169,9 +170,78 @@ def test_a_linear_cell_decays_with_its_spectral_radius(radius: float):
     assert points[-1].value / points[0].value == pytest.approx(radius**79, rel=1e-6)
 
 
+def test_norms_of_any_size():
+    for size in (1e-250, 1e-160, 1.0, 1e200):
+        h = torch.ones(2, 3, dtype=torch.double, requires_grad=True)
+        assert gradient_norms((size * h).sum(), [h]) == pytest.approx([size * 3**0.5])
+
+
 def test_a_part_of_the_state_without_effect_has_no_gradient():
     h = torch.ones(2, 3, requires_grad=True)
     assert gradient_norms((2 * h).sum(), [h, torch.ones(2, 3, requires_grad=True)]) == [pytest.approx(12**0.5), 0.0]
+
+
+class Keeping(Cell):
+    """A cell with a second part that is never changed, and a third that depends on the input alone."""
+
+    blocks = ("new",)
+    states = ("h", "kept", "input")
+
+    def activate(self, projected: Any, state: Any) -> Any:
+        h, kept, before = state
+        return {"new": torch.tanh(0.5 * self.recur(h) + kept + 0.3 * before), "input": projected.detach()}
+
+    def update(self, values: Any, state: Any) -> Any:
+        return values["new"], state[1], values["input"]
+
+
+@pytest.mark.parametrize("lags", [list(range(12)), [0, 5, 11]], ids=str)
+def test_parts_that_are_handed_on_or_do_not_depend_on_the_state(lags: list[int]):
+    """Against a disturbance of each part after each step."""
+    task = TASKS["adding_problem"]
+    model, batch = network(partial(Keeping, init=TORCH), task), probe_batch(task)
+    (cell,) = model.layers
+    disturbances = torch.zeros(12, 3, 4, 5, dtype=torch.double, requires_grad=True)
+    state = cell.initial_state(4)
+    for step, projected in enumerate(cell.project(batch.inputs)):
+        state = tuple(part + disturbances[step, i] for i, part in enumerate(cell.step(projected, state)))
+    loss = task.answer_loss(model.readout_layer(state[0][None]), batch).sum()
+    (gradient,) = torch.autograd.grad(loss, [disturbances])
+    norms = gradient.square().sum(-1).mean(-1).sqrt()
+    for point in gradient_flow_of(model, task, batch, lags):
+        expected = norms[11 - point.lag, cell.states.index(point.state)]
+        assert point.value == pytest.approx(float(expected), rel=1e-9, abs=1e-15), point
+
+
+class Follower(Cell):
+    """A cell with a layer that follows the batches it sees, and a buffer of its own."""
+
+    blocks = ("new",)
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.norm = nn.BatchNorm1d(self.hidden_size)
+        self.frozen = nn.Dropout(0.5).eval()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def activate(self, projected: Any, state: Any) -> Any:
+        self.calls += 1
+        return {"new": torch.tanh(self.norm(projected + self.recur(state[0])))}
+
+    def update(self, values: Any, state: Any) -> Any:
+        return (values["new"],)
+
+
+def test_layers_that_follow_the_batches_do_not_follow_the_probe():
+    task = TASKS["adding_problem"]
+    model, batch = network(partial(Follower, init=TORCH), task), probe_batch(task)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    gradient_flow_of(model, task, batch, [0, 3])
+    activity_of(model, batch.inputs, gates=True)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    cell: Any = model.layers[0]
+    assert (model.training, cell.norm.training, cell.frozen.training) == (True, True, False)
 
 
 def test_a_gradient_too_small_for_a_square_in_single_precision_is_seen_and_one_too_small_for_any_is_zero():
@@ -288,6 +358,11 @@ class TestActivity:
         assert time_constant(1.0) == math.inf
         assert time_constant(0.0) == 0.0
         assert time_constant(math.exp(-1 / 40)) == pytest.approx(40)
+
+    def test_what_is_no_number_makes_no_statistic(self):
+        values = torch.tensor([[[0.5, math.nan, 0.99]]])
+        for found in (time_constants(values), gate_activity(values), hidden_activity(values, 1.0)):
+            assert all(math.isnan(value) for value in found.values())
 
     def test_dead_and_saturated_units(self):
         h = torch.tensor([[[0.0, 0.5, 0.96, -1.0]], [[0.0, 0.0, -0.9, -1.0]]])
@@ -499,9 +574,17 @@ def test_probe_tables_that_are_gone_or_damaged_are_named(bench: Bench):
         record.check(folder)
 
 
-def test_modules_are_left_alone():
-    """No probe holds the graph of a look beyond it."""
+def test_no_graph_outlives_a_look(monkeypatch: pytest.MonkeyPatch):
     task = TASKS["adding_problem"]
-    model = network(cell_maker("gru", {}), task)
-    gradient_flow_of(model, task, probe_batch(task), [0])
-    assert all(isinstance(p, nn.Parameter) and p.grad_fn is None for p in model.parameters())
+    model, seen = network(partial(Linear, init=TORCH), task), []
+    update = Linear.update
+
+    def watched(cell: Any, values: Any, state: Any) -> Any:
+        made = update(cell, values, state)
+        seen.append(weakref.ref(made[0]))
+        return made
+
+    monkeypatch.setattr(Linear, "update", watched)
+    gradient_flow_of(model, task, probe_batch(task), [0, 3])
+    assert len(seen) == 12
+    assert [each for each in seen if each() is not None] == []

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from bench import tables
 from bench.decay import Reach
 from bench.layout import arrange
-from bench.measured import Journey
+from bench.measured import Journey, read_journeys
 from bench.record import Record
 from tests.conftest import ROOT, Bench
 from tests.test_record import make
@@ -78,6 +79,27 @@ SWEEP = [
 def journey(horizons: tuple[int | None, int], rate: float) -> Journey:
     start, end = (Reach(horizon, rate, 1.0, None, None, 0.0) for horizon in horizons)
     return Journey(start, end)
+
+
+def test_runs_that_differ_in_their_probes_alone_are_one_training():
+    base = make()
+    probed = {"config": base.config | {"probe": {"enabled": True}}, "run_id": "b"}
+    runs = [run("rnn", 0, 0.1, run_id="a"), run("rnn", 0, 0.1, **probed), run("rnn", 1, 0.2, run_id="c")]
+    runs[1] = dataclasses.replace(runs[1], config=runs[0].config | {"probe": {"enabled": True}})
+    rows, _ = arrange(runs)
+    assert [[made.run_id for made in row.runs["rnn"]] for row in rows] == [["b", "c"]]
+
+
+def test_an_untrained_run_has_no_trained_horizon(bench: Bench):
+    made = bench.one("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30",
+                     "optimizer.momentum=0", "training.clip_norm=null", "training.max_steps=20")  # fmt: skip
+    assert made.status == "diverged"
+    (found,) = read_journeys(bench.results)[0].values()
+    assert found.start.horizon is not None
+    assert found.end is None
+    text = bench.call("table", str(bench.results)).out
+    assert re.search(r"horizon, trained +-\n", text)
+    assert bench.call("figures", str(bench.results)).code == 0
 
 
 def test_how_far_the_gradient_travels():

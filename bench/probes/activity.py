@@ -1,4 +1,7 @@
-"""What gates and hidden units do: where they are, how often at an end, and how long they keep what they hold."""
+"""What gates and hidden units do: where they are, how often at an end, and how long they keep what they hold.
+
+Where any value is not a number, no statistic is one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from bench.cells import Cell
 from bench.model import LayerTrace, SequenceModel
+from bench.probes.flow import left_as_it_is
 
 LOW, HIGH = 0.05, 0.95
 """A gate is saturated below and above these; a hidden unit above the latter, as a share of its bound."""
@@ -45,7 +49,9 @@ def activity_of(model: SequenceModel, inputs: Float[Tensor, "time batch input"],
         gates: Whether to look at the gates; the hidden state is always looked at.
     """
     rows = []
-    for layer, (cell, trace) in enumerate(zip(model.layers, model.trace(inputs), strict=True), start=1):
+    with left_as_it_is(model):
+        traces = model.trace(inputs)
+    for layer, (cell, trace) in enumerate(zip(model.layers, traces, strict=True), start=1):
         found = {"h": hidden_activity(trace.states["h"], cell.bound)}
         if gates:
             found |= _gates(cell, trace)
@@ -65,11 +71,16 @@ def _gates(cell: Cell, trace: LayerTrace) -> dict[str, dict[str, float]]:
 def gate_activity(values: Float[Tensor, "*shape"]) -> dict[str, float]:
     """``mean``, and the shares ``low`` (under 0.05) and ``high`` (over 0.95) of a gate's values."""
     values = values.double()
-    return {
+    found = {
         "mean": float(values.mean()),
         "low": float((values < LOW).double().mean()),
         "high": float((values > HIGH).double().mean()),
     }
+    return _nothing(found) if bool(values.isnan().any()) else found
+
+
+def _nothing(found: dict[str, float]) -> dict[str, float]:
+    return dict.fromkeys(found, math.nan)
 
 
 def time_constants(values: Float[Tensor, "*shape"]) -> dict[str, float]:
@@ -80,7 +91,9 @@ def time_constants(values: Float[Tensor, "*shape"]) -> dict[str, float]:
     """
     ordered = values.flatten().double().sort().values
     places = [round(share * (len(ordered) - 1)) for share in QUANTILES]
-    return {f"tau_{100 * q:02.0f}": time_constant(float(ordered[i])) for q, i in zip(QUANTILES, places, strict=True)}
+    # Sorting puts what is no number last.
+    gates = [float(ordered[i]) if not bool(ordered[-1].isnan()) else math.nan for i in places]
+    return {f"tau_{100 * share:02.0f}": time_constant(gate) for share, gate in zip(QUANTILES, gates, strict=True)}
 
 
 def time_constant(gate: float) -> float:
@@ -89,6 +102,8 @@ def time_constant(gate: float) -> float:
     Args:
         gate: In [0, 1].
     """
+    if math.isnan(gate):
+        return math.nan
     if gate <= 0:
         return 0.0
     return -1 / math.log(gate) if gate < 1 else math.inf
@@ -105,4 +120,4 @@ def hidden_activity(h: Float[Tensor, "time batch hidden"], bound: float | None) 
     }
     if bound is not None:
         found["saturated"] = float((h.abs() > HIGH * bound).double().mean())
-    return found
+    return _nothing(found) if bool(h.isnan().any()) else found

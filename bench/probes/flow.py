@@ -67,9 +67,11 @@ def check_lags(lags: Sequence[int], longest: int) -> list[int]:
     Raises:
         ValueError: None at all, one twice, or one outside the sequence.
     """
-    if not lags:
+    if not len(lags):
         raise ValueError("`lags` must hold at least one lag, got []")
     for lag in lags:
+        if type(lag) is not int:
+            raise ValueError(f"`lags` must be integers, got {lag!r}")
         if not 0 <= lag <= longest:
             raise ValueError(f"`lags` must be >= 0 and <= {longest}, the steps before the first answer, got {lag}")
     if len(set(lags)) < len(lags):
@@ -108,7 +110,7 @@ def gradient_flow_of(model: SequenceModel, task: Task, batch: Batch, lags: Seque
     cuts = [last - lag for lag in reversed(lags)]
     nodes: list[Tensor] = []
     names: list[tuple[int, str, int]] = []
-    with _gradients_of_states(model):
+    with left_as_it_is(model), _gradients_of_states(model):
         hidden = batch.inputs
         for layer, cell in enumerate(model.layers, start=1):
             hidden, states = unroll_cut(cell, hidden, cuts, fused=model.engine == "fused")
@@ -129,9 +131,14 @@ def gradient_norms(loss: Float[Tensor, ""], states: Sequence[Float[Tensor, "batc
         states: Nodes of the graph of ``loss``; one that has no part in it has a gradient of 0.
     """
     gradients = torch.autograd.grad(loss, states, materialize_grads=True)
-    # In double precision, or the square of 1e-30 would be 0.
-    squares = [gradient.double().square().sum(-1).mean() for gradient in gradients]
-    return torch.stack(squares).sqrt().tolist()
+    return torch.stack([_root_mean_square(gradient.double()) for gradient in gradients]).tolist()
+
+
+def _root_mean_square(gradient: Float[Tensor, "batch hidden"]) -> Float[Tensor, ""]:
+    """Over the batch, of the norm; by way of the largest entry, or the square of 1e-200 would be 0."""
+    largest = gradient.abs().amax()
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+    return largest * (gradient / scale).flatten(1).square().sum(-1).mean().sqrt()
 
 
 def unroll_cut(
@@ -156,13 +163,30 @@ def unroll_cut(
         state = _unroll_piece(cell, inputs[start:cut], state, hidden, fused=fused)
         # The step itself runs by the cell's own equations: out of a kernel, h and the rest of the state come side by
         # side, and what reaches the rest by way of h would be missing.
-        state = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in state)
-        state = cell.step(projected, state)
+        before = as_nodes(state)
+        state = as_nodes(cell.step(projected, before), before)
         hidden.append(state[0].unsqueeze(0))
         states.append(state)
         start = cut + 1
     _unroll_piece(cell, inputs[start:], state, hidden, fused=fused)
     return torch.cat(hidden), states
+
+
+def as_nodes(state: State, before: State = ()) -> State:
+    """A state whose parts are nodes of the graph, each of its own.
+
+    Args:
+        state: What a step returned.
+        before: What the step was given: a part that is handed on as it is has been used there, and what reaches it by
+            those uses belongs to the step before.
+    """
+    nodes: list[Tensor] = []
+    for part in state:
+        if not part.requires_grad:
+            nodes.append(part.detach().requires_grad_())
+        else:
+            nodes.append(part.view_as(part) if any(part is other for other in (*before, *nodes)) else part)
+    return tuple(nodes)
 
 
 def _unroll_piece(cell: Cell, inputs: Tensor, state: State, hidden: list[Tensor], *, fused: bool) -> State:
@@ -184,14 +208,30 @@ def _unroll_piece(cell: Cell, inputs: Tensor, state: State, hidden: list[Tensor]
 def _gradients_of_states(model: nn.Module) -> Iterator[None]:
     """Gradients on, but not those of the parameters: half the work, and nothing before the first cut."""
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    training = model.training
     for parameter in wanted:
         parameter.requires_grad_(False)
-    model.train()  # cuDNN has a backward pass in training mode only
     try:
         with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
-        model.train(training)
         for parameter in wanted:
             parameter.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def left_as_it_is(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode, with modes and buffers restored: a cell may hold layers that follow the batches they see.
+
+    Kernels are no submodules and stay in training mode, the only one in which cuDNN has a backward pass.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)

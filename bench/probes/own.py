@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bench.probes.flow import check_lags, gradient_norms, logarithmic_lags
+from bench.probes.flow import as_nodes, check_lags, gradient_norms, logarithmic_lags
 
 
 def gradient_flow(
@@ -58,9 +58,13 @@ def gradient_flow(
         mean square over the batch of the Euclidean norm of dL/dstate, each sequence with the gradient of its own loss.
 
     Raises:
-        TypeError: A state that is not a tensor or a tuple of tensors, with the batch first.
+        TypeError: A state that is not a tensor or a tuple of tensors, with the batch first; a module that runs whole
+            sequences.
         ValueError: A number out of range, no initial state, or a loss of another shape.
     """
+    if step is None and isinstance(module, nn.RNNBase):
+        name = type(module).__name__
+        raise TypeError(f"`module` must advance by one step, got {name}, which runs whole sequences: give {name}Cell")
     length = len(inputs)
     if length == 0:
         raise ValueError("`inputs` must have at least one step, got 0")
@@ -76,9 +80,9 @@ def gradient_flow(
         current = _parts(given, batch)
         hidden, kept = [], {}
         for index, value in enumerate(inputs):
-            if index == first:
-                current = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in current)
-            current = _parts(advance(value, current[0] if alone else current), batch)
+            before = as_nodes(current) if index >= first else current
+            current = _parts(advance(value, before[0] if alone else before), batch)
+            current = as_nodes(current, before) if index >= first else current
             hidden.append(current[0])
             kept[index] = current
         losses = loss(torch.stack(hidden))
@@ -128,4 +132,6 @@ def _names(names: Sequence[str] | None, parts: int) -> list[str]:
         return ["h", "c", *(f"state {number}" for number in range(3, parts + 1))][:parts]
     if len(names) != parts:
         raise ValueError(f"`names` must be {parts}, one for each part of the state, got {len(names)}")
+    if len(set(names)) < parts:
+        raise ValueError(f"`names` must be different from each other, got {list(names)}")
     return list(names)
