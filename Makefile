@@ -1,11 +1,11 @@
-# make setup | demo | test | coverage | lint | format | overhead | throughput | kills | clean
+# make setup | demo | test | coverage | lint | format | overhead | throughput | probe-cost | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test coverage lint format overhead throughput kills clean
+.PHONY: setup demo test coverage lint format overhead throughput probe-cost kills clean
 
 setup: $(READY)
 
@@ -43,6 +43,9 @@ overhead: setup
 
 throughput: setup
 	$(BIN)/python benchmarks/throughput.py
+
+probe-cost: setup
+	$(BIN)/python benchmarks/probes.py
 
 # A sweep killed 50 times at random moments, against an undisturbed one.
 kills: setup

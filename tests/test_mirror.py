@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench.decay import reach
 from bench.record import Record
 from tests.conftest import Bench
 
@@ -40,6 +41,22 @@ def test_two_jobs_of_one_process_are_two_runs(bench: Bench, monkeypatch: pytest.
     for folder in folders:
         made = records[folder.name.rpartition("-")[2]]
         check(read_back(folder), made, bench.curves(made))
+        check_probes(read_back(folder), bench.probes(made))
+
+
+def check_probes(entries: list[dict[str, Any]], probes: dict[str, list[tuple[str, ...]]]) -> None:
+    history = [entry["history"]["item"] for entry in entries if entry["type"] == "history"]
+    told = {item["step"]: item for item in history if "flow/layer1.h/horizon" in item}
+    assert sorted(told) == [0, 100]
+    for step, item in told.items():
+        curve = [(int(row[3]), float(row[4])) for row in probes["flow"] if (row[0], row[2]) == (str(step), "'c'")]
+        lags, norms = zip(*curve, strict=True)
+        expected = reach(lags, norms)
+        assert item["flow/layer1.c/horizon"] == expected.horizon
+        assert item["flow/layer1.c/rate"] == pytest.approx(expected.rate)
+        assert item["flow/layer1.c/underflow"] == 0
+    assert 0 < told[100]["gates/layer1.forget/mean"] < 1
+    assert {item["step"] for item in history if "grad/readout_layer.bias/norm_clipped" in item} == {1, 100}
 
 
 def check(entries: list[dict[str, Any]], made: Record, curves: dict[str, list[float]]) -> None:
