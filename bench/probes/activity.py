@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bench.cells import Cell
@@ -70,13 +71,16 @@ def _gates(cell: Cell, trace: LayerTrace) -> dict[str, dict[str, float]]:
 
 def gate_activity(values: Float[Tensor, "*shape"]) -> dict[str, float]:
     """``mean``, and the shares ``low`` (under 0.05) and ``high`` (over 0.95) of a gate's values."""
-    values = values.double()
     found = {
-        "mean": float(values.mean()),
-        "low": float((values < LOW).double().mean()),
-        "high": float((values > HIGH).double().mean()),
+        "mean": float(values.mean(dtype=torch.float64)),
+        "low": _share(values < LOW),
+        "high": _share(values > HIGH),
     }
-    return _nothing(found) if bool(values.isnan().any()) else found
+    return _nothing(found) if math.isnan(found["mean"]) else found
+
+
+def _share(is_so: Bool[Tensor, "*shape"]) -> float:
+    return int(is_so.count_nonzero()) / is_so.numel()
 
 
 def _nothing(found: dict[str, float]) -> dict[str, float]:
@@ -89,10 +93,12 @@ def time_constants(values: Float[Tensor, "*shape"]) -> dict[str, float]:
     A value of 1 keeps for ever, an infinite time constant; a value of 0 keeps nothing, a time constant of 0. The
     quantile is that value which has the share below it, without interpolation.
     """
-    ordered = values.flatten().double().sort().values
-    places = [round(share * (len(ordered) - 1)) for share in QUANTILES]
-    # Sorting puts what is no number last.
-    gates = [float(ordered[i]) if not bool(ordered[-1].isnan()) else math.nan for i in places]
+    flat = values.detach().flatten().cpu().numpy()
+    places = [round(share * (len(flat) - 1)) for share in QUANTILES]
+    if np.isnan(flat).any():
+        return _nothing({f"tau_{100 * share:02.0f}": math.nan for share in QUANTILES})
+    # Ten times as fast as sorting.
+    gates = np.partition(flat, places)[places].tolist()
     return {f"tau_{100 * share:02.0f}": time_constant(gate) for share, gate in zip(QUANTILES, gates, strict=True)}
 
 
@@ -115,9 +121,9 @@ def hidden_activity(h: Float[Tensor, "time batch hidden"], bound: float | None) 
     With a bound also ``saturated``: the share of all values above 0.95 of it in size.
     """
     found = {
-        "rms": float(h.double().square().mean().sqrt()),
-        "dead": float((h == 0).flatten(0, 1).all(0).double().mean()),
+        "rms": float(torch.linalg.vector_norm(h, dtype=torch.float64)) / h.numel() ** 0.5,
+        "dead": _share((h == 0).flatten(0, 1).all(0)),
     }
     if bound is not None:
-        found["saturated"] = float((h.abs() > HIGH * bound).double().mean())
-    return _nothing(found) if bool(h.isnan().any()) else found
+        found["saturated"] = _share(h.abs() > HIGH * bound)
+    return _nothing(found) if math.isnan(found["rms"]) else found
