@@ -52,7 +52,7 @@ def _seconds(
         return (seconds or 0.0) + sum(again) / workers, "as long as the runs that are there took"
     paces = {look.run.kind: seconds_per_step(by_folder[look.run.folder]) for look in todo}
     each = [paces[look.run.kind] * look.run.max_steps for look in todo]
-    return max(sum(each) / workers, *each), "at most: a few steps timed here, times max_steps"
+    return max(sum(each) / workers, *each), "training alone, a few steps timed here, times max_steps"
 
 
 def seconds_per_step(plan: Plan) -> float:

@@ -103,7 +103,8 @@ def flow_heatmap(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
         meshes = [_heat(panel, medians[column], norm) for panel, column in zip(axes[down], columns, strict=False)]
         _name_panels(list(axes[down]), row, columns)
         axes[down, 0].set_ylabel("lag (steps)")
-        bar = figure.colorbar(meshes[0], ax=list(axes[down][: len(columns)]), label=NORM, pad=0.01)
+        # Beside all panels, empty ones too, so that columns stay below each other.
+        bar = figure.colorbar(meshes[0], ax=list(axes[down]), label=NORM, pad=0.01)
         bar.ax.yaxis.set_minor_locator(NullLocator())
     figure.text(0.5, -0.03, "hatched: underflow, nothing arrives", ha="center", fontsize=7, color="0.4")
     return figure
@@ -136,7 +137,7 @@ def _name_panels(panels: Sequence[Axes], row: Row, columns: Sequence[str]) -> No
         panel.set_xlabel(STEP)
         panel.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     for panel in panels[len(columns) :]:
-        panel.remove()
+        panel.set_axis_off()
 
 
 def time_constants(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
@@ -154,6 +155,7 @@ def time_constants(records: list[Record], probes: ProbesOfRuns) -> Figure | None
     }
     if not lines:
         return None
+    rows = [row for row in rows if any(label == row.label for label, _, _ in lines)]
     across = min(2, len(rows))
     figure, axes = grid(
         math.ceil(len(rows) / across), across, width=COLUMN_INCHES * across, height=2.2, sharey=True
@@ -262,10 +264,11 @@ def _floor(panels: Sequence[Axes]) -> None:
     low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (1e-3, 1.0)
     room = (high / low) ** 0.08 if high > low else 10.0
     for axes in panels:
+        longest = max((max(np.asarray(line.get_xdata()), default=0) for line in axes.get_lines()), default=0)
+        axes.set_xlim(0, 1.04 * longest if longest else 1)
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_ylim(low / room, high * room)
-        axes.set_xlim(left=0)
     for line in lines:
         if line.get_gid() == "underflow":
             line.set_ydata([low / room**0.5] * len(np.asarray(line.get_xdata())))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,5 +48,12 @@ def legend(figure: Figure, panels: Sequence[Axes], order: Sequence[str]) -> None
 
 
 def titled(axes: Axes, text: str, characters: int = TITLE_CHARACTERS) -> None:
-    """Set the title, wrapped."""
-    axes.set_title(textwrap.fill(text, characters))
+    """Set the title, in lines that end at a comma."""
+    lines = [""]
+    for part in text.split(", "):
+        if lines[-1] and len(lines[-1]) + len(part) + 2 > characters:
+            lines[-1] += ","
+            lines.append(part)
+        else:
+            lines[-1] += f", {part}" if lines[-1] else part
+    axes.set_title("\n".join(lines))

@@ -100,7 +100,9 @@ def _table(looks: Sequence[Look]) -> str:
     by_experiment: dict[str, list[Look]] = {}
     for look in looks:
         parts = Path(look.run.folder).parts
-        by_experiment.setdefault(parts[-4] if len(parts) >= 4 else "-", []).append(look)
+        # A folder of published records may hold its runs without the experiment's folder in between.
+        names = [part for part in parts[:-3] if part != "runs"]
+        by_experiment.setdefault(names[-1] if names else "-", []).append(look)
     columns = [name for name in COLUMNS if name != "damaged" or count(looks)["damaged"]]
     header = ["experiment", *(COLUMNS[name] for name in columns), "left"]
     rows = [header, *(_row(name, chosen, columns) for name, chosen in sorted(by_experiment.items()))]

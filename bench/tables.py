@@ -251,9 +251,15 @@ _LATEX = str.maketrans(
 )
 
 
+def _minus(text: str) -> str:
+    """Numbers as they are set: a minus sign instead of a hyphen, and powers of ten."""
+    signed = re.sub(r"(?<![\w.])-(?=\d)", "$-$", text)
+    return re.sub(r"(\d)e-0?(\d+)", r"\1$\\times 10^{-\2}$", signed)
+
+
 def _latex(rows: list[Row], columns: list[str], journeys: Journeys) -> str:
     def cells(texts: Iterable[str]) -> str:
-        return " & ".join(re.sub(r"^-$", "--", text).translate(_LATEX) for text in texts) + r" \\"
+        return " & ".join(_minus(re.sub(r"^-$", "--", text).translate(_LATEX)) for text in texts) + r" \\"
 
     lines = [
         r"% needs \usepackage{booktabs}",

@@ -79,6 +79,23 @@ def check_lags(lags: Sequence[int], longest: int) -> list[int]:
     return sorted(lags)
 
 
+def resolve_lags(lags: Sequence[int] | str, longest: int) -> list[int]:
+    """The lags that a setting stands for.
+
+    Args:
+        lags: ``"log"`` (see :func:`logarithmic_lags`), ``"all"``, or a list.
+        longest: Steps before the first answer.
+
+    Raises:
+        ValueError: See :func:`check_lags`; another word.
+    """
+    if isinstance(lags, str):
+        if lags not in ("log", "all"):
+            raise ValueError(f"`lags` must be log, all, or a list of integers, got {lags!r}")
+        return logarithmic_lags(longest) if lags == "log" else list(range(longest + 1))
+    return check_lags(lags, longest)
+
+
 def answer_step(task: Task, batch: Batch) -> int:
     """The first step, counted from 0, at which the delayed answer is asked for; lag 0."""
     if task.readout == "last":

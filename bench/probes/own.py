@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bench.probes.flow import as_nodes, check_lags, gradient_norms, logarithmic_lags
+from bench.probes.flow import as_nodes, gradient_norms, resolve_lags
 
 
 def gradient_flow(
@@ -20,7 +20,7 @@ def gradient_flow(
     step: Callable[[Tensor, Any], Any] | None = None,
     state: Tensor | tuple[Tensor, ...] | None = None,
     answer: int | None = None,
-    lags: Sequence[int] | None = None,
+    lags: Sequence[int] | Literal["log", "all"] = "log",
     names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """How far the gradient of a loss travels back through a recurrent module of your own.
@@ -50,7 +50,8 @@ def gradient_flow(
         state: The state before the first step: one tensor ``(batch, hidden)``, or a tuple of them, the hidden state
             first. By default what the module's ``initial_state(batch)`` returns, if it has that.
         answer: The step, counted from 0, of the first answer, where lag 0 is; by default the last one.
-        lags: Different steps back from the answer, each >= 0 and <= ``answer``; by default up to 64 at equal ratios.
+        lags: Different steps back from the answer, each >= 0 and <= ``answer``; ``"log"`` for up to 64 at equal ratios,
+            or ``"all"``.
         names: Names of the parts of the state; by default ``h``, ``c``, then ``state 3`` and so on.
 
     Returns:
@@ -71,7 +72,7 @@ def gradient_flow(
     answer = length - 1 if answer is None else answer
     if not 0 <= answer < length:
         raise ValueError(f"`answer` must be >= 0 and <= {length - 1}, the last step, got {answer}")
-    probed = logarithmic_lags(answer) if lags is None else check_lags(lags, answer)
+    probed = resolve_lags(lags, answer)
     advance = step or getattr(module, "step", None) or module
     given = _initial_state(module, inputs) if state is None else state
     alone = isinstance(given, Tensor)

@@ -14,7 +14,7 @@ from torch import Tensor
 from bench import streams
 from bench.probes import parameters
 from bench.probes.activity import activity_of
-from bench.probes.flow import check_lags, gradient_flow_of, logarithmic_lags, longest_lag
+from bench.probes.flow import gradient_flow_of, longest_lag, resolve_lags
 from bench.training import TrainingModule
 from tasks.base import Batch, Task
 
@@ -49,21 +49,6 @@ class ProbeConfig:
         listed = isinstance(self.lags, list) and all(type(lag) is int for lag in self.lags)
         if self.lags not in ("log", "all") and not listed:
             raise ValueError(f"`lags` must be log, all, or a list of integers, got {self.lags!r}")
-
-
-def resolve_lags(lags: Any, longest: int) -> list[int]:
-    """The lags that :attr:`ProbeConfig.lags` stands for.
-
-    Args:
-        lags: The setting.
-        longest: Steps before the first answer.
-
-    Raises:
-        ValueError: See :func:`bench.probes.flow.check_lags`.
-    """
-    if lags == "log":
-        return logarithmic_lags(longest)
-    return list(range(longest + 1)) if lags == "all" else check_lags(lags, longest)
 
 
 class Probing(L.Callback):
