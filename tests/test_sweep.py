@@ -190,7 +190,8 @@ class TestFaults:
         hold.touch()
         mine = odd_cell(
             tmp_path / "mine",
-            f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n            time.sleep(0.02)\n",
+            f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n"
+            "            time.sleep(0.02)\n",
         )
         words = [sys.executable, "-m", "bench", "run", f"--config-dir={mine}", *TINY, "cell=odd", "probe=none",
                  f"results_dir={tmp_path / 'results'}"]  # fmt: skip
