@@ -77,6 +77,11 @@ def probes_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     return {name: [tuple(map(repr, row.values())) for row in rows] for name, rows in tables.items()}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that at the end no process waits for another's."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
     def call(*arguments: str) -> Outcome:

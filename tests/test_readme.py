@@ -64,6 +64,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("line", COMMANDS)
+@pytest.mark.long
 def test_its_commands_work(bench: Bench, line: str):
     words = shlex.split(line)[1:]
     outcome = bench.run(*words[1:], "task.length=4") if "length" in line else bench.run(*words[1:])

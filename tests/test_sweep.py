@@ -77,6 +77,7 @@ def test_workers_make_the_same_records_as_one_process(bench: Bench):
     assert results_of(bench.results) == results_of(serial.results)
 
 
+@pytest.mark.long
 def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path):
     words = [sys.executable, "-m", "bench", "run", "-m", *TINY, "training.max_steps=300", f"results_dir={tmp_path}",
              "seed=range(0,6)", "logger=csv"]  # fmt: skip
@@ -93,6 +94,7 @@ def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path):
     assert again.stdout == "6 of 6 runs are there already, 0 to do\n"
 
 
+@pytest.mark.long
 def test_a_sweep_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path: Path):
     killed = kill_sweep.survive(tmp_path / "killed", kills=5, runs=8, steps=600, chance=random.Random(1))
     assert "nothing" not in killed
