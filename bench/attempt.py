@@ -126,6 +126,7 @@ class _Attempt:
         self.module: TrainingModule | None = None
         self.probing: Probing | None = None
         self.logger: Logger | None = None
+        self.compile_seconds = 0.0
         self.made: Record | None = None
 
     def outcome(self, title: str | None) -> _Outcome:
@@ -172,6 +173,7 @@ class _Attempt:
             )
         )
         data = SequenceData(plan.task, plan.data, plan.seed, plan.device, start)
+        self.compile_seconds = self.model.to(plan.device).warm_up(plan.data.batch_size)
         with _quiet_lightning():
             trainer = self._trainer(title)
             checkpoint.advance(trainer, start)
@@ -283,7 +285,8 @@ class _Attempt:
         budget = self.plan.model_config.parameter_budget
         return {
             "hidden_size": self.plan.hidden_size,
-            "engine": self.model.engine if self.model is not None else None,
+            "engine": self.plan.engine.engine,
+            "engine_note": self.plan.engine.note,
             "parameters": parameters,
             "parameter_budget": budget,
             "budget_residual": parameters - budget if parameters is not None and budget is not None else None,
@@ -296,6 +299,7 @@ class _Attempt:
         return {
             "wall_seconds": self.checkpointing.wall_seconds,
             "train_seconds": seconds,
+            "compile_seconds": self.compile_seconds,
             "probe_seconds": self.probing.seconds if self.probing is not None else 0.0,
             "steps_per_second": steps / seconds if timed else None,
             "milliseconds_per_step": 1000 * seconds / steps if timed else None,

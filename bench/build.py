@@ -7,7 +7,7 @@ import inspect
 import math
 import os
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import mirror, provenance, record, runtime, streams
 from bench.cells import Cell
 from bench.data import DataConfig
+from bench.engines import Choice, Engine, choose
 from bench.model import SequenceModel, hidden_size_for_budget, parameter_count
 from bench.probes.probing import ProbeConfig, check_probes
 from bench.runtime import RuntimeConfig
@@ -31,6 +32,12 @@ from tasks.base import Task
 COMPUTING = (
     "cells/base.py",
     "cells/init.py",
+    "engines/base.py",
+    "engines/compiled.py",
+    "engines/fused.py",
+    "engines/native.cpp",
+    "engines/native.py",
+    "engines/stepwise.py",
     "model.py",
     "data.py",
     "training.py",
@@ -65,6 +72,7 @@ class Plan:
         task: The task.
         hidden_size: Given, or found for the parameter budget.
         model_config: Settings of the network.
+        engine: How its cells are unrolled.
         data: Settings of the data.
         training: Settings of the training.
         probe: What is measured while training.
@@ -88,6 +96,7 @@ class Plan:
     task: Task
     hidden_size: int
     model_config: ModelConfig
+    engine: Choice
     data: DataConfig
     training: TrainingConfig
     probe: ProbeConfig
@@ -116,7 +125,7 @@ class Plan:
 
     def model(self) -> SequenceModel:
         """The network with its initial values, a function of the config and the seed; on the CPU."""
-        model = _model(self.config, self.task, self.model_config, self.hidden_size)
+        model = _model(self.config, self.task, self.model_config, self.hidden_size, self.engine.engine)
         model.reset_parameters(streams.generator("init", self.seed), self.task.delay)
         return model
 
@@ -134,13 +143,19 @@ class Plan:
         return hydra.utils.instantiate(self.config["logger"])
 
 
-def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[str]) -> Plan:
+def build(
+    cfg: DictConfig,
+    choices: Mapping[str, str | None],
+    overrides: list[str],
+    say: Callable[[str], None] | None = None,
+) -> Plan:
     """Check a composed config and build what it describes, without allocating the network.
 
     Args:
         cfg: The composed config, without the ``hydra`` node.
         choices: Hydra's choice for each config group.
         overrides: The overrides this job was composed with.
+        say: Told when there is something to wait for.
 
     Raises:
         ConfigError: Anything wrong with it.
@@ -185,13 +200,14 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
                 f"`_target_` must name a subclass of bench.cells.Cell, got {config['cell']['_target_']!r}"
             )
         config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
-        _smallest_cell(config)
+        cell = _smallest_cell(config)
     with _named("probe"):
         check_probes(probe, task, cell_class.gates, cell_class.__name__)
     with _named("model"):
         model_config = _section(ModelConfig, config["model"])
         hidden_size = _hidden_size(config, task, model_config)
         _on_meta(config, task, model_config, hidden_size)
+        engine = choose(model_config.engine, cell, device, trainer.precision, say)
     with _named("optimizer"):
         _check_optimizer(config)
     with _named("logger"):
@@ -199,7 +215,7 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         if "mode" in config["logger"]:
             mirror.check_wandb(config["logger"]["mode"])
     shared, own = _sources(type(task), cell_class)
-    science = _science(config, runtime_config, device, trainer.precision)
+    science = _science(config, runtime_config, device, trainer.precision, engine.engine)
     with _named("cell"):
         identity = record.run_id(science, provenance.source_hash([*shared, *own]))
     return Plan(
@@ -209,6 +225,7 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
         task=task,
         hidden_size=hidden_size,
         model_config=model_config,
+        engine=engine,
         data=data,
         training=training,
         probe=probe,
@@ -228,10 +245,11 @@ def build(cfg: DictConfig, choices: Mapping[str, str | None], overrides: list[st
 
 
 def _science(
-    config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str
+    config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str, engine: Engine
 ) -> dict[str, Any]:
     """All settings that can change a number; they make the run's identity."""
     science = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "seed")}
+    science["model"] = {**config["model"], "engine": engine}
     science["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
     science["probe"] = config["probe"] if config["probe"]["enabled"] else {"enabled": False}
     science["runtime"] = {name: value for name, value in asdict(runtime_config).items() if name != "keep_pages"}
@@ -293,14 +311,16 @@ def _make_cell(config: Mapping[str, Any]) -> partial[Cell]:
     return hydra.utils.instantiate({**config["cell"], "_partial_": True})
 
 
-def _smallest_cell(config: Mapping[str, Any]) -> None:
-    """Make one cell without memory, so that what is wrong with its settings is said under its name."""
+def _smallest_cell(config: Mapping[str, Any]) -> Cell:
+    """One cell without memory, made so that what is wrong with its settings is said under its name."""
     with torch.device("meta"):
         make = _make_cell(config)
-        make.func(1, 1, **make.keywords)
+        return make.func(1, 1, **make.keywords)
 
 
-def _model(config: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:
+def _model(
+    config: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int, engine: Engine
+) -> SequenceModel:
     return SequenceModel(
         _make_cell(config),
         input_size=task.input_size,
@@ -309,13 +329,13 @@ def _model(config: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_
         layers=settings.layers,
         dropout=settings.dropout,
         readout=task.readout,
-        engine=settings.engine,
+        engine=engine,
     )
 
 
 def _on_meta(config: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:
     with torch.device("meta"):
-        return _model(config, task, settings, hidden_size)
+        return _model(config, task, settings, hidden_size, "stepwise")
 
 
 def _hidden_size(config: Mapping[str, Any], task: Task, settings: ModelConfig) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -11,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bench.cells import Cell
+from bench.engines import ENGINES, Engine, Unroll, fused, native, stepwise
+from bench.engines.compiled import Compiled
 
-Engine = Literal["fused", "stepwise"]
 MakeCell = Callable[[int, int], Cell]
 """``(input_size, hidden_size) -> cell``."""
 
@@ -30,23 +32,6 @@ class LayerTrace:
     blocks: dict[str, Float[Tensor, "time batch hidden"]]
 
 
-def unroll_stepwise(cell: Cell, inputs: Float[Tensor, "time batch input"]) -> Float[Tensor, "time batch hidden"]:
-    """Hidden states of a cell, one step after another; the reference for every faster way."""
-    state = cell.initial_state(inputs.shape[1])
-    hidden = []
-    for projected in cell.project(inputs):
-        state = cell.step(projected, state)
-        hidden.append(state[0])
-    return torch.stack(hidden)
-
-
-def unroll_fused(cell: Cell, inputs: Float[Tensor, "time batch input"]) -> Float[Tensor, "time batch hidden"]:
-    """Hidden states of a cell from its torch kernel, which works on the cell's own parameters."""
-    if cell.fused is None:
-        raise ValueError(f"`engine` fused needs a cell with a kernel, {type(cell).__name__} has none")
-    return cell.fused(inputs)[0]
-
-
 class SequenceModel(nn.Module):
     """Layers of recurrent cells and a linear readout, at every step or at the last one.
 
@@ -59,11 +44,12 @@ class SequenceModel(nn.Module):
         dropout: Share of the hidden states between two layers set to zero in training, in [0, 1); anything but 0
             needs two layers.
         readout: ``"every"`` step or the ``"last"`` one.
-        engine: ``"fused"`` (torch kernel), ``"stepwise"`` (the cell's own equations), or ``"auto"``: fused where
-            the cell has a kernel. The choice made is in the attribute :attr:`engine`.
+        engine: ``"fused"`` (torch kernel), ``"stepwise"`` (the cell's own equations), ``"compiled"`` (the same through
+            ``torch.compile``, see :meth:`warm_up`), or ``"native"`` (C++, on the CPU); see
+            :func:`bench.engines.choose`.
 
     Raises:
-        ValueError: A number out of range, or ``fused`` for a cell without a kernel.
+        ValueError: A number out of range, or an engine that is not there or that the cell does not have.
     """
 
     def __init__(
@@ -85,8 +71,8 @@ class SequenceModel(nn.Module):
             raise ValueError(f"`dropout` must be >= 0 and < 1, got {dropout}")
         if dropout > 0 and layers == 1:
             raise ValueError(f"`dropout` acts between layers: it must be 0 where layers is 1, got {dropout}")
-        if engine not in ("auto", "fused", "stepwise"):
-            raise ValueError(f"`engine` must be one of auto, fused, stepwise, got {engine!r}")
+        if engine not in ENGINES:
+            raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}, got {engine!r}")
         self.cells = nn.ModuleList(
             make_cell(input_size if layer == 0 else hidden_size, hidden_size) for layer in range(layers)
         )
@@ -97,11 +83,13 @@ class SequenceModel(nn.Module):
         )
         self.dropout = dropout
         self.readout = readout
-        has_kernel = all(cell.fused is not None for cell in self.layers)
-        if engine == "fused" and not has_kernel:
-            name = type(self.layers[0]).__name__
-            raise ValueError(f"`engine` must be auto or stepwise for {name}, which has no kernel, got 'fused'")
-        self.engine: Engine = "fused" if engine != "stepwise" and has_kernel else "stepwise"
+        name = type(self.layers[0]).__name__
+        if engine == "fused" and self.layers[0].fused is None:
+            raise ValueError(f"`engine` must be stepwise or compiled for {name}, which has no kernel, got 'fused'")
+        if engine == "native" and self.layers[0].recurrence is None:
+            raise ValueError(f"`engine` must not be native for {name}, which names no recurrence, got 'native'")
+        self.engine: Engine = next(each for each in ENGINES if each == engine)
+        self._compiled = [Compiled() for _ in self.layers] if engine == "compiled" else []
 
     @property
     def layers(self) -> list[Cell]:
@@ -131,22 +119,42 @@ class SequenceModel(nn.Module):
             inputs: One vector a step.
             dropout_generator: Source of the dropout masks, on the inputs' device; ``None`` means no dropout.
         """
-        unroll = unroll_fused if self.engine == "fused" else unroll_stepwise
-        hidden = inputs
+        hidden, last = inputs, inputs[-1]
         for depth, cell in enumerate(self.layers):
             if depth > 0 and self.dropout > 0 and dropout_generator is not None:
                 kept = torch.empty_like(hidden).bernoulli_(1 - self.dropout, generator=dropout_generator)
                 hidden = hidden * kept / (1 - self.dropout)
-            hidden = unroll(cell, hidden)
-        if self.readout == "last":
-            hidden = hidden[-1:]
-        return self.readout_layer(hidden)
+            hidden, (last, *_) = self._unroll(depth)(cell, hidden)
+        # The last h by itself: the gradient of a slice would be zeros for all other steps, to be added everywhere.
+        return self.readout_layer(last.unsqueeze(0) if self.readout == "last" else hidden)
+
+    def warm_up(self, batch_size: int) -> float:
+        """Do what the engine does once; the other engines have nothing of the kind.
+
+        Args:
+            batch_size: Sequences of a training batch; other batches run step by step where the engine is ``compiled``.
+
+        Returns:
+            Seconds of compiling.
+        """
+        for cell, compiled in zip(self.layers, self._compiled, strict=False):
+            compiled.warm_up(cell, batch_size)
+        return math.fsum(compiled.seconds for compiled in self._compiled)
+
+    def _unroll(self, depth: int) -> Unroll:
+        if self.engine == "compiled":
+            return self._compiled[depth]
+        return {"fused": fused.unroll, "stepwise": stepwise.unroll, "native": native.unroll}[self.engine]
 
     def trace(self, inputs: Float[Tensor, "time batch input"]) -> list[LayerTrace]:
-        """All states and block values of every layer, step by step and without dropout."""
+        """All states and block values of every layer, without dropout; step by step, unless the engine is native."""
         traces = []
         layer_inputs = inputs
         for cell in self.layers:
+            if self.engine == "native":
+                traces.append(LayerTrace(*native.trace(cell, layer_inputs)))
+                layer_inputs = traces[-1].states["h"]
+                continue
             state = cell.initial_state(inputs.shape[1])
             states: dict[str, list[Tensor]] = {name: [] for name in cell.states}
             blocks: dict[str, list[Tensor]] = {name: [] for name in cell.blocks}

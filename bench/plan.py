@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,10 +51,14 @@ def plan_runs(parsed: argparse.Namespace) -> list[Plan]:
                 raise ConfigError(
                     explain(error, lambda keep: _compose(composer, keep, RunMode.RUN), overrides)
                 ) from error
-            plans.append(build(cfg, choices, overrides))
+            plans.append(build(cfg, choices, overrides, _say))
             _check_place(plans[-1])
             _check_together(plans[-1], plans[0])
     return plans
+
+
+def _say(text: str) -> None:
+    print(f"bench run: {text}", file=sys.stderr, flush=True)
 
 
 def _check_override(override: str) -> None:

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import record, stopping, trust
 from bench.attempt import execute
 from bench.build import ConfigError, Plan, build
+from bench.engines import ENGINES
 from bench.messages import explain
 from bench.progress import Pulse
 from bench.record import DamagedRecordError, Record
@@ -121,9 +122,17 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> Plan:
     config = {name: value for name, value in old.config.items() if name not in ("logger", "launcher")}
     config = {"probe": NO_PROBE} | config
     try:
-        cfg = OmegaConf.merge(OmegaConf.structured(Config), config, changes)
-        assert isinstance(cfg, DictConfig)
-        return build(cfg, {"task": old.task, "cell": old.cell, "experiment": old.experiment}, [])
+        # The engine of the record, or else whichever there is here; a difference is told.
+        engine = old.model.get("engine")
+        for asked in [engine, "auto"] if engine in ENGINES else ["auto"]:
+            cfg = OmegaConf.merge(OmegaConf.structured(Config), config, changes, {"model": {"engine": asked}})
+            assert isinstance(cfg, DictConfig)
+            try:
+                return build(cfg, {"task": old.task, "cell": old.cell, "experiment": old.experiment}, [])
+            except ConfigError as error:
+                if asked == "auto" or not str(error).startswith("model.engine"):
+                    raise
+        raise AssertionError("auto is always there")
     except OmegaConfBaseException as error:
         raise ConfigError(f"the record's config no longer composes: {explain(error)}") from error
     except ConfigError as error:
@@ -131,7 +140,7 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> Plan:
 
 
 def surroundings(old: Record, new: Record) -> list[str]:
-    """What may excuse a difference, in words: code, versions, device, threads."""
+    """What may excuse a difference, in words: code, versions, device, engine, threads."""
     changes = [
         f"{part} of the code: {old.code[part]} in the record, {new.code[part]} now"
         for part in ("sources", "cell")
@@ -147,6 +156,8 @@ def surroundings(old: Record, new: Record) -> list[str]:
         for name in ("type", "name")
         if old.device[name] != new.device.get(name)
     ]
+    if old.model.get("engine") != new.model.get("engine"):
+        changes.append(f"engine: {old.model.get('engine')} in the record, {new.model.get('engine')} now")
     changes += [
         f"{name}: {old.runtime[name]} in the record, {new.runtime.get(name)} now"
         for name in ("threads", "subnormals_flushed")

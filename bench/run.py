@@ -65,6 +65,8 @@ def main(arguments: list[str]) -> int:
     try:
         plans = plan_runs(parsed)
         workers = workers_of(plans)
+        for note in dict.fromkeys(plan.engine.note for plan in plans if plan.engine.note is not None):
+            print(f"bench run: engine {note}", file=sys.stderr)
         if only_plan:
             estimate.show(plans, workers)
             return 0

@@ -44,7 +44,7 @@ def build(cell: Any, **changes: Any) -> SequenceModel:
         "layers": 1,
         "dropout": 0.0,
         "readout": "every",
-        "engine": "auto",
+        "engine": "stepwise",
     }
     model = SequenceModel(cell, **(settings | changes))
     model.reset_parameters(generator("init", 0), 10)
@@ -56,17 +56,22 @@ def inputs() -> torch.Tensor:
     return torch.randn(12, 5, 3, generator=generator("probe", 0), dtype=torch.double)
 
 
+@pytest.mark.parametrize("readout", ["every", "last"])
 @pytest.mark.parametrize(("layers", "dropout"), [(1, 0.0), (2, 0.0), (3, 0.0), (2, 0.5), (3, 0.5)])
 @pytest.mark.parametrize("name", CELLS)
-def test_engines_agree_in_outputs_and_all_gradients(name: str, layers: int, dropout: float, inputs: torch.Tensor):
-    fused = build(CELLS[name], layers=layers, dropout=dropout, engine="fused").double()
-    stepwise = build(CELLS[name], layers=layers, dropout=dropout, engine="stepwise").double()
-    assert (fused.engine, stepwise.engine) == ("fused", "stepwise")
-    outputs = [model(inputs, generator("dropout", 0)) for model in (fused, stepwise)]
+@pytest.mark.parametrize("engine", ["fused", "native"])
+def test_engines_agree_in_outputs_and_all_gradients(
+    engine: str, name: str, layers: int, dropout: float, readout: str, inputs: torch.Tensor
+):
+    settings = {"layers": layers, "dropout": dropout, "readout": readout}
+    fast = build(CELLS[name], engine=engine, **settings).double()
+    stepwise = build(CELLS[name], engine="stepwise", **settings).double()
+    assert (fast.engine, stepwise.engine) == (engine, "stepwise")
+    outputs = [model(inputs, generator("dropout", 0)) for model in (fast, stepwise)]
     for each in outputs:
         each.square().mean().backward()
     torch.testing.assert_close(*outputs, rtol=0, atol=1e-10)
-    for a, b in zip(fused.parameters(), stepwise.parameters(), strict=True):
+    for a, b in zip(fast.parameters(), stepwise.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=1e-10)
 
 
@@ -89,9 +94,11 @@ def test_readout_at_the_last_step_is_the_last_of_every_step(name: str, inputs: t
     torch.testing.assert_close(last(inputs), every(inputs)[-1:])
 
 
-@pytest.mark.parametrize("name", [*CELLS, "leak"])
-def test_the_trace_is_what_the_network_did(name: str, inputs: torch.Tensor):
-    model = build(CELLS.get(name, partial(Leak, init=TORCH)), layers=2).double()
+@pytest.mark.parametrize(
+    ("name", "engine"), [("leak", "stepwise"), *[(name, engine) for name in CELLS for engine in ("fused", "native")]]
+)
+def test_the_trace_is_what_the_network_did(name: str, engine: str, inputs: torch.Tensor):
+    model = build(CELLS.get(name, partial(Leak, init=TORCH)), layers=2, engine=engine).double()
     lower, upper = model.trace(inputs)
     torch.testing.assert_close(model.readout_layer(upper.states["h"]), model(inputs), rtol=0, atol=1e-12)
     cell = model.layers[0]
@@ -142,17 +149,26 @@ class TestDropout:
             build(CELLS["rnn"], dropout=0.5)
 
 
-class TestEngine:
-    def test_auto_takes_the_kernel_where_there_is_one(self):
-        assert build(CELLS["gru"]).engine == "fused"
-        assert build(partial(Leak, init=TORCH)).engine == "stepwise"
+@pytest.mark.parametrize("name", CELLS)
+def test_the_native_trace_is_that_of_the_equations(name: str, inputs: torch.Tensor):
+    native, stepwise = (build(CELLS[name], layers=2, engine=engine).double() for engine in ("native", "stepwise"))
+    for one, other in zip(native.trace(inputs), stepwise.trace(inputs), strict=True):
+        assert list(one.states) == list(other.states)
+        assert list(one.blocks) == list(other.blocks)
+        torch.testing.assert_close(one.states, other.states, rtol=0, atol=1e-12)
+        torch.testing.assert_close(one.blocks, other.blocks, rtol=0, atol=1e-12)
 
-    def test_fused_without_a_kernel_is_an_error(self):
-        with pytest.raises(ValueError, match=r"`engine` must be auto or stepwise for Leak, which has no kernel"):
+
+class TestEngine:
+    def test_one_that_the_cell_lacks_is_an_error(self):
+        with pytest.raises(ValueError, match="`engine` must be stepwise or compiled for Leak, which has no kernel"):
             build(partial(Leak, init=TORCH), engine="fused")
+        with pytest.raises(ValueError, match="`engine` must not be native for Leak, which names no recurrence"):
+            build(partial(Leak, init=TORCH), engine="native")
 
     def test_unknown(self):
-        with pytest.raises(ValueError, match="`engine` must be one of auto, fused, stepwise, got 'warp'"):
+        allowed = "fused, stepwise, compiled, native"
+        with pytest.raises(ValueError, match=f"`engine` must be one of {allowed}, got 'warp'"):
             build(CELLS["gru"], engine="warp")
 
 

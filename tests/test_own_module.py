@@ -39,7 +39,7 @@ def test_it_is_the_probe_of_our_own_cell():
     task = AddingProblem(length=15, markers="halves", solved_mse=0.01)
     model = SequenceModel(
         partial(LSTMCell, forget_bias=1.0, init=TORCH), input_size=2, output_size=1, hidden_size=5, layers=1,
-        dropout=0.0, readout="last", engine="auto",
+        dropout=0.0, readout="last", engine="fused",
     )  # fmt: skip
     model.reset_parameters(generator("init", 0), 7)
     model.double()

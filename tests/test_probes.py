@@ -53,7 +53,7 @@ def cell_maker(name: str, settings: dict[str, Any]) -> Callable[[int, int], Cell
 
 
 def network(make_cell: Callable[..., Cell], task: Task, **changes: Any) -> SequenceModel:
-    settings: dict[str, Any] = {"hidden_size": 5, "layers": 1, "dropout": 0.0, "engine": "auto"}
+    settings: dict[str, Any] = {"hidden_size": 5, "layers": 1, "dropout": 0.0, "engine": "fused"}
     model = SequenceModel(
         make_cell,
         input_size=task.input_size,
@@ -95,7 +95,7 @@ def traced_with_gradients(model: SequenceModel, task: Task, batch: Batch) -> dic
 
 
 @pytest.mark.parametrize("lags", ["all", "some"])
-@pytest.mark.parametrize("engine", ["auto", "stepwise"])
+@pytest.mark.parametrize("engine", ["native", "fused", "stepwise"])
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("cell", CELLS, ids=str)

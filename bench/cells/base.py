@@ -90,6 +90,14 @@ class Cell(nn.Module, ABC):
         """
         return None
 
+    @property
+    def recurrence(self) -> str | None:
+        """The name under which the native kernels compute this very recurrence on these very parameters, or ``None``.
+
+        See ``bench/engines/native.py`` for the names.
+        """
+        return None
+
     def project(self, inputs: Float[Tensor, "time batch input"]) -> Float[Tensor, "time batch rows"]:
         """The input's share of every block, for all steps at once: W_ih x + b_ih."""
         return F.linear(inputs, self.weight_ih, self.bias_ih)

@@ -61,3 +61,8 @@ class GRUCell(Cell):
     def kernel(self) -> nn.RNNBase:
         """``torch.nn.GRU``."""
         return nn.GRU(self.input_size, self.hidden_size, device="meta")
+
+    @property
+    def recurrence(self) -> str:
+        """``gru``."""
+        return "gru"

@@ -110,3 +110,8 @@ class LSTMCell(Cell):
         rows = slice(start, start + self.hidden_size)
         self.bias_ih[rows] = value.to(self.bias_ih)
         self.bias_hh[rows] = 0
+
+    @property
+    def recurrence(self) -> str:
+        """``lstm``."""
+        return "lstm"

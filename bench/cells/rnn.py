@@ -62,3 +62,8 @@ class RNNCell(Cell):
     def kernel(self) -> nn.RNNBase:
         """``torch.nn.RNN``."""
         return nn.RNN(self.input_size, self.hidden_size, nonlinearity=self.nonlinearity, device="meta")
+
+    @property
+    def recurrence(self) -> str:
+        """``rnn_tanh`` or ``rnn_relu``."""
+        return f"rnn_{self.nonlinearity}"

@@ -1,8 +1,9 @@
 """How far the gradient travels back: the norm of the total derivative dL/dh_t over lag.
 
 The loss is that of the delayed answer alone; a loss over all positions would hide a vanished gradient behind the local
-ones. The sequence is cut at the probed steps, the fused kernel runs piece by piece, and autograd hands back the
-gradients at the cuts: exact, and without keeping every step.
+ones. The native kernels have the gradient of every state in their hands, and give it away. For the other engines the
+sequence is cut at the probed steps, the fused kernel runs piece by piece, and autograd hands back the gradients at the
+cuts: exact, and without keeping every step.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from bench.cells import Cell
 from bench.cells.base import State
+from bench.engines import fused, native, stepwise
 from bench.model import SequenceModel
 from tasks.base import Batch, Task
 
@@ -114,7 +116,7 @@ def gradient_flow_of(model: SequenceModel, task: Task, batch: Batch, lags: Seque
     No global random generator is touched, nor any ``grad``; dropout is off.
 
     Args:
-        model: The network, in any mode. Its engine decides whether the pieces run fused.
+        model: The network, in any mode. Its engine decides how: native, in fused pieces, or step by step.
         task: The task; its ``answer_loss`` is differentiated.
         batch: The sequences.
         lags: Different lags between 0 and the first answer's step.
@@ -124,20 +126,49 @@ def gradient_flow_of(model: SequenceModel, task: Task, batch: Batch, lags: Seque
     """
     last = answer_step(task, batch)
     lags = check_lags(lags, last)
+    with left_as_it_is(model), _gradients_of_states(model):
+        points = (_from_taps if model.engine == "native" else _from_cuts)(model, task, batch, lags, last)
+    return sorted(points, key=lambda point: (point.layer, model.layers[0].states.index(point.state), point.lag))
+
+
+def _from_taps(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int], last: int) -> list[Flow]:
+    """One pass forward and one back through the native kernels."""
+    hidden, taps, starts = batch.inputs, [], []
+    for cell in model.layers:
+        # Something to differentiate with respect to: the backward pass then goes through all steps.
+        start = tuple(part.detach().requires_grad_() for part in cell.initial_state(hidden.shape[1]))
+        taps.append(native.Tap())
+        starts.append(start[0])
+        hidden, _ = native.unroll(cell, hidden, start, taps[-1])
+    torch.autograd.grad(_answer_loss(model, task, batch, hidden), starts, allow_unused=True)
+    points = []
+    for layer, (cell, tap) in enumerate(zip(model.layers, taps, strict=True), start=1):
+        for part, name in enumerate(cell.states):
+            for lag in lags:
+                # A loss that the layer has no part in does not come by.
+                value = 0.0 if tap.gradients is None else _root_mean_square(tap.gradients[part, last - lag].double())
+                points.append(Flow(layer, name, lag, float(value)))
+    return points
+
+
+def _answer_loss(model: SequenceModel, task: Task, batch: Batch, hidden: Tensor) -> Float[Tensor, ""]:
+    outputs = model.readout_layer(hidden[-1:] if model.readout == "last" else hidden)
+    return task.answer_loss(outputs, batch).sum()
+
+
+def _from_cuts(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int], last: int) -> list[Flow]:
+    """Through the sequence in pieces, with a node of the graph at every probed step."""
     cuts = [last - lag for lag in reversed(lags)]
     nodes: list[Tensor] = []
     names: list[tuple[int, str, int]] = []
-    with left_as_it_is(model), _gradients_of_states(model):
-        hidden = batch.inputs
-        for layer, cell in enumerate(model.layers, start=1):
-            hidden, states = unroll_cut(cell, hidden, cuts, fused=model.engine == "fused")
-            for step, state in zip(cuts, states, strict=True):
-                nodes += state
-                names += [(layer, name, last - step) for name in cell.states]
-        outputs = model.readout_layer(hidden[-1:] if model.readout == "last" else hidden)
-        norms = gradient_norms(task.answer_loss(outputs, batch).sum(), nodes)
-    points = [Flow(*name, value) for name, value in zip(names, norms, strict=True)]
-    return sorted(points, key=lambda point: (point.layer, model.layers[0].states.index(point.state), point.lag))
+    hidden = batch.inputs
+    for layer, cell in enumerate(model.layers, start=1):
+        hidden, states = unroll_cut(cell, hidden, cuts, in_kernel=model.engine == "fused")
+        for step, state in zip(cuts, states, strict=True):
+            nodes += state
+            names += [(layer, name, last - step) for name in cell.states]
+    norms = gradient_norms(_answer_loss(model, task, batch, hidden), nodes)
+    return [Flow(*name, value) for name, value in zip(names, norms, strict=True)]
 
 
 def gradient_norms(loss: Float[Tensor, ""], states: Sequence[Float[Tensor, "batch hidden"]]) -> list[float]:
@@ -159,7 +190,7 @@ def _root_mean_square(gradient: Float[Tensor, "batch hidden"]) -> Float[Tensor, 
 
 
 def unroll_cut(
-    cell: Cell, inputs: Float[Tensor, "time batch input"], cuts: Sequence[int], *, fused: bool
+    cell: Cell, inputs: Float[Tensor, "time batch input"], cuts: Sequence[int], *, in_kernel: bool
 ) -> tuple[Float[Tensor, "time batch hidden"], list[State]]:
     """Hidden states of a cell, and its states after some steps as nodes through which everything later passes.
 
@@ -167,7 +198,7 @@ def unroll_cut(
         cell: The cell.
         inputs: One vector a step.
         cuts: Steps, counted from 0, increasing.
-        fused: Whether the pieces between the cuts run in the cell's torch kernel.
+        in_kernel: Whether the pieces between the cuts run in the cell's torch kernel.
 
     Returns:
         The hidden states of all steps, and for each cut all parts of the state.
@@ -177,7 +208,7 @@ def unroll_cut(
     states: list[State] = []
     start = 0
     for cut, projected in zip(cuts, cell.project(inputs[list(cuts)]), strict=True):
-        state = _unroll_piece(cell, inputs[start:cut], state, hidden, fused=fused)
+        state = _unroll_piece(cell, inputs[start:cut], state, hidden, in_kernel=in_kernel)
         # The step itself runs by the cell's own equations: out of a kernel, h and the rest of the state come side by
         # side, and what reaches the rest by way of h would be missing.
         before = as_nodes(state)
@@ -185,7 +216,7 @@ def unroll_cut(
         hidden.append(state[0].unsqueeze(0))
         states.append(state)
         start = cut + 1
-    _unroll_piece(cell, inputs[start:], state, hidden, fused=fused)
+    _unroll_piece(cell, inputs[start:], state, hidden, in_kernel=in_kernel)
     return torch.cat(hidden), states
 
 
@@ -206,18 +237,12 @@ def as_nodes(state: State, before: State = ()) -> State:
     return tuple(nodes)
 
 
-def _unroll_piece(cell: Cell, inputs: Tensor, state: State, hidden: list[Tensor], *, fused: bool) -> State:
+def _unroll_piece(cell: Cell, inputs: Tensor, state: State, hidden: list[Tensor], *, in_kernel: bool) -> State:
     """Go on from a state over some steps, none perhaps; the hidden states are added to the list."""
     if len(inputs) == 0:
         return state
-    if fused and cell.fused is not None:
-        parts = [part.unsqueeze(0) for part in state]
-        piece, end = cell.fused(inputs, tuple(parts) if len(parts) > 1 else parts[0])
-        hidden.append(piece)
-        return tuple(part[0] for part in end) if len(parts) > 1 else (end[0],)
-    for projected in cell.project(inputs):
-        state = cell.step(projected, state)
-        hidden.append(state[0].unsqueeze(0))
+    piece, state = (fused.unroll if in_kernel else stepwise.unroll)(cell, inputs, state)
+    hidden.append(piece)
     return state
 
 

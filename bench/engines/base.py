@@ -1,0 +1,30 @@
+"""What all engines have in common."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from bench.cells import Cell, State
+
+Engine = Literal["fused", "stepwise", "compiled", "native"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+@runtime_checkable
+class Unroll(Protocol):
+    """A way to unroll a cell."""
+
+    def __call__(
+        self, cell: Cell, inputs: Float[Tensor, "time batch input"], state: State | None = None
+    ) -> tuple[Float[Tensor, "time batch hidden"], State]:
+        """Hidden states of all steps, and the state after the last.
+
+        Args:
+            cell: The cell.
+            inputs: One vector a step, at least one step.
+            state: The state before the first step; ``None`` for the cell's initial state.
+        """
+        ...

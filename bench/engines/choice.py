@@ -1,0 +1,85 @@
+"""Which engine a run uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from bench.cells import Cell
+from bench.engines import extension
+from bench.engines.base import ENGINES, Engine
+
+ASKED = ("auto", *ENGINES)
+"""What a config can ask for."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine of a run.
+
+    Attributes:
+        engine: Its name.
+        note: Why it is not the fastest one known for the cell and device, if that cannot be had; else ``None``.
+    """
+
+    engine: Engine
+    note: str | None = None
+
+
+def choose(
+    asked: str,
+    cell: Cell,
+    device: torch.device,
+    precision: str,
+    say: Callable[[str], None] | None = None,
+) -> Choice:
+    """The engine for what a config asks; ``auto`` takes the fastest one known.
+
+    On the CPU that is ``native`` for a cell that names its recurrence, in float32; else ``fused`` for one with a torch
+    kernel; else ``stepwise``. ``compiled`` has to be asked for: it takes long to get going. ``benchmarks/RESULTS.md``
+    has the times behind this.
+
+    Args:
+        asked: One of :data:`ASKED`.
+        cell: A cell of the network, on any device.
+        device: Where the network will run.
+        precision: ``32`` or ``bf16-mixed``.
+        say: Told when there is something to wait for, as the building of the native kernels.
+
+    Raises:
+        ValueError: Another word, or an engine that this cell, device, precision or machine does not have.
+    """
+    name = type(cell).__name__
+    if asked not in ASKED:
+        raise ValueError(f"`engine` must be one of {', '.join(ASKED)}, got {asked!r}")
+    if asked == "auto":
+        return _fastest(cell, device, precision, say)
+    if asked == "fused" and cell.fused is None:
+        raise ValueError(f"`engine` must be auto, stepwise or compiled for {name}, which has no kernel, got 'fused'")
+    if asked == "compiled" and device.type == "cpu" and extension.compiler() is None:
+        raise ValueError("`engine` must not be compiled on a machine without a C++ compiler, got 'compiled'")
+    if asked == "native":
+        if cell.recurrence is None:
+            others = "auto, stepwise or compiled" if cell.fused is None else "auto, fused, stepwise or compiled"
+            raise ValueError(f"`engine` must be {others} for {name}, which names no recurrence, got 'native'")
+        if device.type != "cpu" or precision != "32":
+            place = "a GPU" if device.type != "cpu" else f"precision {precision}"
+            raise ValueError(f"`engine` must be auto, fused, stepwise or compiled on {place}, got 'native'")
+        try:
+            extension.load(say)
+        except extension.NativeUnavailableError as error:
+            raise ValueError(f"`engine` must be another one than native on this machine: {error}") from error
+    return Choice(engine=next(each for each in ENGINES if each == asked))
+
+
+def _fastest(cell: Cell, device: torch.device, precision: str, say: Callable[[str], None] | None) -> Choice:
+    other: Engine = "fused" if cell.fused is not None else "stepwise"
+    if cell.recurrence is None or device.type != "cpu" or precision != "32":
+        return Choice(other)
+    try:
+        extension.load(say)
+    except extension.NativeUnavailableError as error:
+        return Choice(other, f"{other} instead of native: {error}")
+    return Choice("native")

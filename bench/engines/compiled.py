@@ -1,0 +1,83 @@
+"""A cell's own equations through ``torch.compile``, some steps at a time.
+
+Compiling a whole unrolled sequence takes many minutes; a chunk of steps takes well under one, and is called again and
+again. Only training batches run compiled: every other shape (evaluation, probes) would be compiled anew, and runs step
+by step.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bench.cells import Cell, State
+from bench.engines import stepwise
+
+CHUNK = 10
+"""Steps compiled together."""
+
+
+class Compiled:
+    """Unrolls one cell; see :class:`bench.engines.base.Unroll`.
+
+    Attributes:
+        seconds: Time of the first pass, forward and backward, which compiles; 0 before it.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._chunk: Any = None
+        self._shape: tuple[int, ...] | None = None
+
+    def __call__(
+        self, cell: Cell, inputs: Float[Tensor, "time batch input"], state: State | None = None
+    ) -> tuple[Float[Tensor, "time batch hidden"], State]:
+        """See :class:`bench.engines.base.Unroll`."""
+        shape = tuple(inputs.shape[1:])
+        if self._shape != shape or not torch.is_grad_enabled() or len(inputs) < CHUNK:
+            return stepwise.unroll(cell, inputs, state)
+        parts = cell.initial_state(inputs.shape[1]) if state is None else state
+        # Otherwise the first chunk, whose state has no gradient, would be compiled apart.
+        parts = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in parts)
+        whole = len(inputs) // CHUNK * CHUNK
+        pieces = []
+        for projected in cell.project(inputs[:whole]).split(CHUNK):
+            piece, *parts = self._chunk(projected, *parts)
+            pieces.append(piece)
+        if whole < len(inputs):
+            piece, parts = stepwise.unroll(cell, inputs[whole:], tuple(parts))
+            pieces.append(piece)
+        return torch.cat(pieces), tuple(parts)
+
+    def warm_up(self, cell: Cell, batch_size: int) -> None:
+        """Compile for training batches; parameters and their gradients are left as they are.
+
+        Args:
+            cell: The cell, where it will run.
+            batch_size: Sequences of a training batch.
+
+        Raises:
+            Exception: What torch raises for equations it cannot compile.
+        """
+        started = time.perf_counter()
+
+        def chunk(projected: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+            hidden = []
+            for each in projected.unbind(0):
+                state = cell.step(each, state)
+                hidden.append(state[0])
+            return torch.stack(hidden), *state
+
+        # torch counts compilations by code object, and stops after a few; a copy has a count of its own.
+        chunk.__code__ = chunk.__code__.replace()
+        self._chunk = torch.compile(chunk, fullgraph=True, dynamic=False)
+        self._shape = (batch_size, cell.input_size)
+        inputs = cell.weight_ih.new_zeros(CHUNK, batch_size, cell.input_size)
+        hidden, _ = self(cell, inputs)
+        wanted = [parameter for parameter in cell.parameters() if parameter.requires_grad]
+        torch.autograd.grad(hidden.sum(), wanted, allow_unused=True)
+        self.seconds = time.perf_counter() - started

@@ -1,0 +1,21 @@
+"""One step after another by the cell's own equations; the reference for every faster way."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bench.cells import Cell, State
+
+
+def unroll(
+    cell: Cell, inputs: Float[Tensor, "time batch input"], state: State | None = None
+) -> tuple[Float[Tensor, "time batch hidden"], State]:
+    """See :class:`bench.engines.base.Unroll`."""
+    state = cell.initial_state(inputs.shape[1]) if state is None else state
+    hidden = []
+    for projected in cell.project(inputs):
+        state = cell.step(projected, state)
+        hidden.append(state[0])
+    return torch.stack(hidden), state
