@@ -24,7 +24,7 @@ from tests.conftest import TINY, results_of
 SWEEP = (
     "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=gru,lstm", "task=adding_problem,copy_memory",
     "model.hidden_size=8", "model.layers=2", "model.dropout=0.2", "data.train_size=50", "training.eval_every=100",
-    "training.checkpoint_every=30",
+    "training.checkpoint_every=30", "probe=flow",
 )  # fmt: skip
 
 

@@ -245,7 +245,7 @@ class TestProgress:
 class TestCsvLogger:
     def test_train_and_eval_metrics_over_step(self, bench: Bench):
         made = bench.one("logger=csv", "training.max_steps=100", "training.eval_every=50")
-        folder = record.run_folder(bench.results, "default", "adding_problem", "gru", made.run_id)
+        folder = bench.folder(made)
         header, *rows = (folder / "metrics.csv").read_text().splitlines()
         names = header.split(",")
         table = [dict(zip(names, row.split(","), strict=True)) for row in rows]

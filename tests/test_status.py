@@ -104,7 +104,7 @@ def test_the_same_run_of_two_experiments_is_two_runs(bench: Bench, tmp_path: Pat
 
 @pytest.mark.parametrize("plan", ["null", '{"runs": [1]}', '{"runs": [{"run_id": "x", "folder": "../../x"}]}', "[]"])
 def test_a_plan_that_is_none_is_left_out(bench: Bench, plan: str):
-    bench.one()
+    bench.ready()
     path = bench.results / "sweeps" / "x" / "plan.json"
     path.parent.mkdir(parents=True)
     path.write_text(plan)
@@ -114,7 +114,7 @@ def test_a_plan_that_is_none_is_left_out(bench: Bench, plan: str):
 
 class TestDamage:
     def test_is_named_refused_and_repaired(self, bench: Bench):
-        made = bench.one()
+        made = bench.ready()
         (folder,) = record.find_records(bench.results)
         (folder / record.RECORD_FILE).write_text('{"schema": 1, "ru')
         named = f"{folder / record.RECORD_FILE}: not a readable record"
@@ -135,14 +135,14 @@ class TestDamage:
         assert bench.records()[0].metrics == made.metrics
 
     def test_curves_belong_to_it(self, bench: Bench):
-        bench.one()
+        bench.ready()
         (folder,) = record.find_records(bench.results)
         (folder / record.CURVES_FILE).unlink()
         assert bench.call("status", str(bench.results)).code == 1
         assert f"{folder / record.CURVES_FILE}: not readable curves" in bench.run().err
 
     def test_a_newer_record_is_not_touched(self, bench: Bench):
-        bench.one()
+        bench.ready()
         (folder,) = record.find_records(bench.results)
         path = folder / record.RECORD_FILE
         path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
@@ -153,7 +153,7 @@ class TestDamage:
         assert refused.err == f"bench run: {path}: `schema` must be <= 1 for this version, got 2\n"
 
     def test_a_damaged_checkpoint(self, bench: Bench):
-        made = bench.one()
+        made = bench.ready()
         (folder,) = record.find_records(bench.results)
         for path in folder.iterdir():
             path.unlink()

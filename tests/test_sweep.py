@@ -54,7 +54,7 @@ class TestRerun:
         assert outcome.code == (1 if rerun == "none" else 0)
 
     def test_all_does_not_lose_the_old_result_when_stopped(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
-        made = bench.one()
+        made = bench.ready()
         step = TrainingModule.training_step
 
         def stop(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -68,9 +68,9 @@ class TestRerun:
 
 
 def test_workers_make_the_same_records_as_one_process(bench: Bench):
-    overrides = ("-m", "cell=gru,lstm", "seed=0,1", "training.max_steps=30")
+    overrides = ("-m", "cell=gru,lstm", "seed=0,1", "training.max_steps=30", "probe=flow", "task.length=9")
     assert bench.run(*overrides, "launcher=joblib", "launcher.workers=2").code == 0
-    serial = Bench(bench.results.with_name("serial"), bench.call)
+    serial = bench.beside("serial")
     outcome = serial.run(*overrides, "launcher=serial")
     assert outcome.code == 0
     assert len(results_of(serial.results)) == 4
@@ -140,7 +140,7 @@ class TestFaults:
         )
         done = command(
             "run", f"--config-dir={mine}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=odd",
-            "task.length=5", "data.batch_size=5,4", "probe=none", f"results_dir={tmp_path / 'results'}",
+            "task.length=5", "data.batch_size=5,4", f"results_dir={tmp_path / 'results'}",
         )  # fmt: skip
         assert done.returncode == 1
         assert "a worker was killed (out of memory?); its run goes on" in done.stderr
@@ -195,7 +195,7 @@ class TestFaults:
             f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n"
             "            time.sleep(0.02)\n",
         )
-        words = [sys.executable, "-m", "bench", "run", f"--config-dir={mine}", *TINY, "cell=odd", "probe=none",
+        words = [sys.executable, "-m", "bench", "run", f"--config-dir={mine}", *TINY, "cell=odd",
                  f"results_dir={tmp_path / 'results'}"]  # fmt: skip
         other = subprocess.Popen([*words, "training.max_steps=9"], stdout=subprocess.DEVNULL)
         wait_for(lambda: len(kill_sweep.claimed(tmp_path / "results")) == 1)
@@ -211,7 +211,7 @@ class TestFaults:
 
     def test_a_closed_pipe_neither_ends_a_sweep_nor_keeps_it_from_stopping(self, tmp_path: Path):
         words = [sys.executable, "-m", "bench", "run", "-m", "launcher=joblib", "launcher.workers=2", *TINY,
-                 "training.max_steps=300", "training.eval_every=300", "probe=none", "seed=range(0,20)",
+                 "training.max_steps=300", "training.eval_every=300", "seed=range(0,20)",
                  f"results_dir={tmp_path}"]  # fmt: skip
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
@@ -253,7 +253,7 @@ class TestFaults:
         assert [made.seed for made in bench.records()] == [2]
 
     def test_a_kill_between_the_two_renames_of_publishing_loses_nothing(self, bench: Bench):
-        made = bench.one()
+        made = bench.ready()
         (folder,) = record.find_records(bench.results)
         folder.rename(folder.with_name(f".{folder.name}.99.old"))
         outcome = bench.run()
@@ -263,7 +263,7 @@ class TestFaults:
 
 class TestPlan:
     def test_lists_runs_time_and_disk_and_writes_nothing(self, bench: Bench):
-        outcome = bench.run("-m", "seed=0,1", "cell=gru,rnn", "--plan")
+        outcome = bench.run("-m", "seed=0,1", "cell=gru,rnn", "probe=flow", "--plan")
         assert outcome.code == 0
         lines = outcome.out.splitlines()
         assert [line.partition("  ")[2] for line in lines[:4]] == [
@@ -291,9 +291,7 @@ def test_the_plan_of_a_sweep_is_kept(bench: Bench):
 def test_a_run_claimed_by_another_process_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     from bench import claims
 
-    claims_folder = bench.results.with_name("other")
-    made = Bench(claims_folder, bench.call).one()
-    folder = record.run_folder(bench.results, "default", "adding_problem", "gru", made.run_id)
+    folder = bench.folder(bench.beside("other").ready())
     claim = claims.take(folder, claims.this_process(), lambda: {})
     assert claim is not None
     waits: list[float] = []
