@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,3 +153,26 @@ def results_of(folder: Path) -> dict[str, Any]:
 def options(group: str) -> list[str]:
     """The options of a config group, from the files in ``conf/``."""
     return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+def odd_cell(folder: Path, project: str) -> Path:
+    """A folder with ``cell=odd``: a GRU without a kernel, with lines in front of its projection of the inputs."""
+    sys.modules.pop("odd_cell", None)
+    (folder / "cell").mkdir(parents=True)
+    (folder / "odd_cell.py").write_text(
+        "import os, signal, time\nfrom bench.cells.gru import GRUCell\n\n\nclass Odd(GRUCell):\n"
+        "    def kernel(self):\n        return None\n\n"
+        f"    def project(self, inputs):\n{project}        return super().project(inputs)\n"
+    )
+    (folder / "cell" / "odd.yaml").write_text(
+        "_target_: odd_cell.Odd\n_partial_: true\n"
+        "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
+    )
+    return folder
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

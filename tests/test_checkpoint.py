@@ -118,7 +118,7 @@ def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Signals):
-    overrides = ("training.max_steps=1200", "training.eval_every=400", "training.checkpoint_every=50", "cell=lstm",
+    overrides = ("training.max_steps=900", "training.eval_every=300", "training.checkpoint_every=50", "cell=lstm",
                  "task.length=20")  # fmt: skip
     words = [sys.executable, "-m", "bench", "run", *TINY, f"results_dir={bench.results}", *bench.always, *overrides]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -129,7 +129,7 @@ def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Sign
     _, err = process.communicate(timeout=60)
     (saved,) = bench.results.rglob(".*.checkpoint")
     step = torch.load(saved, weights_only=True)["state"]["step"]
-    assert 50 <= step < 1200
+    assert 50 <= step < 900
     if number == signal.SIGKILL:
         assert process.returncode == -9
         assert bench.records() == []

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 
 from bench import record
 from bench.training import TrainingModule
-from tests.conftest import Bench
+from tests.conftest import TINY, Bench, odd_cell, wait_for
 
 
 def row(text: str, experiment: str = "default") -> dict[str, str]:
@@ -58,25 +57,29 @@ def test_counts_every_state(bench: Bench, monkeypatch: pytest.MonkeyPatch):
 def test_a_running_one_is_named_and_a_watch_ends_with_the_sweep(bench: Bench, tmp_path: Path):
     words = [sys.executable, "-m", "bench"]
     bench.one("seed=5")
-    process = subprocess.Popen(
-        [*words, "run", "cell=lstm", "data.eval_size=8", "data.test_size=8", "training.max_steps=400",
-         "training.eval_every=400", "runtime.threads=1", "trainer=cpu", f"results_dir={bench.results}"],
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    while not list(bench.results.rglob(".*.claim")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    watch = subprocess.run(
-        [*words, "status", str(bench.results), "--watch", "0.2"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
+    hold = tmp_path / "hold"
+    hold.touch()
+    mine = odd_cell(
+        tmp_path / "mine",
+        f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n"
+        "            time.sleep(0.02)\n",
     )
-    assert process.wait() == 0
-    assert f", process {process.pid} on " in watch.stdout
-    assert "Running:\n  " in watch.stdout
-    last = watch.stdout.split("experiment")[-1]
+    process = subprocess.Popen(
+        [*words, "run", *TINY, f"--config-dir={mine}", "cell=odd", "task.length=9", f"results_dir={bench.results}"],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: len(list(bench.results.rglob(".*.claim"))) == 1)
+        with (tmp_path / "shown").open("w") as shown:
+            watch = subprocess.Popen([*words, "status", str(bench.results), "--watch", "0.2"], stdout=shown)
+        wait_for(lambda: (tmp_path / "shown").read_text().count("Running:") >= 2)
+    finally:
+        hold.unlink()
+    assert (process.wait(timeout=60), watch.wait(timeout=60)) == (0, 0)
+    text = (tmp_path / "shown").read_text()
+    assert f", process {process.pid} on " in text
+    assert "Running:\n  " in text
+    last = text.split("experiment")[-1]
     assert row("experiment" + last)["done"] == "2"
 
 
