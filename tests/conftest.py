@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +30,9 @@ TINY = (
     "training.eval_every=3",
     "runtime.threads=1",
     "trainer=cpu",
+    "probe=none",
 )
-"""Overrides under which a run takes a fraction of a second."""
+"""Overrides under which a run takes a fraction of a second. ``probe=flow`` behind them has probes again."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,17 @@ class Bench:
 
     results: Path
     call: Callable[..., Outcome]
+    shared: Path
+    """For what is run once for all tests of this process."""
+    always: tuple[str, ...] = ()
+    """Overrides of every run."""
+
+    def beside(self, name: str) -> Bench:
+        """The same with another results folder."""
+        return dataclasses.replace(self, results=self.results.with_name(name))
 
     def run(self, *overrides: str) -> Outcome:
-        return self.call("run", *TINY, f"results_dir={self.results}", *overrides)
+        return self.call("run", *TINY, f"results_dir={self.results}", *self.always, *overrides)
 
     def records(self) -> list[Record]:
         found, damaged = record.read_all(self.results)
@@ -62,13 +75,23 @@ class Bench:
         (made,) = [made for made in self.records() if made.run_id not in before]
         return made
 
+    def ready(self, *overrides: str) -> Record:
+        """The same as :meth:`one`, by way of a copy: only the first who asks waits for the run."""
+        name = hashlib.sha256(repr((self.always, overrides)).encode()).hexdigest()[:12]
+        origin = dataclasses.replace(self, results=self.shared / name)
+        made = origin.records()[0] if origin.results.exists() else origin.one(*overrides)
+        shutil.copytree(origin.results / "runs", self.results / "runs", dirs_exist_ok=True)
+        return made
+
+    def folder(self, made: Record) -> Path:
+        return record.run_folder(self.results, made.experiment, made.task, made.cell, made.run_id)
+
     def curves(self, made: Record) -> dict[str, list[float]]:
-        folder = record.run_folder(self.results, made.experiment, made.task, made.cell, made.run_id)
-        return record.read_curves(folder).to_pydict()
+        return record.read_curves(self.folder(made)).to_pydict()
 
     def probes(self, made: Record) -> dict[str, list[tuple[Any, ...]]]:
         """What the probes found, without the run; every value as written."""
-        return probes_of(record.run_folder(self.results, made.experiment, made.task, made.cell, made.run_id))
+        return probes_of(self.folder(made))
 
 
 def probes_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -82,8 +105,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared")
+
+
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shared: Path) -> Bench:
     def call(*arguments: str) -> Outcome:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", list(sys.argv))
@@ -95,7 +123,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         code = stopped.value.code
         return Outcome(code if isinstance(code, int) else 1, captured.out, captured.err)
 
-    return Bench(tmp_path / "results", call)
+    return Bench(tmp_path / "results", call, shared)
 
 
 def command(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -125,3 +153,26 @@ def results_of(folder: Path) -> dict[str, Any]:
 def options(group: str) -> list[str]:
     """The options of a config group, from the files in ``conf/``."""
     return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+def odd_cell(folder: Path, project: str) -> Path:
+    """A folder with ``cell=odd``: a GRU without a kernel, with lines in front of its projection of the inputs."""
+    sys.modules.pop("odd_cell", None)
+    (folder / "cell").mkdir(parents=True)
+    (folder / "odd_cell.py").write_text(
+        "import os, signal, time\nfrom bench.cells.gru import GRUCell\n\n\nclass Odd(GRUCell):\n"
+        "    def kernel(self):\n        return None\n\n"
+        f"    def project(self, inputs):\n{project}        return super().project(inputs)\n"
+    )
+    (folder / "cell" / "odd.yaml").write_text(
+        "_target_: odd_cell.Odd\n_partial_: true\n"
+        "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
+    )
+    return folder
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

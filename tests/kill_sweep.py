@@ -24,7 +24,7 @@ from tests.conftest import TINY, results_of
 SWEEP = (
     "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=gru,lstm", "task=adding_problem,copy_memory",
     "model.hidden_size=8", "model.layers=2", "model.dropout=0.2", "data.train_size=50", "training.eval_every=100",
-    "training.checkpoint_every=30",
+    "training.checkpoint_every=30", "probe=flow",
 )  # fmt: skip
 
 
@@ -46,22 +46,25 @@ def claimed(folder: Path) -> list[int]:
     return found
 
 
-def kill_once(sweep: subprocess.Popen[bytes], folder: Path, chance: random.Random) -> str:
-    """Wait for a random moment, then kill everything, the sweep's own process, or one of its workers."""
+def kill_once(sweep: subprocess.Popen[bytes], folder: Path, chance: random.Random, patience: float) -> str:
+    """Wait for a random moment, then kill everything, the sweep's own process, or one of its workers.
+
+    The moment is one of the start, or up to ``patience`` seconds after a run has begun.
+    """
     if chance.random() < 0.25:
         time.sleep(chance.uniform(0, 5))
     else:
         deadline = time.monotonic() + 60
         while not claimed(folder) and sweep.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(chance.uniform(0, 1.5))
+        time.sleep(chance.uniform(0, patience))
     if sweep.poll() is not None:
         return "nothing"
     target, workers = chance.choice(["all", "all", "main", "worker"]), claimed(folder)
     if target == "worker" and workers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(chance.choice(workers), signal.SIGKILL)
-        time.sleep(chance.uniform(0, 1.5))
+        time.sleep(chance.uniform(0, patience))
     if target == "main":
         sweep.kill()
     else:
@@ -70,12 +73,12 @@ def kill_once(sweep: subprocess.Popen[bytes], folder: Path, chance: random.Rando
     return target
 
 
-def survive(folder: Path, kills: int, runs: int, steps: int, chance: random.Random) -> list[str]:
+def survive(folder: Path, kills: int, runs: int, steps: int, chance: random.Random, patience: float = 1.5) -> list[str]:
     """Start and kill the sweep until it has been killed so often, then let it end; what was killed."""
     killed: list[str] = []
     while len(killed) < kills:
         sweep = start(folder, runs, steps)
-        killed.append(kill_once(sweep, folder, chance))
+        killed.append(kill_once(sweep, folder, chance, patience))
         if killed[-1] == "nothing":
             break
     assert start(folder, runs, steps).wait(timeout=600) == 0

@@ -324,10 +324,8 @@ class TestReadingRecords:
     def test_a_damaged_record_is_named_and_the_rest_is_shown(
         self, bench: Bench, command: str, damage: bytes | dict[str, object], message: str
     ):
-        bench.one("seed=1")
-        broken = bench.one("seed=2")
-        folder = record.run_folder(bench.results, "default", "adding_problem", "gru", broken.run_id)
-        path = folder / record.RECORD_FILE
+        bench.ready("seed=1")
+        path = bench.folder(bench.ready("seed=2")) / record.RECORD_FILE
         if isinstance(damage, dict):
             path.write_text(json.dumps(json.loads(path.read_text()) | damage))
         else:
@@ -346,16 +344,13 @@ class TestReadingRecords:
         assert_one_line(outcome, command, f"{folder / record.RECORD_FILE}: not a readable record")
 
     def test_an_output_that_cannot_be_written(self, bench: Bench, command: str):
-        bench.one()
+        bench.ready()
         outcome = bench.call(command, str(bench.results), "--output=/dev/null/there")
         assert_one_line(outcome, command, "--output must be a")
 
 
 def test_curves_that_are_gone_or_damaged(bench: Bench):
-    folders = []
-    for seed in (1, 2, 3):
-        made = bench.one(f"seed={seed}")
-        folders.append(record.run_folder(bench.results, "default", "adding_problem", "gru", made.run_id))
+    folders = [bench.folder(bench.ready(f"seed={seed}")) for seed in (1, 2, 3)]
     (folders[0] / record.CURVES_FILE).unlink()
     (folders[1] / record.CURVES_FILE).write_bytes(b"PAR1 not really")
     outcome = bench.call("figures", str(bench.results))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import signal
@@ -23,18 +24,28 @@ SETTINGS = {
     "two layers, dropout, fixed set": (
         "cell=lstm", "task=copy_memory", "task.delay=3", "model.layers=2", "model.dropout=0.3", "data.train_size=18",
     ),
-    "momentum": ("cell=rnn", "optimizer=sgd", "optimizer.momentum=0.9"),
+    "momentum": ("cell=rnn", "optimizer=sgd", "optimizer.momentum=0.9", "task.length=9"),
     "rmsprop": ("cell=gru", "optimizer=rmsprop", "task=copy_memory", "task.form=scalar", "task.delay=3"),
-    "stepwise": ("cell=gru", "model.engine=stepwise", "training.clip_norm=null", "training.clip_value=0.01"),
+    "stepwise": (
+        "cell=gru", "model.engine=stepwise", "training.clip_norm=null", "training.clip_value=0.01", "task.length=9",
+    ),
     "solved, then stops": (
         "cell=gru", "task.length=2", "model.hidden_size=32", "data.batch_size=64", "task.solved_mse=0.16",
         "optimizer.lr=1e-2", "training.max_steps=40", "training.eval_every=3",
     ),
     "diverges": (
         "cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e6", "training.clip_norm=null",
-        "training.max_steps=20",
+        "training.max_steps=20", "task.length=30",
     ),
 }  # fmt: skip
+
+ENDS = {"solved, then stops": "solved", "diverges": "loss not finite"}
+
+
+@pytest.fixture
+def bench(bench: Bench) -> Bench:
+    """With probes: what they found must outlive a stop as well."""
+    return dataclasses.replace(bench, always=("probe=flow",))
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
@@ -54,8 +65,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
 def test_stopped_again_and_again_a_run_ends_like_an_undisturbed_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    overrides = ("training.max_steps=12", "training.checkpoint_every=5", *SETTINGS[name])
-    whole = Bench(bench.results.with_name("whole"), bench.call)
+    overrides = ("training.max_steps=12", "training.checkpoint_every=5", "probe.every=4", *SETTINGS[name])
+    whole = bench.beside("whole")
     assert whole.run(*overrides).code == 0
     # In the first step, between evaluations, and in a step that is followed by one.
     stop_at(monkeypatch, {1, 2, 6, 8, 9, 11})
@@ -69,6 +80,8 @@ def test_stopped_again_and_again_a_run_ends_like_an_undisturbed_one(
     assert outcome.code == 0, outcome.err[-500:]
     assert stops >= 2
     assert results_of(bench.results) == results_of(whole.results)
+    (made,) = bench.records()
+    assert ENDS.get(name, "stopped at max_steps 12") in made.reason
     left = [path.name for path in bench.results.rglob(".*")]
     assert left == [".guard"], "the checkpoint is dropped when the record is final"
 
@@ -95,7 +108,7 @@ def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: 
         "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
     )
     overrides = (f"--config-dir={folder}", "cell=noisy", "training.max_steps=8", "task.length=5")
-    whole = Bench(bench.results.with_name("whole"), bench.call)
+    whole = bench.beside("whole")
     assert whole.run(*overrides).code == 0
     stop_at(monkeypatch, {2, 5})
     codes = [bench.run(*overrides).code for _ in range(3)]
@@ -105,8 +118,9 @@ def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Signals):
-    overrides = ("training.max_steps=1200", "training.eval_every=400", "training.checkpoint_every=50", "cell=lstm")
-    words = [sys.executable, "-m", "bench", "run", *TINY, f"results_dir={bench.results}", *overrides]
+    overrides = ("training.max_steps=900", "training.eval_every=300", "training.checkpoint_every=50", "cell=lstm",
+                 "task.length=20")  # fmt: skip
+    words = [sys.executable, "-m", "bench", "run", *TINY, f"results_dir={bench.results}", *bench.always, *overrides]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(bench.results.rglob(".*.checkpoint")) and time.monotonic() < deadline:
@@ -115,7 +129,7 @@ def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Sign
     _, err = process.communicate(timeout=60)
     (saved,) = bench.results.rglob(".*.checkpoint")
     step = torch.load(saved, weights_only=True)["state"]["step"]
-    assert 50 <= step < 1200
+    assert 50 <= step < 900
     if number == signal.SIGKILL:
         assert process.returncode == -9
         assert bench.records() == []
@@ -129,8 +143,8 @@ def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Sign
     went_on = subprocess.run(words, capture_output=True, text=True, check=True)
     assert went_on.stderr == ""
     (made,) = bench.records()
-    whole = Bench(bench.results.with_name("whole"), bench.call)
-    assert whole.run(*overrides).code == 0
+    whole = bench.beside("whole")
+    whole.ready(*overrides)
     assert results_of(bench.results) == results_of(whole.results)
 
 
@@ -147,7 +161,7 @@ def test_time_adds_up_and_the_mirror_is_whole(bench: Bench, monkeypatch: pytest.
         assert before is not None
         assert after is not None
         assert before < after
-    folder = record.run_folder(bench.results, "default", "adding_problem", "gru", made.run_id)
+    folder = bench.folder(made)
     header, *rows = (folder / "metrics.csv").read_text().splitlines()
     table = [dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]
     assert [int(row["step"]) for row in table if row["train/loss"]] == [50, 100, 150, 160]
@@ -155,7 +169,7 @@ def test_time_adds_up_and_the_mirror_is_whole(bench: Bench, monkeypatch: pytest.
 
 
 def test_a_failed_run_keeps_its_checkpoint_and_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    whole = Bench(bench.results.with_name("whole"), bench.call)
+    whole = bench.beside("whole")
     whole.run("training.max_steps=9")
     fit_step = TrainingModule.training_step
     seen: list[int] = []

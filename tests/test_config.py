@@ -18,6 +18,7 @@ from bench import schema
 from tests.conftest import ROOT, Bench, options
 
 TWO_LAYERS = ("model.layers=2",)
+PROBED = ("probe=flow", "task.length=9")
 SCIENCE: dict[str, tuple[str, ...]] = {
     # key=other value: what else to set on both sides
     "seed=1": (),
@@ -37,7 +38,7 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "model.hidden_size=5": (),
     "model.layers=2": (),
     "model.dropout=0.5": TWO_LAYERS,
-    "model.engine=stepwise": (),
+    "model.engine=stepwise": ("task.length=9",),
     "model.parameter_budget=400": ("model.hidden_size=null", "model.parameter_budget=200"),
     "optimizer.lr=0.1": (),
     "optimizer.betas=[0.5,0.9]": (),
@@ -55,11 +56,11 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "data.eval_size=9": (),
     "data.test_size=9": (),
     "data.eval_batch_size=3": (),
-    "probe.enabled=false": (),
-    "probe.every=2": (),
-    "probe.batch_size=5": (),
-    "probe.lags=[0,3]": (),
-    "probe.gates=false": (),
+    "probe.enabled=false": PROBED,
+    "probe.every=2": PROBED,
+    "probe.batch_size=5": PROBED,
+    "probe.lags=[0,3]": PROBED,
+    "probe.gates=false": PROBED,
     "runtime.threads=2": (),
     "runtime.deterministic=false": (),
     "runtime.tf32=true": (),
@@ -87,7 +88,7 @@ def outcome_of(bench: Bench, made: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("change", SCIENCE)
 def test_a_scientific_key_changes_the_run_and_its_id(bench: Bench, change: str):
-    base = bench.one(*SCIENCE[change])
+    base = bench.ready(*SCIENCE[change])
     other = bench.one(*SCIENCE[change], change)
     assert other.run_id != base.run_id
     if change not in SHOWN_ELSEWHERE:
@@ -108,15 +109,15 @@ NOT_SCIENCE = {
 
 @pytest.mark.parametrize("change", NOT_SCIENCE.values())
 def test_other_keys_do_not_enter_the_id(bench: Bench, tmp_path: Path, change: str):
-    made = bench.one()
-    other = Bench(tmp_path / "other", bench.call) if "results_dir" in change else bench
+    made = bench.ready()
+    other = bench.beside("other") if "results_dir" in change else bench
     outcome = bench.run(*change.format(tmp=tmp_path).split())
     assert outcome.code == 0
     assert {each.run_id for each in (*bench.records(), *other.records())} == {made.run_id}
 
 
 def test_an_integer_and_the_same_float_are_the_same_run(bench: Bench):
-    bench.one("cell=lstm", "cell.forget_bias=2", "optimizer.lr=1")
+    bench.ready("cell=lstm", "cell.forget_bias=2", "optimizer.lr=1")
     assert "already there" in bench.run("cell=lstm", "cell.forget_bias=2.0", "optimizer.lr=1.0").out
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib import pyplot as plt
 from matplotlib.collections import QuadMesh
 
@@ -10,8 +12,14 @@ from bench import figures, flow_figures, record
 from tests.conftest import Bench
 
 
+@pytest.fixture
+def bench(bench: Bench) -> Bench:
+    """With probes."""
+    return dataclasses.replace(bench, always=("probe=flow",))
+
+
 def test_one_panel_a_task_one_line_a_seed(bench: Bench):
-    bench.run("-m", "cell=rnn,gru", "task=copy_memory,adding_problem", "seed=0,1")
+    bench.run("-m", "cell=rnn,gru", "task=copy_memory,adding_problem", "seed=0,1", "probe=none")
     records = bench.records()
     folders = record.find_records(bench.results)
     curves = {record.read_record(folder).run_id: record.read_curves(folder) for folder in folders}
@@ -37,31 +45,26 @@ def test_one_panel_a_task_one_line_a_seed(bench: Bench):
     plt.close(figure)
 
 
-def test_pdf_and_png_are_written(bench: Bench, tmp_path: Path):
-    bench.one()
+def test_pdf_and_png_are_written_and_the_same_records_give_the_same_pdf(bench: Bench, tmp_path: Path):
+    bench.ready("task.length=9")
     outcome = bench.call("figures", str(bench.results), f"--output={tmp_path / 'pictures'}")
     assert outcome.code == 0
     names = ["learning_curves", "gradient_flow", "gradient_flow_in_training", "time_constants", "gradient_norms"]
     assert outcome.out.splitlines() == [
         str(tmp_path / "pictures" / f"{name}{suffix}") for name in names for suffix in (".pdf", ".png")
     ]
+    again = bench.results / "figures"
+    assert bench.call("figures", str(bench.results)).out.startswith(str(again))
     for name in names:
-        assert (tmp_path / "pictures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        drawn = (tmp_path / "pictures" / f"{name}.pdf").read_bytes()
+        assert drawn.startswith(b"%PDF")
+        assert drawn == (again / f"{name}.pdf").read_bytes()
         assert (tmp_path / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert bench.call("figures", str(bench.results)).out.startswith(str(bench.results / "figures"))
-
-
-def test_the_same_records_give_the_same_pdf(bench: Bench, tmp_path: Path):
-    bench.one()
-    for name in ("one", "two"):
-        bench.call("figures", str(bench.results), f"--output={tmp_path / name}")
-    one, two = ((tmp_path / name / "learning_curves.pdf").read_bytes() for name in ("one", "two"))
-    assert one == two
 
 
 def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
     made = bench.one("cell=lstm", "task.length=30", "probe.every=3")
-    folder = record.run_folder(bench.results, "default", "adding_problem", "lstm", made.run_id)
+    folder = bench.folder(made)
     probes = {made.run_id: {name: record.read_probe(folder, name) for name in record.PROBES}}
     flow = probes[made.run_id]["flow"].to_pylist()
     figure = flow_figures.gradient_flow([made], probes)
@@ -101,9 +104,8 @@ def test_a_cell_without_gates_or_probes_has_no_such_figure(bench: Bench):
 
 
 def test_gradient_norms_before_and_after_the_clip(bench: Bench):
-    made = bench.one("optimizer=sgd", "training.clip_norm=0.01", "training.max_steps=6")
-    folder = record.run_folder(bench.results, "default", "adding_problem", "gru", made.run_id)
-    figure = flow_figures.gradient_norms([made], {made.run_id: record.read_curves(folder)})
+    made = bench.one("optimizer=sgd", "training.clip_norm=0.01", "training.max_steps=6", "probe=none")
+    figure = flow_figures.gradient_norms([made], {made.run_id: record.read_curves(bench.folder(made))})
     assert figure is not None
     before, after = figure.axes[0].get_lines()
     curves = bench.curves(made)
@@ -115,8 +117,8 @@ def test_gradient_norms_before_and_after_the_clip(bench: Bench):
 
 def test_a_diverged_run_with_infinite_gradients_and_many_cells_are_drawn(bench: Bench):
     bench.run("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=3", "optimizer.momentum=0",
-              "training.clip_norm=null", "probe.every=1", "task.length=50", "training.max_steps=20")  # fmt: skip
-    bench.run("-m", "cell=lstm", "cell.forget_bias=0,1,2,3,4,5,6,7", "probe.every=2")
+              "training.clip_norm=null", "probe.every=1", "task.length=30", "training.max_steps=20")  # fmt: skip
+    bench.run("-m", "cell=lstm", "cell.forget_bias=0,1,2,3,4,5,6,7", "probe.every=2", "task.length=9")
     outcome = bench.call("figures", str(bench.results))
     assert (outcome.code, outcome.err) == (0, "")
     assert len(outcome.out.splitlines()) == 10

@@ -30,7 +30,14 @@ def read_back(folder: Path) -> list[dict[str, Any]]:
 def test_two_jobs_of_one_process_are_two_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WANDB_MODE", "online")  # the config decides, and its default is offline
     outcome = bench.run(
-        "-m", "logger=wandb", "seed=0,1", "cell=lstm", "training.max_steps=100", "training.eval_every=50"
+        "-m",
+        "logger=wandb",
+        "seed=0,1",
+        "cell=lstm",
+        "training.max_steps=100",
+        "training.eval_every=50",
+        "probe=flow",
+        "task.length=30",
     )
     assert outcome.code == 0, outcome.err[-500:]
     records = {made.run_id: made for made in bench.records()}

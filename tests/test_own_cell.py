@@ -22,6 +22,7 @@ def block(name: str, language: str) -> str:
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
+    sys.modules.pop("leaky_gate", None)
     folder = tmp_path / "mine"
     (folder / "cell").mkdir(parents=True)
     (folder / "leaky_gate.py").write_text(block("mine/leaky_gate.py", "python"))
@@ -57,19 +58,21 @@ def test_without_a_yaml_from_its_own_folder(bench: Bench, mine: Path):
     assert made.cell == "LeakyGate"
 
 
-def test_another_source_is_another_run(bench: Bench, mine: Path, monkeypatch: pytest.MonkeyPatch):
+def test_another_source_is_another_run(bench: Bench, mine: Path):
     ids = []
-    for text in ("forget", "forget", "gate"):
+    for text, own_process in (("forget", True), ("forget", False), ("gate", True)):
         source = mine / "leaky_gate.py"
         source.write_text(block("mine/leaky_gate.py", "python").replace('"forget"', f'"{text}"'))
-        command("run", *TINY, f"results_dir={bench.results}", f"--config-dir={mine}", "cell=mine")
+        words = (f"--config-dir={mine}", "cell=mine", "task.length=9")
+        if own_process:
+            assert command("run", *TINY, f"results_dir={bench.results}", *words).returncode == 0
+        else:
+            assert bench.run(*words).code == 0
         ids.append({made.run_id for made in bench.records()})
     assert [len(each) for each in ids] == [1, 1, 2]
 
 
-def test_a_sweep_over_it_and_a_built_in_one(bench: Bench, mine: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delitem(sys.modules, "leaky_gate", raising=False)
+def test_a_sweep_over_it_and_a_built_in_one(bench: Bench, mine: Path):
     outcome = bench.run(f"--config-dir={mine}", "-m", "cell=mine,gru", "task=copy_memory", "model.layers=2")
     assert outcome.code == 0, outcome.err[-500:]
     assert sorted(made.cell for made in bench.records()) == ["gru", "mine"]
-    monkeypatch.delitem(sys.modules, "leaky_gate", raising=False)

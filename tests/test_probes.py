@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import weakref
 from collections.abc import Callable
@@ -390,9 +391,14 @@ class TestActivity:
             assert float(trace.states["h"].detach().abs().max()) <= cell.bound
 
 
+@pytest.fixture
+def bench(bench: Bench) -> Bench:
+    """With probes."""
+    return dataclasses.replace(bench, always=("probe=flow",))
+
+
 def rows_of(bench: Bench, made: record.Record, name: str) -> list[dict[str, Any]]:
-    folder = record.run_folder(bench.results, made.experiment, made.task, made.cell, made.run_id)
-    return record.read_probe(folder, name).to_pylist()
+    return record.read_probe(bench.folder(made), name).to_pylist()
 
 
 def as_initialised(made: record.Record) -> tuple[Task, SequenceModel]:
@@ -517,7 +523,7 @@ class TestRuns:
 
     def test_live(self, bench: Bench):
         made = bench.one("logger=csv", "cell=lstm", "training.max_steps=6", "probe.every=4", "task.length=9")
-        folder = record.run_folder(bench.results, "default", "adding_problem", "lstm", made.run_id)
+        folder = bench.folder(made)
         header, *lines = (folder / "metrics.csv").read_text().splitlines()
         table = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
         told = [row for row in table if row["flow/layer1.h/horizon"]]
@@ -562,8 +568,8 @@ class TestBadInput:
 
 
 def test_probe_tables_that_are_gone_or_damaged_are_named(bench: Bench):
-    made = bench.one()
-    folder = record.run_folder(bench.results, made.experiment, made.task, made.cell, made.run_id)
+    made = bench.ready("task.length=9")
+    folder = bench.folder(made)
     (folder / "flow.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(record.DamagedRecordError, match=r"flow\.parquet: not readable curves"):
         record.check(folder)

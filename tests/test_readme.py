@@ -66,7 +66,7 @@ COMMANDS = [
 @pytest.mark.parametrize("line", COMMANDS)
 @pytest.mark.long
 def test_its_commands_work(bench: Bench, line: str):
-    words = shlex.split(line)[1:]
-    outcome = bench.run(*words[1:], "task.length=4") if "length" in line else bench.run(*words[1:])
+    words = [*shlex.split(line)[2:], "probe=flow", "probe.lags=[0,3]", "launcher=serial", "seed=0"]
+    outcome = bench.run(*words, "task.length=4") if "length" in line else bench.run(*words)
     assert outcome.code == 0, outcome.err[-500:]
     assert bench.records()

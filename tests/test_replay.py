@@ -15,8 +15,7 @@ from tests.conftest import Bench
 
 
 def folder_of(bench: Bench, *overrides: str) -> Path:
-    made = bench.one(*overrides)
-    return record.run_folder(bench.results, made.experiment, made.task, made.cell, made.run_id)
+    return bench.folder(bench.ready(*overrides))
 
 
 def change(folder: Path, **changes: Any) -> None:
@@ -25,7 +24,7 @@ def change(folder: Path, **changes: Any) -> None:
 
 
 def test_equal(bench: Bench):
-    folder = folder_of(bench, "cell=lstm", "task=copy_memory", "task.delay=3", "logger=csv")
+    folder = folder_of(bench, "cell=lstm", "task=copy_memory", "task.delay=3", "logger=csv", "probe=flow")
     before = sorted(bench.results.rglob("*"))
     outcome = bench.call("replay", str(folder))
     assert (outcome.code, outcome.out) == (
@@ -38,7 +37,7 @@ def test_equal(bench: Bench):
 
 def test_a_diverged_run_is_equal_too(bench: Bench):
     explode = ("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e6", "training.clip_norm=null")
-    folder = folder_of(bench, *explode, "training.max_steps=50")
+    folder = folder_of(bench, *explode, "training.max_steps=50", "probe=flow")
     assert bench.call("replay", str(folder)).out.startswith("equal, bit for bit")
 
 
@@ -87,7 +86,7 @@ def test_other_surroundings_are_named_and_allow_a_tolerance(bench: Bench):
 
 
 def test_by_run_id(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    made = bench.one()
+    made = bench.ready()
     monkeypatch.chdir(bench.results.parent)
     assert bench.call("replay", made.run_id).code == 0
     outcome = bench.call("replay", "nothing")

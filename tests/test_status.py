@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 
 from bench import record
 from bench.training import TrainingModule
-from tests.conftest import Bench
+from tests.conftest import TINY, Bench, odd_cell, wait_for
 
 
 def row(text: str, experiment: str = "default") -> dict[str, str]:
@@ -58,25 +57,29 @@ def test_counts_every_state(bench: Bench, monkeypatch: pytest.MonkeyPatch):
 def test_a_running_one_is_named_and_a_watch_ends_with_the_sweep(bench: Bench, tmp_path: Path):
     words = [sys.executable, "-m", "bench"]
     bench.one("seed=5")
-    process = subprocess.Popen(
-        [*words, "run", "cell=lstm", "data.eval_size=8", "data.test_size=8", "training.max_steps=400",
-         "training.eval_every=400", "runtime.threads=1", "trainer=cpu", f"results_dir={bench.results}"],
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    while not list(bench.results.rglob(".*.claim")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    watch = subprocess.run(
-        [*words, "status", str(bench.results), "--watch", "0.2"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
+    hold = tmp_path / "hold"
+    hold.touch()
+    mine = odd_cell(
+        tmp_path / "mine",
+        f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n"
+        "            time.sleep(0.02)\n",
     )
-    assert process.wait() == 0
-    assert f", process {process.pid} on " in watch.stdout
-    assert "Running:\n  " in watch.stdout
-    last = watch.stdout.split("experiment")[-1]
+    process = subprocess.Popen(
+        [*words, "run", *TINY, f"--config-dir={mine}", "cell=odd", "task.length=9", f"results_dir={bench.results}"],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: len(list(bench.results.rglob(".*.claim"))) == 1)
+        with (tmp_path / "shown").open("w") as shown:
+            watch = subprocess.Popen([*words, "status", str(bench.results), "--watch", "0.2"], stdout=shown)
+        wait_for(lambda: (tmp_path / "shown").read_text().count("Running:") >= 2)
+    finally:
+        hold.unlink()
+    assert (process.wait(timeout=60), watch.wait(timeout=60)) == (0, 0)
+    text = (tmp_path / "shown").read_text()
+    assert f", process {process.pid} on " in text
+    assert "Running:\n  " in text
+    last = text.split("experiment")[-1]
     assert row("experiment" + last)["done"] == "2"
 
 
@@ -104,7 +107,7 @@ def test_the_same_run_of_two_experiments_is_two_runs(bench: Bench, tmp_path: Pat
 
 @pytest.mark.parametrize("plan", ["null", '{"runs": [1]}', '{"runs": [{"run_id": "x", "folder": "../../x"}]}', "[]"])
 def test_a_plan_that_is_none_is_left_out(bench: Bench, plan: str):
-    bench.one()
+    bench.ready()
     path = bench.results / "sweeps" / "x" / "plan.json"
     path.parent.mkdir(parents=True)
     path.write_text(plan)
@@ -114,7 +117,7 @@ def test_a_plan_that_is_none_is_left_out(bench: Bench, plan: str):
 
 class TestDamage:
     def test_is_named_refused_and_repaired(self, bench: Bench):
-        made = bench.one()
+        made = bench.ready()
         (folder,) = record.find_records(bench.results)
         (folder / record.RECORD_FILE).write_text('{"schema": 1, "ru')
         named = f"{folder / record.RECORD_FILE}: not a readable record"
@@ -135,14 +138,14 @@ class TestDamage:
         assert bench.records()[0].metrics == made.metrics
 
     def test_curves_belong_to_it(self, bench: Bench):
-        bench.one()
+        bench.ready()
         (folder,) = record.find_records(bench.results)
         (folder / record.CURVES_FILE).unlink()
         assert bench.call("status", str(bench.results)).code == 1
         assert f"{folder / record.CURVES_FILE}: not readable curves" in bench.run().err
 
     def test_a_newer_record_is_not_touched(self, bench: Bench):
-        bench.one()
+        bench.ready()
         (folder,) = record.find_records(bench.results)
         path = folder / record.RECORD_FILE
         path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
@@ -153,7 +156,7 @@ class TestDamage:
         assert refused.err == f"bench run: {path}: `schema` must be <= 1 for this version, got 2\n"
 
     def test_a_damaged_checkpoint(self, bench: Bench):
-        made = bench.one()
+        made = bench.ready()
         (folder,) = record.find_records(bench.results)
         for path in folder.iterdir():
             path.unlink()

@@ -91,7 +91,7 @@ def test_runs_that_differ_in_their_probes_alone_are_one_training():
 
 
 def test_an_untrained_run_has_no_trained_horizon(bench: Bench):
-    made = bench.one("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30",
+    made = bench.one("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", "probe=flow",
                      "optimizer.momentum=0", "training.clip_norm=null", "training.max_steps=20")  # fmt: skip
     assert made.status == "diverged"
     (found,) = read_journeys(bench.results)[0].values()
@@ -237,7 +237,7 @@ def test_latex_special_characters_are_escaped():
 
 
 def test_no_torch_in_the_process(bench: Bench, tmp_path: Path):
-    bench.one()
+    bench.ready("probe=flow", "task.length=9")
     script = (
         "import sys\nfrom bench import cli\n"
         "try: cli.main(sys.argv[1:])\nexcept SystemExit as stop: assert stop.code == 0\n"
@@ -250,7 +250,7 @@ def test_no_torch_in_the_process(bench: Bench, tmp_path: Path):
 
 
 def test_to_a_file(bench: Bench, tmp_path: Path):
-    bench.one()
+    bench.ready()
     output = tmp_path / "table.md"
     outcome = bench.call("table", str(bench.results), "--format=markdown", f"--output={output}")
     assert (outcome.code, outcome.out) == (0, "")

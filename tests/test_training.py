@@ -148,7 +148,7 @@ class TestRepeatability:
         settings = ("cell=lstm", "task=copy_memory", "model.layers=2", "model.dropout=0.3", "model.hidden_size=9")
         one = bench.one(*settings)
         curves = bench.curves(one)
-        again = Bench(bench.results.with_name("again"), bench.call)
+        again = bench.beside("again")
         two = again.one(*settings)
         assert two.run_id == one.run_id
         repeated = again.curves(two)
