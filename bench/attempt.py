@@ -18,6 +18,7 @@ import lightning as L
 import pyarrow as pa
 import torch
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from bench import checkpoint, mirror, provenance, record, runtime, stopping
 from bench.build import Plan
@@ -205,6 +206,7 @@ class _Attempt:
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            profiler=_NoProfiler(),
         )
 
     def curves(self) -> pa.Table:
@@ -304,6 +306,18 @@ class _Attempt:
             "steps_per_second": steps / seconds if timed else None,
             "milliseconds_per_step": 1000 * seconds / steps if timed else None,
         }
+
+
+class _NoProfiler(PassThroughProfiler):
+    """Lightning asks for some forty contexts a step; this one costs least."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._nothing = contextlib.nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        """Nothing, without a generator to start and end."""
+        return self._nothing
 
 
 @contextlib.contextmanager

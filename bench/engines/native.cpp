@@ -14,6 +14,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <new>
@@ -564,9 +565,36 @@ std::vector<Tensor> backward(std::string recurrence, int64_t input, const Tensor
   return {d_inputs, d_h, d_c, d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_states};
 }
 
+// Multiply-adds a second of all threads together, in register tiles out of the first cache: the processor's limit.
+double rate(double seconds) {
+  using clock = std::chrono::steady_clock;
+  constexpr int64_t depth = 128;
+  const int64_t workers = at::get_num_threads();
+  std::vector<double> rates(workers);
+  at::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t worker = begin; worker < end; ++worker) {
+      Buffer<float> a(kTile * depth, 1e-3f), b(depth * kWidth<float>, 1e-3f), out(kTile * kWidth<float>);
+      const auto started = clock::now();
+      double count = 0, spent = 0;
+      while (spent < seconds) {
+        for (int i = 0; i < 1000; ++i) {
+          tile<float, kTile, 2, false>(a.data(), depth, 1, b.data(), kWidth<float>, depth, out.data(), kWidth<float>);
+        }
+        count += 1000.0 * kTile * depth * kWidth<float>;
+        spent = std::chrono::duration<double>(clock::now() - started).count();
+      }
+      rates[worker] = count / spent + 0 * out[0];
+    }
+  });
+  double sum = 0;
+  for (const double each : rates) sum += each;
+  return sum;
+}
+
 }  // namespace
 
 TORCH_LIBRARY(rnn_bench, m) {
+  m.def("rate(float seconds) -> float", &rate);
   m.def(
       "forward(str recurrence, Tensor inputs, Tensor[] state, Tensor w_ih, Tensor w_hh, Tensor b_ih, Tensor b_hh, "
       "bool keep) -> (Tensor, Tensor, Tensor)",

@@ -1,0 +1,217 @@
+"""All benchmarks of speed, in turns on this machine: ``make bench``.
+
+python -m benchmarks                      # everything; about 25 minutes
+python -m benchmarks --only peers engines # some of it; the rest stays as it is in results.json
+python -m benchmarks --report             # RESULTS.md and scaling.png from results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import around, report
+from benchmarks.contest import HERE, ROOT, contest
+
+PEERS = HERE / "peers"
+RESULTS = HERE / "results.json"
+CELLS = ("rnn", "lstm", "gru")
+SAME = 1e-4
+"""Relative difference of the first loss, which is the same function for everybody."""
+
+
+def ours(*words: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.ours", *words]
+
+
+def peers(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
+    """Everybody on the same work, for each cell and case."""
+    sys.path.insert(0, str(PEERS))
+    from work import CASES
+
+    rows = []
+    for case in CASES:
+        for cell in CELLS:
+            commands = {
+                "torch": [sys.executable, str(PEERS / "torch_loop.py"), cell, case],
+                "torch, set up": [sys.executable, str(PEERS / "torch_loop.py"), cell, case, "--set-up"],
+                "JAX scan": [str(python), str(PEERS / "jax_scan.py"), cell, case],
+                "Keras on JAX": [str(python), str(PEERS / "keras_on_jax.py"), cell, case],
+                "ours": ours("serve", cell, case),
+            }
+            found = contest(commands, rounds, seconds)
+            (loss, *_), theirs = found["ours"]["losses"], {name: each["losses"] for name, each in found.items()}
+            for name, losses in theirs.items():
+                if not math.isclose(losses[0], loss, rel_tol=SAME):
+                    raise RuntimeError(f"{name} computes something else on {cell}, {case}: {losses[0]}, ours {loss}")
+            # Keras has one bias where the others have two, each with an update of its own.
+            for name in ("torch", "torch, set up", "JAX scan"):
+                if not all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(theirs[name], theirs["ours"], strict=True)):
+                    raise RuntimeError(f"{name} trains otherwise on {cell}, {case}: {theirs[name]}, {theirs['ours']}")
+            rows.append({"cell": cell, "case": case, "timings": found})
+            told(f"peers, {cell}, {case}: " + ", ".join(f"{name} {t['median']:.1f} ms" for name, t in found.items()))
+    return {"rows": rows, "rounds": rounds}
+
+
+def engines(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
+    """Our engines, and the cell of one's own, on adding at length 200."""
+    rows, case = [], "adding 200"
+    for cell in (*CELLS, "own"):
+        names = ("stepwise", "compiled", *(("fused", "native") if cell != "own" else ()))
+        commands = {name: ours("serve", cell, case, name) for name in names}
+        if cell == "own":
+            commands["GRU fused"] = ours("serve", "gru", case, "fused")
+        found = contest(commands, rounds, seconds)
+        rows.append({"cell": cell, "case": case, "timings": found, "compile_s": compile_seconds(cell)})
+        told(f"engines, {cell}: " + ", ".join(f"{name} {timing['median']:.1f} ms" for name, timing in found.items()))
+    return {"rows": rows, "rounds": rounds}
+
+
+def compile_seconds(cell: str) -> float:
+    """Seconds that the engine ``compiled`` takes in a process that finds nothing compiled."""
+    import tempfile
+
+    code = (
+        "from benchmarks.ours import network, set_up; set_up(None);"
+        f"print(network('{cell}', 'compiled', 128, 2, 1, 'last').warm_up(32))"
+    )
+    with tempfile.TemporaryDirectory() as empty:
+        found = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True,
+            env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": empty},
+        )  # fmt: skip
+    return float(found.stdout)
+
+
+def products(length: int, batch: int, hidden: int, blocks: int) -> float:
+    """Milliseconds of the matrix products of a step alone: each step forward and back, and one for the weights."""
+    import torch
+
+    h, gates = torch.rand(batch, hidden), torch.rand(batch, blocks * hidden)
+    weights = torch.rand(blocks * hidden, hidden)
+    all_h, all_gates = torch.rand(length * batch, hidden), torch.rand(length * batch, blocks * hidden)
+    started = time.perf_counter()
+    for _ in range(length):
+        torch.mm(h, weights.t())
+    for _ in range(length):
+        torch.mm(gates, weights)
+    torch.mm(all_gates.t(), all_h)
+    return 1000 * (time.perf_counter() - started)
+
+
+def floor(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
+    """Times of the matrix products alone, for each cell and case, and the processor's rate."""
+    import torch
+
+    from benchmarks.ours import set_up
+
+    sys.path.insert(0, str(PEERS))
+    from work import BATCH, BLOCKS, CASES
+
+    from bench.engines import extension
+
+    set_up(None)
+    extension.load(told)
+    rate = sorted(torch.ops.rnn_bench.rate(0.5) for _ in range(max(3, rounds)))[-1]
+    rows = []
+    for name, case in CASES.items():
+        for cell in CELLS:
+            times = sorted(products(case.length, BATCH, case.hidden, BLOCKS[cell]) for _ in range(2 * rounds + 1))
+            count = 3 * case.length * BATCH * case.hidden**2 * BLOCKS[cell]
+            rows.append({"cell": cell, "case": name, "torch_mm_ms": times[rounds], "limit_ms": 1000 * count / rate})
+    told(f"floor: {rate / 1e9:.0f} thousand million multiply-adds a second")
+    return {"rows": rows, "rate": rate}
+
+
+def surroundings(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
+    """See :mod:`benchmarks.around`."""
+    return around.measure(rounds, told)
+
+
+def scaling(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
+    """Times over length, hidden size, batch and threads; peak memory over length."""
+    from benchmarks.ours import LENGTHS
+
+    rows, memory = [], []
+    for cell in CELLS:
+        for engine in ("native", "fused"):
+            for threads in (1, 2):
+                done = _output(ours("scaling", cell, str(threads), engine))
+                rows += [{"cell": cell, "engine": engine, "threads": threads, **row} for row in done]
+            told(f"scaling, {cell}, {engine}")
+        for length in LENGTHS:
+            grown = {engine: _output(ours("memory", cell, str(length), engine)) for engine in ("native", "fused")}
+            memory.append({"cell": cell, "length": length, **grown})
+        told(f"memory, {cell}")
+    return {"rows": rows, "memory": memory}
+
+
+def _output(command: list[str]) -> Any:
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+SECTIONS = {
+    "peers": peers,
+    "floor": floor,
+    "engines": engines,
+    "around": surroundings,
+    "scaling": scaling,
+}
+
+
+def machine(python: Path) -> dict[str, Any]:
+    """What the figures belong to."""
+    import torch
+
+    from bench import provenance, runtime
+
+    asked = "import jax, keras, json; print(json.dumps({'jax': jax.__version__, 'keras': keras.__version__}))"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run([str(python), "-c", asked], check=True, capture_output=True, text=True, env=environment)
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "processor": runtime.processor_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": runtime.available_cores(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **provenance.library_versions(),
+        **json.loads(done.stdout.splitlines()[-1]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="what a step costs, and to whom")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.6, help="of each turn")
+    parser.add_argument("--peers-python", type=Path, default=HERE / ".venv" / "bin" / "python")
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    parsed = parser.parse_args()
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    started = time.perf_counter()
+
+    def told(text: str) -> None:
+        print(f"[{(time.perf_counter() - started) / 60:4.1f} min] {text}", flush=True)
+
+    if not parsed.report:
+        for name in parsed.only:
+            made = SECTIONS[name](told, parsed.rounds, parsed.seconds, parsed.peers_python)
+            results[name] = {**made, "machine": machine(parsed.peers_python)}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    report.write(results, HERE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""One of our networks, served like the peers, or timed over sizes.
+
+python -m benchmarks.ours serve gru "adding 600" [engine]
+python -m benchmarks.ours scaling gru 2 native        # time over length, hidden size and batch
+python -m benchmarks.ours memory gru 1600 native      # peak memory at one length
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench import runtime, streams
+from bench.cells import Cell
+from bench.cells.init import Initialization
+from bench.engines import choose
+from bench.model import SequenceModel
+from bench.training import clip_gradients
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
+from serve import serve
+from work import BATCH, CASES, CLIP_NORM, LEARNING_RATE, batches, weights
+
+CONF = Path(__file__).parents[1] / "conf" / "cell"
+LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
+HIDDEN = (16, 32, 64, 128, 256, 512)
+BATCHES = (8, 16, 32, 64, 128, 256, 512)
+MIDDLE = {"length": 200, "hidden": 128, "batch": 32}
+SECONDS, ROUNDS = 0.25, 3
+
+
+class LeakyGate(Cell):
+    """The cell of one's own in the README, with which ``tests/test_own_cell.py`` compares it."""
+
+    blocks = ("forget", "new")
+    gates = ("forget",)
+
+    def activate(self, projected: Any, state: Any) -> Any:
+        forget, new = self.split(projected + self.recur(state[0]))
+        return {"forget": torch.sigmoid(forget), "new": torch.tanh(new)}
+
+    def update(self, values: Any, state: Any) -> Any:
+        return ((1 - values["forget"]) * state[0] + values["forget"] * values["new"],)
+
+
+def set_up(threads: int | None) -> None:
+    runtime.set_up(
+        runtime.RuntimeConfig(threads=threads, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False)
+    )
+
+
+def network(cell: str, engine: str, hidden: int, inputs: int, outputs: int, readout: str) -> SequenceModel:
+    if cell == "own":
+        make: Any = partial(LeakyGate, init=Initialization(input="torch", recurrent="torch", bias="torch"))
+    else:
+        make = hydra.utils.instantiate(OmegaConf.load(CONF / f"{cell}.yaml"))
+    chosen = choose(engine, make(1, 1), torch.device("cpu"), "32")
+    assert chosen.note is None, chosen.note
+    model = SequenceModel(
+        make, input_size=inputs, output_size=outputs, hidden_size=hidden, layers=1, dropout=0.0,
+        readout="last" if readout == "last" else "every", engine=chosen.engine,
+    )  # fmt: skip
+    model.reset_parameters(streams.generator("init", 0), 10)
+    return model
+
+
+def stepper(model: SequenceModel, data: list[tuple[Tensor, Tensor]]) -> Callable[[int], float]:
+    parameters = list(model.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)  # as conf/optimizer/adam.yaml has it
+
+    def step(number: int) -> float:
+        inputs, targets = data[number % len(data)]
+        optimizer.zero_grad()
+        outputs = model(inputs)
+        if model.readout == "last":
+            loss = F.mse_loss(outputs[0, :, 0], targets)
+        else:
+            loss = F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+        loss.backward()
+        clip_gradients(parameters, CLIP_NORM, None)
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def serve_one(cell: str, name: str, engine: str = "auto") -> None:
+    set_up(None)
+    case = CASES[name]
+    model = network(cell, engine, case.hidden, case.input, case.output, "last" if case.task == "adding" else "every")
+    model.warm_up(BATCH)
+    if cell != "own":
+        values = [torch.from_numpy(value) for value in weights(cell, case).values()]
+        for parameter, value in zip(model.parameters(), values, strict=True):
+            parameter.data.copy_(value)
+    serve(stepper(model, [(torch.from_numpy(inputs), torch.from_numpy(targets)) for inputs, targets in batches(case)]))
+
+
+def one_size(cell: str, engine: str, length: int, hidden: int, batch: int) -> Callable[[], float]:
+    """A step on random sequences, and its milliseconds."""
+    model = network(cell, engine, hidden, 2, 1, "last")
+    source = streams.generator("train", 0)
+    data = [(torch.rand(length, batch, 2, generator=source), torch.rand(batch, generator=source))]
+    step = stepper(model, data)
+
+    def timed() -> float:
+        started = time.perf_counter()
+        step(0)
+        return 1000 * (time.perf_counter() - started)
+
+    return timed
+
+
+def scaling(cell: str, threads: str, engine: str) -> None:
+    set_up(int(threads))
+    rows = []
+    for axis, sizes in (("length", LENGTHS), ("hidden", HIDDEN), ("batch", BATCHES)):
+        steps = {size: one_size(cell, engine, **{**MIDDLE, axis: size}) for size in sizes}
+        times: dict[int, list[float]] = {size: [] for size in sizes}
+        for turn in range(ROUNDS + 1):
+            for size, timed in steps.items():
+                spent = 0.0
+                while spent < 1000 * SECONDS:
+                    times[size].append(timed())
+                    spent += times[size][-1]
+                if turn == 0:
+                    times[size].clear()
+        for size in sizes:
+            ordered = sorted(times[size])
+            rows.append({"axis": axis, "size": size, "ms": ordered[len(ordered) // 2], "steps": len(ordered)})
+    print(json.dumps(rows))
+
+
+def memory(cell: str, length: str, engine: str) -> None:
+    """MiB that five steps add to what the process has with sequences of ten steps."""
+    set_up(None)
+
+    def peak(steps: int) -> float:
+        timed = one_size(cell, engine, **{**MIDDLE, "length": steps})
+        for _ in range(5):
+            timed()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    before = peak(10)
+    print(json.dumps(peak(int(length)) - before))
+
+
+if __name__ == "__main__":
+    {"serve": serve_one, "scaling": scaling, "memory": memory}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,239 @@
+"""RESULTS.md and scaling.png, from results.json alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from matplotlib import pyplot as plt
+
+NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "own": "own cell"}
+AXES = {"length": "length, steps", "hidden": "hidden size", "batch": "batch size"}
+OTHERS = ("torch", "torch, set up", "JAX scan", "Keras on JAX")
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
+    """Write both; a section that was not measured is left out."""
+    parts = ["# Results", "", _head(results), ""]
+    for name, section in (
+        ("peers", _peers),
+        ("engines", _engines),
+        ("around", _around),
+        ("scaling", _scaling),
+    ):
+        if name in results:
+            parts += [section(results), ""]
+    (folder / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
+    if "scaling" in results:
+        draw(results["scaling"], folder / "scaling.png")
+
+
+def _head(results: dict[str, Any]) -> str:
+    machines = {name: section["machine"] for name, section in results.items()}
+    one = next(iter(machines.values()))
+    same = all(each["processor"] == one["processor"] and each["torch"] == one["torch"] for each in machines.values())
+    dates = sorted({each["date"] for each in machines.values()})
+    versions = ", ".join(f"{name} {one[name]}" for name in ("torch", "jax", "keras", "python"))
+    text = (
+        f"Written by `make bench` from `results.json`. {one['processor']}, {one['cores']} cores, {one['instructions']}, "
+        f"{one['system']}; {versions}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. All times are milliseconds "
+        "a training step: forward, backward, clipping, Adam; float32."
+    )
+    return text if same else f"{text} Sections were taken on different machines; see `results.json`."
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Markdown; the first column to the left, the others to the right."""
+    lines = ["| " + " | ".join(header) + " |", "|---" + "|--:" * (len(header) - 1) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _peers(results: dict[str, Any]) -> str:
+    section, floor = results["peers"], {}
+    for row in results.get("floor", {}).get("rows", []):
+        floor[row["cell"], row["case"]] = row
+    rows = []
+    for row in section["rows"]:
+        times = {name: timing["median"] for name, timing in row["timings"].items()}
+        fastest = min(times[name] for name in OTHERS)
+        spread = row["timings"]["ours"]
+        limit = floor.get((row["cell"], row["case"]))
+        rows.append(
+            [
+                f"{NAMES[row['cell']]}, {row['case']}",
+                *(_ms(times[name]) for name in OTHERS),
+                f"**{_ms(times['ours'])}** ({_ms(spread['low'])} to {_ms(spread['high'])})",
+                f"{fastest / times['ours']:.1f}",
+                f"{times['torch'] / times['ours']:.1f}",
+                *([_ms(limit["torch_mm_ms"]), _ms(limit["limit_ms"]), f"{times['ours'] / limit['limit_ms']:.1f}"]
+                  if limit else ["", "", ""]),
+            ]
+        )  # fmt: skip
+    header = [
+        "",
+        *OTHERS,
+        "ours (quartiles)",
+        "fastest peer / ours",
+        "torch / ours",
+        "torch.mm",
+        "limit",
+        "ours / limit",
+    ]
+    steps = [timing["steps"] for row in section["rows"] for timing in row["timings"].values()]
+    rate = results["floor"]["rate"] / 1e9 if "floor" in results else math.nan
+    return f"""## Against others
+
+Adding with 128 hidden units, copy at delay 1000 with 50; batch 32, two inputs on adding, ten on copy. Each peer is the plain
+script in `peers/`, in a process of its own, in turns ({section["rounds"]} rounds, {min(steps)} to {max(steps)} steps each). *torch* is the
+stock loop on `torch.nn`, *torch, set up* the same after `bench/runtime.py`. First weights and batches are the same; the
+first loss of all agrees, and those of three steps of all but Keras, which has one bias where the others have two.
+
+{table(header, rows)}
+
+*torch.mm*: the matrix products of the step alone, one call a step forward and back and one for the weights. *limit*: the
+same number of multiply-adds at {rate:.0f} thousand million a second, the most that the processor does here out of the first
+cache in float32."""
+
+
+def _engines(results: dict[str, Any]) -> str:
+    rows = []
+    for row in results["engines"]["rows"]:
+        times = {name: timing["median"] for name, timing in row["timings"].items()}
+        shown = [_ms(times[name]) if name in times else "" for name in ("stepwise", "compiled", "fused", "native")]
+        rows.append([NAMES[row["cell"]], *shown, f"{row['compile_s']:.0f}"])
+    (own,) = [row["timings"] for row in results["engines"]["rows"] if row["cell"] == "own"]
+    ratio = own["stepwise"]["median"] / own["GRU fused"]["median"]
+    faster = own["stepwise"]["median"] / own["compiled"]["median"]
+    return f"""## Engines
+
+Adding, length 200, hidden 128, batch 32. *own cell* is the fifteen-line cell of the README.
+
+{table(["", "stepwise", "compiled", "fused", "native", "seconds of compiling"], rows)}
+
+The own cell on `auto`, which takes `stepwise` for it, needs {ratio:.2f} times what the GRU needs in its torch kernel in the
+same contest ({_ms(own["GRU fused"]["median"])} ms). `compiled` is {faster:.1f} times as fast as `stepwise`, once it is compiled; a process that
+finds the same cell compiled before takes less than the seconds given."""
+
+
+def _around(results: dict[str, Any]) -> str:
+    found = results["around"]
+    parts = {
+        "plain loop, one batch": found["bare_ms"],
+        "`bench run` without logger, checkpoints, bar": found["plain_ms"],
+        "`bench run` with W&B offline, a checkpoint every 100 steps, a bar": found["bench_ms"],
+        "of it, making the batch": found["sample_ms"],
+    }
+    ours = found["bench_ms"] - found["plain_ms"] + found["sample_ms"]
+    loop = found["plain_ms"] - found["bare_ms"] - found["sample_ms"]
+    low, high = found["ratios"][0], found["ratios"][-1]
+    return f"""## Around the kernel
+
+{found["what"]}, means from a cold start; medians of {found["rounds"]} rounds in turns.
+
+{table(["", "ms a step"], [[name, f"{value:.2f}"] for name, value in parts.items()])}
+
+Data, metrics, logging, checkpoints and bar take {ours:.2f} ms ({
+        100 * ours / found["bare_ms"]:.1f} % of the plain step); Lightning's loop and hooks
+take another {loop:.2f} ms ({
+        100
+        * loop
+        / found["bare_ms"]:.1f} %), at the time when a step has just emptied the caches. Ratio of `bench run` with
+everything to the plain loop: {found["bench_ms"] / found["bare_ms"]:.3f} ({low:.3f} to {high:.3f}).
+
+{
+        table(
+            ["", "seconds"],
+            [
+                ["`bench --help`", f"{found['help_s']:.2f}"],
+                ["`bench table results/demo`", f"{found['table_s']:.2f}"],
+                [
+                    "one more run in a sweep, outside training: Trainer, data, evaluation, test, record",
+                    f"{found['setup_s']:.3f}",
+                ],
+                ["the same with composing and checking its config", f"{found['further_run_s']:.2f}"],
+            ],
+        )
+    }"""
+
+
+def _slope(points: list[tuple[float, float]]) -> float:
+    """Exponent of the power law through points, least squares in logarithms."""
+    xs, ys = [[math.log(value) for value in column] for column in zip(*points, strict=True)]
+    return statistics.linear_regression(xs, ys).slope
+
+
+def _scaling(results: dict[str, Any]) -> str:
+    section = results["scaling"]
+    rows, sizes = [], {}
+    for row in section["rows"]:
+        sizes.setdefault((row["axis"], row["size"]), {})[row["cell"], row["engine"], row["threads"]] = row["ms"]
+    cells = list(dict.fromkeys(row["cell"] for row in section["rows"]))
+    columns = [(cell, engine, threads) for cell in cells for engine in ("native", "fused") for threads in (1, 2)]
+    for (axis, size), times in sizes.items():
+        rows.append([f"{axis} {size}", *(_ms(times[column]) for column in columns)])
+    header = ["", *(f"{NAMES[cell]} {engine} {threads}" for cell, engine, threads in columns)]
+    slopes = []
+    for axis in AXES:
+        found = []
+        for column in columns:
+            points = [(size, times[column]) for (each, size), times in sizes.items() if each == axis]
+            found.append(f"{_slope(points[len(points) // 2 - 1 :]):.2f}")
+        slopes.append([axis, *found])
+    memory = [
+        [str(row["length"]), *(f"{each[engine]:.0f}" for each in section["memory"] if each["length"] == row["length"]
+                               for engine in ("native", "fused"))]
+        for row in section["memory"] if row["cell"] == cells[0]
+    ]  # fmt: skip
+    return f"""## Scaling
+
+One of length 200, hidden size 128 and batch size 32 changes, the others stay. Column: cell, engine, threads.
+
+![time over length, hidden size and batch size](scaling.png)
+
+{table(header, rows)}
+
+Exponents over the upper half of each range (1: in proportion; 2 is what the arithmetic of hidden sizes has):
+
+{table(header, slopes)}
+
+Peak memory in MiB that training adds, over length, two threads:
+
+{table(["length", *(f"{NAMES[cell]} {engine}" for cell in cells for engine in ("native", "fused"))], memory)}
+
+{TEXT}"""
+
+
+TEXT = ""
+
+
+def draw(section: dict[str, Any], path: Path) -> None:
+    """Time over each axis, in logarithms, with the straight line of the arithmetic."""
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
+    colours = {"rnn": "C0", "lstm": "C1", "gru": "C2"}
+    for axis, (name, label) in zip(axes, AXES.items(), strict=True):
+        for cell, colour in colours.items():
+            for engine, style in (("native", "-"), ("fused", ":")):
+                for threads, marker in ((1, "o"), (2, "s")):
+                    points = [
+                        (row["size"], row["ms"])
+                        for row in section["rows"]
+                        if (row["axis"], row["cell"], row["engine"], row["threads"]) == (name, cell, engine, threads)
+                    ]
+                    axis.plot(*zip(*points, strict=True), style, marker=marker, ms=3.5, lw=1.2, color=colour,
+                              label=f"{NAMES[cell]} {engine}, {threads}" if threads == 2 else None,
+                              alpha=1.0 if threads == 2 else 0.45)  # fmt: skip
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_xlabel(label)
+        axis.grid(visible=True, alpha=0.25, lw=0.5)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("milliseconds a step")
+    axes[0].legend(fontsize=7, frameon=False, title="two threads; pale: one", title_fontsize=7)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
