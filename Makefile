@@ -1,11 +1,13 @@
-# make setup | demo | test | coverage | lint | format | overhead | throughput | probe-cost | kills | clean
+# make setup | demo | test | coverage | lint | format | bench | throughput | probe-cost | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test coverage lint format overhead throughput probe-cost kills clean
+PEERS := benchmarks/.venv
+
+.PHONY: setup demo test coverage lint format bench throughput probe-cost kills clean
 
 setup: $(READY)
 
@@ -38,18 +40,24 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-overhead: setup
-	$(BIN)/python benchmarks/overhead.py
+# Against plain PyTorch, JAX and Keras, which get an environment of their own; writes benchmarks/RESULTS.md.
+bench: setup $(PEERS)/.ready
+	$(BIN)/python -m benchmarks
+
+$(PEERS)/.ready: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	@touch $@
 
 throughput: setup
-	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python -m benchmarks.throughput
 
 probe-cost: setup
-	$(BIN)/python benchmarks/probes.py
+	$(BIN)/python -m benchmarks.probes
 
 # A sweep killed 50 times at random moments, against an undisturbed one.
 kills: setup
 	$(BIN)/python -m tests.kill_sweep --kills 50
 
 clean:
-	rm -rf $(VENV) .coverage .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .coverage .pytest_cache .ruff_cache .import_linter_cache

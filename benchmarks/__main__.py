@@ -139,21 +139,28 @@ def surroundings(told: Callable[[str], None], rounds: int, seconds: float, pytho
 
 
 def scaling(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
-    """Times over length, hidden size, batch and threads; peak memory over length."""
-    from benchmarks.ours import LENGTHS
-
-    rows, memory = [], []
+    """Times over length, hidden size, batch and threads."""
+    rows = []
     for cell in CELLS:
         for engine in ("native", "fused"):
             for threads in (1, 2):
                 done = _output(ours("scaling", cell, str(threads), engine))
                 rows += [{"cell": cell, "engine": engine, "threads": threads, **row} for row in done]
             told(f"scaling, {cell}, {engine}")
+    return {"rows": rows}
+
+
+def memory(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
+    """Peak memory over length; Linux only."""
+    from benchmarks.ours import LENGTHS
+
+    rows = []
+    for cell in CELLS:
         for length in LENGTHS:
             grown = {engine: _output(ours("memory", cell, str(length), engine)) for engine in ("native", "fused")}
-            memory.append({"cell": cell, "length": length, **grown})
+            rows.append({"cell": cell, "length": length, **grown})
         told(f"memory, {cell}")
-    return {"rows": rows, "memory": memory}
+    return {"rows": rows}
 
 
 def _output(command: list[str]) -> Any:
@@ -167,6 +174,7 @@ SECTIONS = {
     "engines": engines,
     "around": surroundings,
     "scaling": scaling,
+    "memory": memory,
 }
 
 
@@ -211,6 +219,7 @@ def main() -> None:
             results[name] = {**made, "machine": machine(parsed.peers_python)}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     report.write(results, HERE)
+    print(report.summary(results))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ For each cell and length, in turns in one process: a training step, one look wit
 flow alone, and that the plain way: step by step, every state retained. Then runs of the command line with the default
 probes and without, in turns. Writes ``benchmarks/probes.json``.
 
-    python benchmarks/probes.py --rounds 5 --steps 500
+    python -m benchmarks.probes --rounds 5 --steps 500
 """
 
 from __future__ import annotations
@@ -30,29 +30,20 @@ CELLS, LENGTHS = ("rnn", "lstm", "gru"), (100, 600)
 
 def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
     """Median milliseconds of a training step, a look, its flow, and the flow the plain way."""
-    import hydra.utils
     import torch
-    from omegaconf import OmegaConf
 
-    from bench import runtime, streams
-    from bench.model import SequenceModel
+    from bench import streams
     from bench.probes.activity import activity_of
     from bench.probes.flow import gradient_flow_of, gradient_norms, logarithmic_lags
     from bench.training import clip_gradients
+    from benchmarks.ours import network, set_up
     from tasks.adding_problem import AddingProblem
 
-    runtime.set_up(
-        runtime.RuntimeConfig(threads=THREADS, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False)
-    )
+    set_up(THREADS)
     task = AddingProblem(length=length, markers="halves", solved_mse=0.01)
-    model = SequenceModel(
-        hydra.utils.instantiate(OmegaConf.load(HERE.parent / "conf" / "cell" / f"{cell}.yaml")),
-        input_size=task.input_size, output_size=task.output_size, hidden_size=HIDDEN, layers=1, dropout=0.0,
-        readout=task.readout, engine="auto",
-    )  # fmt: skip
-    model.reset_parameters(streams.generator("init", 0), task.delay)
+    model = network(cell, "auto", HIDDEN, task.input_size, task.output_size, task.readout)
     parameters = list(model.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
     batch, probe = (task.sample(size, streams.generator("probe", 0)) for size in (BATCH, PROBE_BATCH))
     lags = logarithmic_lags(length - 1)
 
