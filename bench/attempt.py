@@ -174,7 +174,7 @@ class _Attempt:
             )
         )
         data = SequenceData(plan.task, plan.data, plan.seed, plan.device, start)
-        self.compile_seconds = self.model.to(plan.device).warm_up(plan.data.batch_size)
+        self.compile_seconds = self.model.to(plan.device).warm_up(plan.data.batch_size, plan.precision)
         with _quiet_lightning():
             trainer = self._trainer(title)
             checkpoint.advance(trainer, start)

@@ -22,6 +22,7 @@ from bench import mirror, provenance, record, runtime, streams
 from bench.cells import Cell
 from bench.data import DataConfig
 from bench.engines import Choice, Engine, choose
+from bench.engines.compiled import CHUNK
 from bench.model import SequenceModel, hidden_size_for_budget, parameter_count
 from bench.probes.probing import ProbeConfig, check_probes
 from bench.runtime import RuntimeConfig
@@ -34,6 +35,7 @@ COMPUTING = (
     "cells/init.py",
     "engines/base.py",
     "engines/compiled.py",
+    "engines/extension.py",
     "engines/fused.py",
     "engines/native.cpp",
     "engines/native.py",
@@ -208,6 +210,11 @@ def build(
         hidden_size = _hidden_size(config, task, model_config)
         _on_meta(config, task, model_config, hidden_size)
         engine = choose(model_config.engine, cell, device, trainer.precision, say)
+        if engine.engine == "compiled" and task.length < CHUNK:
+            raise ConfigError(
+                f"`engine` must be another one for sequences of {task.length} steps, as {CHUNK} are compiled together, "
+                "got 'compiled'"
+            )
     with _named("optimizer"):
         _check_optimizer(config)
     with _named("logger"):

@@ -143,6 +143,8 @@ def _rest(record: Record) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for section in _SECTIONS:
         settings |= {f"{section}.{key}": value for key, value in _flat(record.config[section]).items()}
+    # The engine that ran: "auto" is another one elsewhere.
+    settings["model.engine"] = record.model.get("engine") or settings.get("model.engine")
     settings["optimizer"] = str(record.config["optimizer"].get("_target_", "")).rpartition(".")[2]
     settings["precision"] = record.config["trainer"]["precision"]
     settings["device"] = record.device["type"]

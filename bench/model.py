@@ -128,17 +128,18 @@ class SequenceModel(nn.Module):
         # The last h by itself: the gradient of a slice would be zeros for all other steps, to be added everywhere.
         return self.readout_layer(last.unsqueeze(0) if self.readout == "last" else hidden)
 
-    def warm_up(self, batch_size: int) -> float:
+    def warm_up(self, batch_size: int, precision: str = "32") -> float:
         """Do what the engine does once; the other engines have nothing of the kind.
 
         Args:
             batch_size: Sequences of a training batch; other batches run step by step where the engine is ``compiled``.
+            precision: ``32`` or ``bf16-mixed``.
 
         Returns:
             Seconds of compiling.
         """
         for cell, compiled in zip(self.layers, self._compiled, strict=False):
-            compiled.warm_up(cell, batch_size)
+            compiled.warm_up(cell, batch_size, precision)
         return math.fsum(compiled.seconds for compiled in self._compiled)
 
     def _unroll(self, depth: int) -> Unroll:

@@ -128,7 +128,7 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> Plan:
             cfg = OmegaConf.merge(OmegaConf.structured(Config), config, changes, {"model": {"engine": asked}})
             assert isinstance(cfg, DictConfig)
             try:
-                return build(cfg, {"task": old.task, "cell": old.cell, "experiment": old.experiment}, [])
+                return build(cfg, {"task": old.task, "cell": old.cell, "experiment": old.experiment}, [], _say)
             except ConfigError as error:
                 if asked == "auto" or not str(error).startswith("model.engine"):
                     raise
@@ -137,6 +137,10 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> Plan:
         raise ConfigError(f"the record's config no longer composes: {explain(error)}") from error
     except ConfigError as error:
         raise ConfigError(f"the record's config no longer composes: {error}") from error
+
+
+def _say(text: str) -> None:
+    print(f"bench replay: {text}", file=sys.stderr, flush=True)
 
 
 def surroundings(old: Record, new: Record) -> list[str]:

@@ -178,15 +178,18 @@ SECTIONS = {
 }
 
 
-def machine(python: Path) -> dict[str, Any]:
-    """What the figures belong to."""
+def machine(peers_python: Path | None) -> dict[str, Any]:
+    """What the figures belong to; the versions of the peers if they take part."""
     import torch
 
     from bench import provenance, runtime
 
-    asked = "import jax, keras, json; print(json.dumps({'jax': jax.__version__, 'keras': keras.__version__}))"
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    done = subprocess.run([str(python), "-c", asked], check=True, capture_output=True, text=True, env=environment)
+    others = {}
+    if peers_python is not None:
+        asked = "import jax, keras, json; print(json.dumps({'jax': jax.__version__, 'keras': keras.__version__}))"
+        environment = {**os.environ, "KERAS_BACKEND": "jax"}
+        done = subprocess.run([peers_python, "-c", asked], check=True, capture_output=True, text=True, env=environment)
+        others = json.loads(done.stdout.splitlines()[-1])
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "processor": runtime.processor_name(),
@@ -195,7 +198,7 @@ def machine(python: Path) -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
         **provenance.library_versions(),
-        **json.loads(done.stdout.splitlines()[-1]),
+        **others,
     }
 
 
@@ -214,9 +217,10 @@ def main() -> None:
         print(f"[{(time.perf_counter() - started) / 60:4.1f} min] {text}", flush=True)
 
     if not parsed.report:
+        about = machine(parsed.peers_python if "peers" in parsed.only else None)
         for name in parsed.only:
             made = SECTIONS[name](told, parsed.rounds, parsed.seconds, parsed.peers_python)
-            results[name] = {**made, "machine": machine(parsed.peers_python)}
+            results[name] = {**made, "machine": about}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     report.write(results, HERE)
     print(report.summary(results))

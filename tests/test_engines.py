@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -79,7 +80,9 @@ def error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     """The largest difference, in units of the largest value of the same tensor."""
     assert found.keys() == expected.keys()
     assert all(found[name].shape == expected[name].shape for name in expected)
-    return max(float((found[name] - expected[name]).abs().max() / expected[name].abs().max()) for name in expected)
+    ratios = [(found[name] - expected[name]).abs().max() / expected[name].abs().max() for name in expected]
+    assert all(math.isfinite(ratio) for ratio in ratios)
+    return float(max(ratios))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -162,6 +165,44 @@ def test_native_has_the_gradient_of_every_state_in_its_hands():
         torch.testing.assert_close(tuple(tap.gradients[:, step]), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_native_with_some_frozen_and_twice(name: str):
+    cell, inputs = make(name, 3, 9), draw(4, 5, 3).transpose(0, 1).requires_grad_()
+    cell.weight_ih.requires_grad_(False)
+    cell.bias_hh.requires_grad_(False)
+    wanted = [inputs, cell.weight_hh, cell.bias_ih]
+    losses = [unroll(cell, inputs)[0].square().sum() for unroll in (native.unroll, stepwise.unroll)]
+    found, expected = (torch.autograd.grad(loss, wanted, retain_graph=True) for loss in losses)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
+    assert all(map(torch.equal, torch.autograd.grad(losses[0], wanted), found))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "state", "message"),
+    [
+        ((4, 2, 5), None, r"`w_ih` must have the shape \[24, 5\], got \[24, 3\]"),
+        ((0, 2, 3), None, r"`inputs` must be \(time, batch, input\) with at least one step, got \[0, 2, 3\]"),
+        ((4, 2, 3), (1, 8), r"`state` must have the shape \[2, 8\], got \[1, 8\]"),
+    ],
+)
+def test_native_with_other_shapes(inputs: tuple[int, ...], state: tuple[int, ...] | None, message: str):
+    cell = make("gru", 3, 8)
+    with pytest.raises(ValueError, match=message):
+        native.unroll(cell, torch.zeros(inputs, dtype=torch.double),
+                      None if state is None else (torch.zeros(state, dtype=torch.double),))  # fmt: skip
+
+
+def test_a_subclass_has_neither_kernel_nor_recurrence():
+    class Slower(GRUCell):
+        def update(self, values: Any, state: Any) -> Any:
+            return (0.5 * super().update(values, state)[0],)
+
+    cell = Slower(3, 4, init=TORCH)
+    assert cell.fused is None
+    assert cell.recurrence is None
+    assert choose("auto", cell, torch.device("cpu"), "32") == Choice("stepwise")
+
+
 def test_native_has_no_second_derivative():
     cell, inputs = make("gru", 3, 4), draw(5, 2, 3).requires_grad_()
     hidden, _ = native.unroll(cell, inputs)
@@ -225,7 +266,7 @@ class TestChoice:
             ("fused", "leak", CPU, "32", "must be auto, stepwise or compiled for Leak, which has no kernel"),
             ("native", "leak", CPU, "32", "must be auto, stepwise or compiled for Leak, which names no recurrence"),
             ("native", "gru", GPU, "32", "must be auto, fused, stepwise or compiled on a GPU"),
-            ("native", "gru", CPU, "bf16-mixed", "must be auto, fused, stepwise or compiled on precision bf16-mixed"),
+            ("native", "gru", CPU, "bf16-mixed", "must be auto, fused, stepwise or compiled with precision bf16-mixed"),
             ("warp", "gru", CPU, "32", "must be one of auto, fused, stepwise, compiled, native, got 'warp'"),
         ],
     )
@@ -252,6 +293,24 @@ class TestRuns:
         assert again.code == 0
         assert "already there" in again.out
         assert [run.run_id for run in bench.records()] == [made.run_id]
+
+    def test_what_ran_is_what_a_table_parts(self, bench: Bench):
+        assert bench.run("cell=gru", "model.engine=native", "seed=0").code == 0
+        assert bench.run("cell=gru", "seed=0,1", "-m").code == 0
+        assert len(bench.records()) == 2
+        assert "0/2" in bench.call("table", str(bench.results)).out, "asked for or found: one row of two seeds"
+        assert bench.run("cell=gru", "model.engine=fused", "seed=0").code == 0
+        shown = bench.call("table", str(bench.results)).out
+        assert "model.engine=native" in shown
+        assert "model.engine=fused" in shown
+
+    def test_compiled_needs_a_chunk(self, bench: Bench):
+        outcome = bench.run("task.length=8", "model.engine=compiled")
+        assert outcome.code == 2
+        assert outcome.err == (
+            "bench run: model.engine must be another one for sequences of 8 steps, as 10 are compiled together, "
+            "got 'compiled'\n"
+        )
 
     @pytest.mark.long
     def test_compiled_says_how_long_it_took(self, bench: Bench):
@@ -285,9 +344,10 @@ class TestBuilding:
         for engine in ("native", "compiled"):
             done = self.sweep(bench, tmp_path, "cell=gru", f"model.engine={engine}", CXX="no-such-compiler")
             assert done.returncode == 2
-            assert done.stderr.startswith("bench run: model.engine must ")
+            assert done.stderr.startswith("bench run: model.engine must be auto, fused, stepwise")
             assert len(done.stderr.splitlines()) == 1
-            assert "C++ compiler" in done.stderr
+            assert f"got '{engine}'" in done.stderr
+            assert "there is no C++ compiler" in done.stderr
         assert not bench.results.exists()
 
     def test_a_compiler_that_fails_is_not_asked_again(self, bench: Bench, tmp_path: Path):
@@ -300,17 +360,26 @@ class TestBuilding:
         assert done.returncode == 0, done.stderr
         assert "building the native kernels for this machine, once" in done.stderr
         (log,) = (tmp_path / "extensions").rglob("failed-*.log")
-        assert f"engine fused instead of native: building it failed, see {log}" in done.stderr
+        assert f"building the native kernels failed, see {log}\n" in done.stderr
+        assert "engine fused instead of native: building it has failed\n" in done.stderr
+        (made,) = bench.records()
+        assert made.model["engine_note"] == "fused instead of native: building it has failed", (
+            "no place of this machine"
+        )
         assert "out of order" in log.read_text()
         asked = Path(f"{broken}.log").read_text().count("native.cpp")
         done = self.sweep(bench, tmp_path, "cell=rnn", CXX=str(broken))
-        assert f"building it failed, see {log}, and delete that to try again" in done.stderr
+        assert f"has failed, see {log}, and delete that to try again\n" in done.stderr
         assert Path(f"{broken}.log").read_text().count("native.cpp") == asked
+        os.utime(log, (0, 0))
+        self.sweep(bench, tmp_path, "cell=lstm", CXX=str(broken))
+        assert Path(f"{broken}.log").read_text().count("native.cpp") > asked, "after a while it is"
 
     @pytest.mark.long
     def test_two_processes_at_once_build_it_once(self, tmp_path: Path):
         code = "import sys\nfrom bench.engines import extension\nextension.load(lambda text: print(text))"
-        where = {"TORCH_EXTENSIONS_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+        # With fewer instructions than this machine may have; the comparison with torch is part of the building.
+        where = {"TORCH_EXTENSIONS_DIR": str(tmp_path), "OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2"}
         started = [
             subprocess.Popen(
                 [sys.executable, "-W", "error", "-c", code],
@@ -326,6 +395,20 @@ class TestBuilding:
         assert sum("once; about half a minute" in out for out, _ in outputs) == 1
         (library,) = tmp_path.rglob("*.so")
         assert sorted(path.name for path in library.parent.iterdir()) == ["lock", "native.so"]
+        # A half of it is made again; what a killed process left goes.
+        library.write_bytes(b"")
+        (library.parent / "tmpleft").mkdir()
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **where}, capture_output=True, text=True,
+                              check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "once; about half a minute" in done.stdout
+        assert library.stat().st_size > 0
+        assert not (library.parent / "tmpleft").exists()
+        # Where nothing can be locked, as in a folder that may only be read, it is read.
+        (library.parent / "lock").unlink()
+        (library.parent / "lock").mkdir()
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **where}, check=False)
+        assert done.returncode == 0
 
     def test_one_that_computes_something_else_is_refused(self, monkeypatch: pytest.MonkeyPatch):
         extension.load()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from bench import record, tables
 from bench.measured import read_journeys
+from benchmarks import report
 from tests.conftest import ROOT, Bench
 
 README = (ROOT / "README.md").read_text()
@@ -49,10 +51,28 @@ def test_the_record_to_replay_is_there():
 
 
 def test_the_speed_named_is_the_speed_measured():
-    measured = json.loads((ROOT / "benchmarks" / "overhead.json").read_text())
-    assert f"{measured['bench_ms']:.1f} ms a step through `bench run`" in README
-    assert f"{measured['bare_ms']:.1f} ms in a bare loop" in README
-    assert f"{measured['ratio_of_medians']:.2f}" in README
+    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    times = {
+        row["cell"]: {name: timing["median"] for name, timing in row["timings"].items()}
+        for row in measured["peers"]["rows"]
+        if row["case"] == "adding 600"
+    }
+    ours = {cell: each.pop("ours") for cell, each in times.items()}
+    plain = {cell: each.pop("torch") / ours[cell] for cell, each in times.items()}
+    others = {cell: min(each.values()) / ours[cell] for cell, each in times.items()}
+    said = " ".join(README.split())
+    assert "takes {rnn:.1f} ms (RNN), {lstm:.1f} ms (LSTM) and {gru:.1f} ms (GRU)".format(**ours) in said
+    assert "{rnn:.1f}, {lstm:.1f} and {gru:.1f} times as fast as the plain PyTorch loop".format(**plain) in said
+    assert "{rnn:.1f}, {lstm:.1f} and {gru:.1f} times as fast as the fastest of".format(**others) in said
+    around = measured["around"]
+    assert f"a step of {around['bare_ms']:.1f} ms in a bare loop takes {around['bench_ms']:.1f} ms" in said
+
+
+def test_the_results_are_those_measured(tmp_path: Path):
+    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    report.write(measured, tmp_path)
+    assert (tmp_path / "RESULTS.md").read_text() == (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
 COMMANDS = [

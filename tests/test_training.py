@@ -162,6 +162,26 @@ class TestRepeatability:
         assert bench.curves(other)["train_loss"] != curves["train_loss"]
 
 
+def test_a_gradient_below_the_limit_is_left_alone_bit_for_bit():
+    for norm, clipped in ((0.5, False), (2.0, True), (math.inf, True), (math.nan, True)):
+        parameter = torch.nn.Parameter(torch.zeros(2))
+        gradient = torch.tensor([norm, 0.0])
+        parameter.grad = gradient.clone()
+        before, after = clip_gradients([parameter], 1.0, None)
+        assert repr(float(before)) == repr(norm)
+        expected = torch.nn.Parameter(torch.zeros(2))
+        expected.grad = gradient.clone()
+        torch.nn.utils.clip_grad_norm_([expected], 1.0)
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=0, atol=0, equal_nan=True)
+        assert (after is before) is not clipped
+
+
+def test_fused_adam_is_adam(bench: Bench):
+    fused, plain = (bench.one("cell=gru", f"optimizer.fused={word}") for word in ("true", "false"))
+    losses = [bench.curves(run)["train_loss"] for run in (fused, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 class TestDivergence:
     @pytest.mark.parametrize("engine", ["native", "fused", "stepwise"])
     def test_a_loss_that_is_not_finite_ends_the_run_with_its_step(self, bench: Bench, engine: str):

@@ -46,6 +46,14 @@ class Cell(nn.Module, ABC):
     keeps: ClassVar[tuple[str, ...]] = ()
     states: ClassVar[tuple[str, ...]] = ("h",)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # A kernel and a recurrence compute the equations of the class that names them. A subclass of that may have
+        # others, and has to name its own.
+        super().__init_subclass__(**kwargs)
+        for name in ("kernel", "recurrence"):
+            if name not in vars(cls):
+                setattr(cls, name, vars(Cell)[name])
+
     def __init__(
         self,
         input_size: int,

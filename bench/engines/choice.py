@@ -56,22 +56,27 @@ def choose(
         raise ValueError(f"`engine` must be one of {', '.join(ASKED)}, got {asked!r}")
     if asked == "auto":
         return _fastest(cell, device, precision, say)
+    others = ["auto", *(["fused"] if cell.fused is not None else []), "stepwise"]
     if asked == "fused" and cell.fused is None:
         raise ValueError(f"`engine` must be auto, stepwise or compiled for {name}, which has no kernel, got 'fused'")
     if asked == "compiled" and device.type == "cpu" and extension.compiler() is None:
-        raise ValueError("`engine` must not be compiled on a machine without a C++ compiler, got 'compiled'")
+        raise ValueError(f"`engine` must be {_either(others)} where there is no C++ compiler, got 'compiled'")
     if asked == "native":
+        others.append("compiled")
         if cell.recurrence is None:
-            others = "auto, stepwise or compiled" if cell.fused is None else "auto, fused, stepwise or compiled"
-            raise ValueError(f"`engine` must be {others} for {name}, which names no recurrence, got 'native'")
+            raise ValueError(f"`engine` must be {_either(others)} for {name}, which names no recurrence, got 'native'")
         if device.type != "cpu" or precision != "32":
-            place = "a GPU" if device.type != "cpu" else f"precision {precision}"
-            raise ValueError(f"`engine` must be auto, fused, stepwise or compiled on {place}, got 'native'")
+            place = "on a GPU" if device.type != "cpu" else f"with precision {precision}"
+            raise ValueError(f"`engine` must be {_either(others)} {place}, got 'native'")
         try:
             extension.load(say)
         except extension.NativeUnavailableError as error:
-            raise ValueError(f"`engine` must be another one than native on this machine: {error}") from error
+            raise ValueError(f"`engine` must be {_either(others)} here, got 'native': {error}") from error
     return Choice(engine=next(each for each in ENGINES if each == asked))
+
+
+def _either(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _fastest(cell: Cell, device: torch.device, precision: str, say: Callable[[str], None] | None) -> Choice:

@@ -53,12 +53,13 @@ class Compiled:
             pieces.append(piece)
         return torch.cat(pieces), tuple(parts)
 
-    def warm_up(self, cell: Cell, batch_size: int) -> None:
+    def warm_up(self, cell: Cell, batch_size: int, precision: str = "32") -> None:
         """Compile for training batches; parameters and their gradients are left as they are.
 
         Args:
             cell: The cell, where it will run.
             batch_size: Sequences of a training batch.
+            precision: ``32`` or ``bf16-mixed``, what it will run in.
 
         Raises:
             Exception: What torch raises for equations it cannot compile.
@@ -77,7 +78,8 @@ class Compiled:
         self._chunk = torch.compile(chunk, fullgraph=True, dynamic=False)
         self._shape = (batch_size, cell.input_size)
         inputs = cell.weight_ih.new_zeros(CHUNK, batch_size, cell.input_size)
-        hidden, _ = self(cell, inputs)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            hidden, _ = self(cell, inputs)
         wanted = [parameter for parameter in cell.parameters() if parameter.requires_grad]
         torch.autograd.grad(hidden.sum(), wanted, allow_unused=True)
         self.seconds = time.perf_counter() - started

@@ -470,13 +470,32 @@ void with_kind(const std::string& name, const F& call) {
   else TORCH_CHECK_VALUE(false, "`recurrence` must be one of rnn_tanh, rnn_relu, lstm, gru, got ", name);
 }
 
+// A kernel reads where it is told to: everything is checked before.
+void check_shape(const char* name, const Tensor& given, at::IntArrayRef wanted, const Tensor& like) {
+  TORCH_CHECK_VALUE(given.sizes() == wanted, "`", name, "` must have the shape ", wanted, ", got ", given.sizes());
+  TORCH_CHECK_TYPE(given.scalar_type() == like.scalar_type(), "`", name, "` must be ", like.scalar_type(), ", got ",
+                   given.scalar_type());
+  TORCH_CHECK_VALUE(given.device().is_cpu(), "`", name, "` must be on the CPU, got ", given.device());
+}
+
 // Returns z (T + 1, B, width), kept (T, B, 4, H) and c (T + 1, B, H); the last two are empty where there is nothing.
 std::tuple<Tensor, Tensor, Tensor> forward(std::string recurrence, const Tensor& inputs_, at::TensorList state,
                                            const Tensor& w_ih_, const Tensor& w_hh_, const Tensor& b_ih_,
                                            const Tensor& b_hh_, bool keep) {
   const Tensor inputs = inputs_.contiguous(), w_ih = w_ih_.contiguous(), w_hh = w_hh_.contiguous();
   const Tensor b_ih = b_ih_.contiguous(), b_hh = b_hh_.contiguous();
+  TORCH_CHECK_VALUE(inputs.dim() == 3 && inputs.size(0) > 0, "`inputs` must be (time, batch, input) with at least one ",
+                    "step, got ", inputs.sizes());
+  TORCH_CHECK_VALUE(inputs.device().is_cpu(), "`inputs` must be on the CPU, got ", inputs.device());
+  TORCH_CHECK_VALUE(w_hh.dim() == 2, "`w_hh` must be (rows, hidden), got ", w_hh.sizes());
   const int64_t hidden = w_hh.size(1), input = inputs.size(2), line = kLine / inputs.element_size();
+  const int64_t blocks = recurrence == "lstm" ? 4 : recurrence == "gru" ? 3 : 1, parts = recurrence == "lstm" ? 2 : 1;
+  check_shape("w_ih", w_ih, {blocks * hidden, input}, inputs);
+  check_shape("w_hh", w_hh, {blocks * hidden, hidden}, inputs);
+  check_shape("b_ih", b_ih, {blocks * hidden}, inputs);
+  check_shape("b_hh", b_hh, {blocks * hidden}, inputs);
+  TORCH_CHECK_VALUE(static_cast<int64_t>(state.size()) == parts, "`state` must have ", parts, " parts, got ", state.size());
+  for (const Tensor& part : state) check_shape("state", part, {inputs.size(1), hidden}, inputs);
   const Shape s{inputs.size(0), inputs.size(1), hidden, input, divide_up(hidden + 1 + input, line) * line};
   Tensor z = at::empty({s.time + 1, s.batch, s.z}, inputs.options());
   z.select(0, 0).narrow(1, 0, hidden).copy_(state[0]);
@@ -512,6 +531,10 @@ std::vector<Tensor> backward(std::string recurrence, int64_t input, const Tensor
   const Tensor w_hh = w_hh_.contiguous(), w_ih = w_ih_.contiguous();
   const int64_t hidden = w_hh.size(1);
   const Shape s{z.size(0) - 1, z.size(1), hidden, input, z.size(2)};
+  if (d_hidden_.has_value()) check_shape("d_hidden", *d_hidden_, {s.time, s.batch, hidden}, z);
+  for (const auto& given : {d_h_, d_c_}) {
+    if (given.has_value()) check_shape("d_state", *given, {s.batch, hidden}, z);
+  }
   const auto options = z.options();
   const Tensor none = at::empty({0}, options);
   const Tensor d_hidden = d_hidden_.has_value() ? d_hidden_->contiguous() : none;
