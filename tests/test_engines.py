@@ -193,11 +193,10 @@ def test_native_with_other_shapes(inputs: tuple[int, ...], state: tuple[int, ...
 
 
 def test_a_subclass_has_neither_kernel_nor_recurrence():
-    class Slower(GRUCell):
-        def update(self, values: Any, state: Any) -> Any:
-            return (0.5 * super().update(values, state)[0],)
+    def update(self: Cell, values: Any, state: Any) -> Any:
+        return (0.5 * GRUCell.update(self, values, state)[0],)  # type: ignore[arg-type]
 
-    cell = Slower(3, 4, init=TORCH)
+    cell = type("Slower", (GRUCell,), {"update": update})(3, 4, init=TORCH)
     assert cell.fused is None
     assert cell.recurrence is None
     assert choose("auto", cell, torch.device("cpu"), "32") == Choice("stepwise")
@@ -344,7 +343,7 @@ class TestBuilding:
         for engine in ("native", "compiled"):
             done = self.sweep(bench, tmp_path, "cell=gru", f"model.engine={engine}", CXX="no-such-compiler")
             assert done.returncode == 2
-            assert done.stderr.startswith("bench run: model.engine must be auto, fused, stepwise")
+            assert done.stderr.startswith("bench run: model.engine must be auto, fused")
             assert len(done.stderr.splitlines()) == 1
             assert f"got '{engine}'" in done.stderr
             assert "there is no C++ compiler" in done.stderr
