@@ -54,7 +54,8 @@ def cell_maker(name: str, settings: dict[str, Any]) -> Callable[[int, int], Cell
 
 
 def network(make_cell: Callable[..., Cell], task: Task, **changes: Any) -> SequenceModel:
-    settings: dict[str, Any] = {"hidden_size": 5, "layers": 1, "dropout": 0.0, "engine": "fused"}
+    engine = "fused" if make_cell(1, 1).fused is not None else "stepwise"
+    settings: dict[str, Any] = {"hidden_size": 5, "layers": 1, "dropout": 0.0, "engine": engine}
     model = SequenceModel(
         make_cell,
         input_size=task.input_size,
