@@ -24,6 +24,7 @@ from bench.engines import Choice, Unroll, choose, extension, fused, native, step
 from bench.engines.compiled import CHUNK, Compiled
 from bench.streams import generator
 from tests.conftest import ROOT, TINY, Bench, command, probes_of
+from tests.test_model import Leak
 
 TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
 CELLS: dict[str, Callable[..., Cell]] = {
@@ -38,18 +39,6 @@ SIZES = [
     *[(601, batch, hidden) for batch, hidden in ((1, 50), (3, 1), (33, 7), (3, 130))],
 ]
 """Time, batch, hidden: around the widths of registers and tiles, every pair of batch and hidden."""
-
-
-class Leak(Cell):
-    """A cell that no kernel knows."""
-
-    blocks = ("new",)
-
-    def activate(self, projected: Any, state: Any) -> Any:
-        return {"new": torch.tanh(projected + self.recur(state[0]))}
-
-    def update(self, values: Any, state: Any) -> Any:
-        return (0.9 * state[0] + 0.1 * values["new"],)
 
 
 def make(name: str, inputs: int, hidden: int) -> Cell:
