@@ -24,7 +24,7 @@ class Timing:
         high: Third quartile.
         steps: How many were timed.
         losses: Of the first three steps.
-        first_seconds: Time of those three, compiling included.
+        first_seconds: Time of those three; JAX and Keras compile in them, our ``compiled`` before.
     """
 
     median: float

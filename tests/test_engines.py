@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import subprocess
@@ -22,6 +23,7 @@ from bench.cells.lstm import LSTMCell
 from bench.cells.rnn import RNNCell
 from bench.engines import Choice, Unroll, choose, extension, fused, native, stepwise
 from bench.engines.compiled import CHUNK, Compiled
+from bench.model import SequenceModel
 from bench.streams import generator
 from tests.conftest import ROOT, TINY, Bench, command, probes_of
 from tests.test_model import Leak
@@ -219,6 +221,30 @@ def check_compiled() -> None:
     with torch.no_grad():
         compiled(cell, draw(CHUNK, 4, 3))
     assert len(calls) == 3
+    # Odd sizes in float32, against the same in float64; and two layers.
+    for size, batch in ((1, 1), (50, 33)):
+        cell = Leak(3, size, init=TORCH)
+        cell.reset_parameters(generator("init", 0), 10)
+        compiled = Compiled()
+        compiled.warm_up(cell, batch)
+        for time in (1, 2, 601):
+            inputs, state = draw(time, batch, 3), (draw(batch, size, index=9),)
+            found = everything(compiled, cell, inputs, state)
+            assert error(found, everything(stepwise.unroll, copy.deepcopy(cell).double(), inputs, state)) < 2e-5
+    models = []
+    for engine in ("compiled", "stepwise"):
+        models.append(
+            SequenceModel(partial(Leak, init=TORCH), input_size=3, output_size=2, hidden_size=5, layers=2, dropout=0.0,
+                          readout="every", engine=engine).double()
+        )  # fmt: skip
+        models[-1].reset_parameters(generator("init", 0), 10)
+    assert models[0].warm_up(4) > 0
+    sequence = draw(CHUNK + 2, 4, 3)
+    losses = [model(sequence).square().sum() for model in models]
+    gradients = [
+        torch.autograd.grad(loss, list(model.parameters())) for loss, model in zip(losses, models, strict=True)
+    ]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-11)
     for _ in range(torch._dynamo.config.recompile_limit):  # as many again as torch compiles of one function
         Compiled().warm_up(cell, 4)
     print("all of it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import statistics
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,23 @@ def test_the_speed_named_is_the_speed_measured():
     assert "{rnn:.1f}, {lstm:.1f} and {gru:.1f} times as fast as the fastest of".format(**others) in said
     around = measured["around"]
     assert f"a step of {around['bare_ms']:.1f} ms in a bare loop takes {around['bench_ms']:.1f} ms" in said
+
+
+def test_the_cost_of_probes_and_the_gain_of_workers_are_those_measured():
+    said = " ".join(README.split())
+    rows = json.loads((ROOT / "benchmarks" / "probes.json").read_text())["rows"]
+    looks = {(row["cell"], row["length"]): f"{row['look_in_steps']:.1f}" for row in rows}
+    short, long = ([looks[cell, length] for cell in ("rnn", "lstm", "gru")] for length in (100, 600))
+    assert f"costs {short[0]} (RNN), {short[1]} (LSTM) and {short[2]} (GRU) training steps at length 100" in said
+    assert f"and {long[0]}, {long[1]} and {long[2]} at length 600" in said
+    (lstm,) = [row for row in rows if (row["cell"], row["length"]) == ("lstm", 600)]
+    assert f"takes {lstm['flow_ms']:.0f} ms, and {lstm['plain_flow_ms']:.0f} ms step by step" in said
+    through = json.loads((ROOT / "benchmarks" / "throughput.json").read_text())
+    seconds = [statistics.median(through[f"{way}_seconds"]) for way in ("workers", "serial")]
+    assert f"one thread each {seconds[0]:.0f} s, and one process of two threads {seconds[1]:.0f} s" in said
+    assert f"{through['ratio']:.2f} times the runs an hour" in said
+    shares = [made.time["probe_seconds"] / made.time["train_seconds"] for made in record.read_all(DEMO)[0]]  # type: ignore[operator]
+    assert f"pays {100 * min(shares):.1f} to {100 * max(shares):.1f} % of the training time" in said
 
 
 def test_the_results_are_those_measured(tmp_path: Path):
