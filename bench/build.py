@@ -20,11 +20,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench import mirror, provenance, record, runtime, streams
 from bench.cells import Cell
+from bench.cells.init import WeightRule
 from bench.data import DataConfig
 from bench.engines import Choice, Engine, choose
 from bench.engines.compiled import CHUNK
 from bench.model import SequenceModel, hidden_size_for_budget, parameter_count
 from bench.probes.probing import ProbeConfig, check_probes
+from bench.rows import Sweep
 from bench.runtime import RuntimeConfig
 from bench.schema import Config, LauncherConfig, ModelConfig, TrainerConfig, check_arguments, locate, nearest
 from bench.training import MakeOptimizer, TrainingConfig
@@ -86,6 +88,8 @@ class Plan:
         seed: The seed.
         results_dir: Where records go.
         overrides: What it was composed with.
+        asked: The same without what the experiment's settings add.
+        row: Its place in the experiment's rows, ``key=value``.
         config: The resolved config, as plain containers.
         code: Version of the code that can change a number; see :func:`bench.provenance.code_version`.
         run_id: The identity of the run.
@@ -110,6 +114,8 @@ class Plan:
     seed: int
     results_dir: Path
     overrides: list[str]
+    asked: list[str]
+    row: list[str]
     config: dict[str, Any]
     code: dict[str, Any]
     run_id: str
@@ -123,12 +129,14 @@ class Plan:
     @property
     def label(self) -> str:
         """Task, cell and seed, for messages."""
-        return f"{self.task_name} {self.cell_name} seed={self.seed}"
+        return " ".join((self.task_name, *self.row, self.cell_name, f"seed={self.seed}"))
 
     def model(self) -> SequenceModel:
         """The network with its initial values, a function of the config and the seed; on the CPU."""
         model = _model(self.config, self.task, self.model_config, self.hidden_size, self.engine.engine)
-        model.reset_parameters(streams.generator("init", self.seed), self.task.delay)
+        model.reset_parameters(
+            streams.generator("init", self.seed), self.task.delay, cast(WeightRule, self.model_config.readout_init)
+        )
         return model
 
     def shapes(self) -> dict[str, torch.Size]:
@@ -172,6 +180,10 @@ def build(
     for name in config:
         if name not in Config.__dataclass_fields__:
             raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
+    with _named(""):
+        sweep = Sweep.read(config.pop("sweep"))
+        sweep.check_budget(config["budget"])
+    asked = sweep.asked(overrides, lambda key: OmegaConf.select(cfg, key))
     with _named("task"):
         task = _instantiate_task(config)
     with _named("data"):
@@ -244,6 +256,8 @@ def build(
         seed=config["seed"],
         results_dir=results_dir,
         overrides=overrides,
+        asked=asked,
+        row=sweep.row_of(asked),
         config=config,
         code=provenance.code_version(shared, own),
         run_id=identity,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bench.cells import Cell
+from bench.cells.init import WeightRule, fill_weight
 from bench.engines import ENGINES, Engine, Unroll, fused, native, stepwise
 from bench.engines.compiled import Compiled
 
@@ -97,18 +98,25 @@ class SequenceModel(nn.Module):
         return [cell for cell in self.cells if isinstance(cell, Cell)]
 
     @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator, delay: int) -> None:
-        """Fill all parameters: the cells as they are told, the readout as ``torch.nn.Linear`` does.
+    def reset_parameters(self, generator: torch.Generator, delay: int, readout: WeightRule) -> None:
+        """Fill all parameters: the cells as they are told, then the readout.
 
         Args:
             generator: Source of randomness, on the CPU.
             delay: The task's delay in steps, for initialisations that follow it.
+            readout: ``torch``: weights and bias as ``torch.nn.Linear`` does; ``glorot`` and ``gaussian``: weights as
+                in :class:`bench.cells.init.Initialization`, bias 0.
         """
         for cell in self.layers:
             cell.reset_parameters(generator, delay)
-        bound = self.readout_layer.in_features**-0.5
-        self.readout_layer.weight.uniform_(-bound, bound, generator=generator)
-        self.readout_layer.bias.uniform_(-bound, bound, generator=generator)
+        weight, bias = self.readout_layer.weight, self.readout_layer.bias
+        if readout == "torch":
+            bound = self.readout_layer.in_features**-0.5
+            weight.uniform_(-bound, bound, generator=generator)
+            bias.uniform_(-bound, bound, generator=generator)
+        else:
+            fill_weight(weight, readout, generator)
+            bias.zero_()
 
     def forward(
         self, inputs: Float[Tensor, "time batch input"], dropout_generator: torch.Generator | None = None

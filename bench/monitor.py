@@ -37,9 +37,8 @@ def in_notebook() -> bool:
     return "ipykernel" in sys.modules
 
 
-def ended(made: Record) -> str:
-    """One line on how a run ended."""
-    label = f"{made.task} {made.cell} seed={made.seed}"
+def ended(made: Record, label: str) -> str:
+    """One line on how a run ended; the label is that of its plan."""
     if made.status in ("failed", "interrupted"):
         return f"{label}: {made.status}, {made.reason}"
     metric = made.task_facts["metric"]
@@ -140,7 +139,7 @@ class Monitor:
             assert look.record is not None
             done += look.final
             self._told.add((look.run.folder, look.state))
-            self._print(f"[{done:>{width}}/{len(looks)}] {ended(look.record)}")
+            self._print(f"[{done:>{width}}/{len(looks)}] {ended(look.record, look.run.label)}")
         self._draw(looks)
 
     def _print(self, line: str) -> None:

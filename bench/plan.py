@@ -9,19 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench import checkpoint, record, runtime
 from bench.build import ConfigError, Plan, build
 from bench.inventory import checkpoint_path
 from bench.messages import explain
+from bench.rows import Sweep
 
 CONFIG_PATH = "pkg://conf"
 CONFIG_NAME = "config"
@@ -162,17 +163,35 @@ def _jobs(composer: Hydra, parsed: argparse.Namespace) -> list[list[str]]:
         swept = [override for override in parser.parse_overrides(overrides) if override.is_sweep_override()]
     except Exception as error:
         raise ConfigError(explain(error, lambda keep: _compose(composer, keep, RunMode.RUN), overrides)) from error
+    if base.get("budget") is not None and base.get("sweep") is None:
+        raise ConfigError(f"budget must be null where no experiment has budgets, got {base.budget}")
     if not parsed.multirun and base.hydra.mode != RunMode.MULTIRUN:
         if swept:
             raise ConfigError(
                 f"{swept[0].get_key_element()} must be one value, or a sweep with -m (--multirun), "
                 f"got {swept[0].get_value_string()}"
             )
+        if base.get("sweep") is not None:
+            raise ConfigError("sweep must be null where hydra.mode is not MULTIRUN, got rows or settings")
         return [overrides]
     params = [f"{key}={value}" for key, value in (base.hydra.sweeper.get("params") or {}).items()]
-    task_overrides = list(base.hydra.overrides.task)
     try:
-        batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *task_overrides]), None)
+        swept_params, given = (_values(parser.parse_overrides(texts)) for texts in (params, overrides))
+        sweep = Sweep.read(OmegaConf.to_container(base.sweep, resolve=True) if base.sweep is not None else None)
+        return sweep.jobs(swept_params, given, lambda key: OmegaConf.select(base, key))
     except HydraException as error:
         raise ConfigError(f"a sweep's values must be a list, a choice() or a range(): {error}") from error
-    return [list(overrides) for overrides in batches[0]]
+    except ValueError as error:
+        raise ConfigError(str(error).replace("`", "")) from error
+
+
+def _values(overrides: list[Override]) -> dict[str, list[str]]:
+    """The values of each key, as overrides have them; of a key given twice the last."""
+    found = {}
+    for override in overrides:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise HydraException(f"got {override.get_value_string()} for {override.get_key_element()}")
+        swept = override.is_sweep_override()
+        values = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+        found[override.get_key_element()] = values
+    return found

@@ -118,9 +118,11 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> Plan:
         "runtime": {"threads": old.runtime["threads"]},
         "results_dir": str(scratch),
         "rerun": "none",
+        "sweep": None,
     }
     config = {name: value for name, value in old.config.items() if name not in ("logger", "launcher")}
-    config = {"probe": NO_PROBE} | config
+    config = {"probe": NO_PROBE, "budget": None} | config
+    config["model"] = {"readout_init": "torch"} | config["model"]
     try:
         # The engine of the record, or else whichever there is here; a difference is told.
         engine = old.model.get("engine")

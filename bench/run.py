@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from bench import claims, estimate, record, schema, stopping
@@ -99,9 +102,10 @@ def _run(plans: list[Plan], workers: int, overrides: list[str], config_dir: str 
         if plans[0].launcher.name == "joblib":
             added.append(f"hydra.launcher.n_jobs={workers}")
         sys.argv = [*words, *added]
-        return _hand_over()
+        with _planned_jobs([plan.overrides for plan in plans]):
+            return _hand_over()
 
-    driver = Driver(plans, invocation, one_pass, workers, lambda plan: _command(plan.overrides, config_dir))
+    driver = Driver(plans, invocation, one_pass, workers, lambda plan: _command(plan.asked, config_dir))
     stopping.listen()
     stopped = None
     try:
@@ -129,6 +133,13 @@ def _run(plans: list[Plan], workers: int, overrides: list[str], config_dir: str 
     if driver.error is not None:
         return _say(driver.error)
     return _report(plans, invocation)
+
+
+def _planned_jobs(jobs: list[list[str]]) -> Any:
+    """Let Hydra's sweeper launch these jobs, where it would make a product of its own."""
+    # Hydra loads its plugins a second time: theirs is another class than the one that can be imported.
+    [sweeper] = [each for each in Plugins.instance().discover(Sweeper) if each.__name__ == "BasicSweeper"]
+    return mock.patch.object(sweeper, "split_arguments", return_value=[jobs])
 
 
 def _hand_over() -> BaseException | None:
@@ -195,7 +206,7 @@ def job(cfg: DictConfig) -> None:
     if invocation.only is not None and str(plan.folder) != invocation.only:
         return
     try:
-        _make(plan, _command(plan.overrides, _own_folder(hydra_config)), invocation)
+        _make(plan, _command(plan.asked, _own_folder(hydra_config)), invocation)
     except OSError as error:
         where = f"results_dir must be writable, got {str(plan.results_dir)!r}"
         print(f"bench run: {where} ({error}); {plan.label} is not made", file=sys.stderr)
@@ -221,7 +232,7 @@ def _make(plan: Plan, command: str, invocation: Invocation) -> None:
             checkpoint_path(plan.folder).unlink(missing_ok=True)
         made = execute(plan, command, pulse, lambda: claim.lost, plan.label if invocation.alone else None)
     if invocation.alone:
-        print(ended(made), flush=True)
+        print(ended(made, plan.label), flush=True)
 
 
 def _quoted(path: Path) -> str:

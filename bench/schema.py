@@ -14,11 +14,12 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union
+from typing import Any, Literal, Union, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from bench.cells.init import WeightRule
 from bench.data import DataConfig
 from bench.probes.probing import ProbeConfig
 from bench.runtime import RuntimeConfig
@@ -34,6 +35,12 @@ class ModelConfig:
     layers: int
     dropout: float
     engine: str
+    readout_init: str
+
+    def __post_init__(self) -> None:
+        if self.readout_init not in get_args(WeightRule):
+            allowed = ", ".join(get_args(WeightRule))
+            raise ValueError(f"`readout_init` must be one of {allowed}, got {self.readout_init!r}")
 
 
 @dataclass
@@ -71,7 +78,11 @@ class LauncherConfig:
 
 @dataclass
 class Config:
-    """Everything ``bench run`` takes. The values are in ``conf/``, never here."""
+    """Everything ``bench run`` takes. The values are in ``conf/``, never here.
+
+    ``budget`` and ``sweep`` choose settings (:mod:`bench.rows`) and are none themselves: they are not part of what
+    a run is. The record says the budget.
+    """
 
     task: Any = MISSING
     cell: Any = MISSING
@@ -87,6 +98,8 @@ class Config:
     seed: int = MISSING
     results_dir: str = MISSING
     rerun: str = MISSING
+    budget: str | None = MISSING
+    sweep: Any = MISSING
 
 
 def register() -> None:

@@ -69,7 +69,7 @@ def network(cell: str, engine: str, hidden: int, inputs: int, outputs: int, read
         make, input_size=inputs, output_size=outputs, hidden_size=hidden, layers=1, dropout=0.0,
         readout="last" if readout == "last" else "every", engine=chosen.engine,
     )  # fmt: skip
-    model.reset_parameters(streams.generator("init", 0), 10)
+    model.reset_parameters(streams.generator("init", 0), 10, "torch")
     return model
 
 

@@ -14,7 +14,11 @@ from tests.conftest import Bench, Outcome
 RUN = [
     # unknown options
     ("cell=lsmt", "cell must be one of gru, lstm, rnn, got 'lsmt', did you mean lstm?"),
-    ("task=adding", "task must be one of adding_problem, copy_memory, got 'adding', did you mean adding_problem?"),
+    (
+        "task=temporal",
+        "task must be one of adding_1997, adding_problem, copy_memory, multiplication, temporal_order, got "
+        "'temporal', did you mean temporal_order?",
+    ),
     ("optimizer=adamw", "optimizer must be one of adam, rmsprop, sgd, got 'adamw', did you mean adam?"),
     ("trainer=tpu", "trainer must be one of auto, cpu, gpu, got 'tpu'"),
     ("logger=mlflow", "logger must be one of csv, none, wandb, got 'mlflow'"),
@@ -55,6 +59,15 @@ RUN = [
     ("task=copy_memory task.delay=0", "task.delay must be >= 1, got 0"),
     ("task=copy_memory task.delay=-3", "task.delay must be >= 1, got -3"),
     ("task=copy_memory task.form=raw", "task.form must be one of categorical, scalar, got 'raw'"),
+    ("task=adding_1997 task.length=19", "task.length must be >= 20, got 19"),
+    ("task=adding_1997 task.operation=mean", "task.operation must be one of sum, product, got 'mean'"),
+    (
+        "task=multiplication task.solved_error=0.5",
+        "task.solved_error must be > 0 and below the baseline 0.2005, got 0.5",
+    ),
+    ("task=multiplication task.solved_correct=1.5", "task.solved_correct must be > 0 and <= 1, got 1.5"),
+    ("task=temporal_order task.classes=5", "task.classes must be one of 4, 8, got 5"),
+    ("task=temporal_order task.solved_accuracy=0.2", "task.solved_accuracy must be > 0.25 and <= 1, got 0.2"),
     ("task.length=0", "task.length must be >= 2, got 0"),
     ("task.length=-7", "task.length must be >= 2, got -7"),
     ("task.length=1", "task.length must be >= 2, got 1"),

@@ -237,7 +237,7 @@ def check_compiled() -> None:
             SequenceModel(partial(Leak, init=TORCH), input_size=3, output_size=2, hidden_size=5, layers=2, dropout=0.0,
                           readout="every", engine=engine).double()
         )  # fmt: skip
-        models[-1].reset_parameters(generator("init", 0), 10)
+        models[-1].reset_parameters(generator("init", 0), 10, "torch")
     assert models[0].warm_up(4) > 0
     sequence = draw(CHUNK + 2, 4, 3)
     losses = [model(sequence).square().sum() for model in models]

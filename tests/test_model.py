@@ -47,7 +47,7 @@ def build(cell: Any, **changes: Any) -> SequenceModel:
         "engine": "stepwise",
     }
     model = SequenceModel(cell, **(settings | changes))
-    model.reset_parameters(generator("init", 0), 10)
+    model.reset_parameters(generator("init", 0), 10, "torch")
     return model
 
 
@@ -179,7 +179,7 @@ def test_initial_values_are_a_function_of_the_generator():
         assert torch.equal(a, b)
     assert torch.equal(before, torch.get_rng_state())
     twin = copy.deepcopy(one)
-    twin.reset_parameters(generator("init", 1), 10)
+    twin.reset_parameters(generator("init", 1), 10, "torch")
     assert not torch.equal(one.readout_layer.weight, twin.readout_layer.weight)
 
 

@@ -41,7 +41,7 @@ def test_it_is_the_probe_of_our_own_cell():
         partial(LSTMCell, forget_bias=1.0, init=TORCH), input_size=2, output_size=1, hidden_size=5, layers=1,
         dropout=0.0, readout="last", engine="fused",
     )  # fmt: skip
-    model.reset_parameters(generator("init", 0), 7)
+    model.reset_parameters(generator("init", 0), 7, "torch")
     model.double()
     theirs = nn.LSTMCell(2, 5).double()
     theirs.load_state_dict(model.layers[0].state_dict())

@@ -63,7 +63,7 @@ def network(make_cell: Callable[..., Cell], task: Task, **changes: Any) -> Seque
         readout=task.readout,
         **settings | changes,
     )
-    model.reset_parameters(streams.generator("init", 0), task.delay)
+    model.reset_parameters(streams.generator("init", 0), task.delay, "torch")
     return model.double()
 
 
@@ -407,7 +407,7 @@ def as_initialised(made: record.Record) -> tuple[Task, SequenceModel]:
     task = AddingProblem(**{key: value for key, value in made.config["task"].items() if key != "_target_"})
     make_cell = hydra.utils.instantiate({**made.config["cell"], "_partial_": True})
     model = network(make_cell, task, hidden_size=made.model["hidden_size"]).float()
-    model.reset_parameters(streams.generator("init", made.seed), task.delay)
+    model.reset_parameters(streams.generator("init", made.seed), task.delay, "torch")
     return task, model
 
 

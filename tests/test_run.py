@@ -269,7 +269,7 @@ class TestHelp:
     def test_help_of_run_lists_the_choices_and_the_keys(self, bench: Bench):
         done = bench.call("run", "--help")
         assert done.code == 0, done.err
-        for text in ("cell: gru, lstm, rnn", "task: adding_problem, copy_memory", "hidden_size:", "+experiment=demo"):
+        for text in ("cell: gru, lstm, rnn", "task: adding_1997, adding_problem", "hidden_size:", "+experiment=demo"):
             assert text in done.out
 
     def test_the_config_can_be_shown_without_a_run(self, bench: Bench, tmp_path: Path):

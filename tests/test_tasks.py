@@ -16,6 +16,8 @@ from bench.streams import generator
 from tasks.adding_problem import TOLERANCE, AddingProblem
 from tasks.base import Batch, Task
 from tasks.copy_memory import CopyMemory
+from tasks.marked_values import MarkedValues
+from tasks.temporal_order import TemporalOrder
 from tests.conftest import ROOT, options
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -24,6 +26,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("adding_problem", {"markers": "halves", "length": 2}),
     ("copy_memory", {"form": "categorical"}),
     ("copy_memory", {"form": "scalar", "delay": 1}),
+    ("adding_1997", {"length": 20}),
+    ("multiplication", {"length": 25}),
+    ("temporal_order", {"classes": 8, "length": 20, "solved_accuracy": 1.0}),
 ]
 
 
@@ -50,6 +55,10 @@ def memoryless(task: Task, batch: Batch) -> torch.Tensor:
     """The outputs of the best predictor without memory."""
     if isinstance(task, AddingProblem):
         return torch.ones(1, batch.inputs.shape[1], 1)
+    if isinstance(task, MarkedValues):
+        return torch.full((1, batch.inputs.shape[1], 1), task.mean)
+    if isinstance(task, TemporalOrder):
+        return torch.zeros(1, batch.inputs.shape[1], task.output_size)
     outputs = torch.full((task.length, batch.inputs.shape[1], task.output_size), -1e4)
     scalar = task.output_size == 10
     outputs[:-10, :, 0 if scalar else 8] = 0.0
@@ -121,7 +130,7 @@ class TestContract:
     def test_the_baseline_does_not_solve_the_task_and_perfection_does(self, task: Task):
         assert not task.solved(task.baselines)
         batch = task.sample(50, generator("eval", 2))
-        if isinstance(task, AddingProblem):
+        if isinstance(task, (AddingProblem, MarkedValues)):
             outputs = batch.targets.unsqueeze(-1)
         else:
             outputs = 100 * torch.nn.functional.one_hot(batch.targets, task.output_size).float()

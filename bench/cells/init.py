@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-WeightRule = Literal["torch", "glorot"]
-RecurrentRule = Literal["torch", "glorot", "orthogonal", "identity"]
+WeightRule = Literal["torch", "glorot", "gaussian"]
+RecurrentRule = Literal["torch", "glorot", "gaussian", "orthogonal", "identity"]
 BiasRule = Literal["torch", "zero"]
 
 
@@ -21,9 +21,11 @@ class Initialization:
 
     Attributes:
         input: Input weights. ``torch``: U(-1/sqrt(hidden), 1/sqrt(hidden)), the default of ``torch.nn``;
-            ``glorot``: U(-a, a) with a = sqrt(6 / (input + hidden)), Glorot & Bengio (2010).
-        recurrent: Recurrent weights, each block of its own. ``torch`` and ``glorot`` as above; ``orthogonal``: a
-            random orthogonal matrix, Saxe, McClelland & Ganguli (2014); ``identity``: Le, Jaitly & Hinton (2015).
+            ``glorot``: U(-a, a) with a = sqrt(6 / (input + hidden)), Glorot & Bengio (2010); ``gaussian``:
+            N(0, 0.001^2), the input weights of Le, Jaitly & Hinton (2015).
+        recurrent: Recurrent weights, each block of its own. ``torch``, ``glorot`` and ``gaussian`` as above;
+            ``orthogonal``: a random orthogonal matrix, Saxe, McClelland & Ganguli (2014); ``identity``: Le, Jaitly &
+            Hinton (2015).
         bias: Both biases. ``torch`` as above; ``zero``.
     """
 
@@ -42,6 +44,7 @@ def fill_weight(block: Tensor, rule: RecurrentRule, generator: torch.Generator) 
     rules: dict[RecurrentRule, Callable[[], object]] = {
         "torch": lambda: _uniform(block, block.shape[0], generator),
         "glorot": lambda: nn.init.xavier_uniform_(block, generator=generator),
+        "gaussian": lambda: block.normal_(0, 0.001, generator=generator),
         "orthogonal": lambda: nn.init.orthogonal_(block, generator=generator),
         "identity": lambda: nn.init.eye_(block),
     }

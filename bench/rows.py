@@ -1,0 +1,188 @@
+"""What an experiment sweeps over where it is no plain product: rows of a table, and settings that hold for some runs.
+
+An experiment in ``conf/experiment/`` may have, beside ``hydra.sweeper.params``::
+
+    sweep:
+      rows:                                   # every row with all of hydra.sweeper.params
+        - {task: copy_memory, task.delay: [100, 200]}
+        - {task: adding_problem, task.length: 100}
+      settings:                               # where all of `when` holds
+        - {when: {task: copy_memory, cell: rnn}, set: {model.hidden_size: 80}}
+        - {when: {budget: short}, set: {training.max_steps: 4000}}
+
+The command line wins over both, a row over the settings. A key of the rows given there takes the place of the row's
+values, and rows without it are left out; a task given there leaves only its rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+BUDGET = "budget"
+"""The key that chooses between the budgets of an experiment."""
+_NEITHER = object()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Overrides for the runs for which all of ``when`` holds."""
+
+    when: Mapping[str, tuple[str, ...]]
+    overrides: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The ``sweep`` node of an experiment, checked.
+
+    Attributes:
+        rows: For each row, the values of each key, as overrides have them.
+        settings: In the order given; a later one wins.
+    """
+
+    rows: tuple[Mapping[str, tuple[str, ...]], ...]
+    settings: tuple[Setting, ...]
+
+    @classmethod
+    def read(cls, node: Any) -> Sweep:
+        """Check a node, as plain containers; ``None`` has one row without keys.
+
+        Raises:
+            ValueError: It is of another form.
+        """
+        if node is None:
+            return cls(({},), ())
+        if not isinstance(node, Mapping) or not node.keys() <= {"rows", "settings"}:
+            raise ValueError(f"`sweep` must have rows and settings alone, got {_shown(node)}")
+        rows = _list(node.get("rows", [{}]), "sweep.rows")
+        if not rows:
+            raise ValueError("`sweep.rows` must have at least one row, got []")
+        settings = []
+        for item in _list(node.get("settings", []), "sweep.settings"):
+            if item.keys() != {"when", "set"}:
+                raise ValueError(f"`sweep.settings` must be a list of `when` with `set`, got {_shown(item)}")
+            when, values = item["when"], item["set"]
+            if not isinstance(when, Mapping) or not isinstance(values, Mapping):
+                raise ValueError(f"`sweep.settings` must have overrides below `when` and `set`, got {_shown(item)}")
+            settings.append(
+                Setting(
+                    {key: _texts(value) for key, value in when.items()},
+                    {key: _text(value) for key, value in values.items()},
+                )
+            )
+        return cls(
+            tuple({key: _texts(value) for key, value in row.items()} for row in rows),
+            tuple(settings),
+        )
+
+    @property
+    def keys(self) -> list[str]:
+        """Every key that a row has."""
+        return list(dict.fromkeys(key for row in self.rows for key in row))
+
+    @property
+    def budgets(self) -> list[str]:
+        """The budgets that there are settings for."""
+        named = (value for setting in self.settings for value in setting.when.get(BUDGET, ()))
+        return list(dict.fromkeys(named))
+
+    def jobs(
+        self,
+        params: Mapping[str, Sequence[str]],
+        given: Mapping[str, Sequence[str]],
+        default: Callable[[str], Any],
+    ) -> list[list[str]]:
+        """The overrides of each run.
+
+        Args:
+            params: Values of each key of ``hydra.sweeper.params``.
+            given: Values of each key of the command line.
+            default: The value of a key that neither row nor params nor command line have.
+
+        Raises:
+            ValueError: A command line that leaves no row.
+        """
+        first = {key: values for key, values in given.items() if key.lstrip("+") == "experiment"}
+        jobs = []
+        for row in self._chosen(given):
+            rest = {key: values for key, values in {**params, **given}.items() if key not in row}
+            axes = {**first, **row, **rest}
+            for values in itertools.product(*axes.values()):
+                job = dict(zip(axes, values, strict=True))
+                mine = {*row, *given}
+                job |= {key: value for key, value in self._set_for(job, default).items() if key not in mine}
+                jobs.append([f"{key}={value}" for key, value in job.items()])
+        return jobs
+
+    def check_budget(self, budget: str | None) -> None:
+        """Make sure that a budget is one of those there are settings for.
+
+        Raises:
+            ValueError: It is not.
+        """
+        if self.budgets and budget not in self.budgets:
+            raise ValueError(f"`{BUDGET}` must be one of {', '.join(self.budgets)}, got {_text(budget)}")
+
+    def asked(self, job: Iterable[str], default: Callable[[str], Any]) -> list[str]:
+        """The overrides of a run without those that :meth:`jobs` adds to them by itself."""
+        job = list(job)
+        pairs = {key: value for key, _, value in (text.partition("=") for text in job)}
+        added = {f"{key}={value}" for key, value in self._set_for(pairs, default).items()}
+        return [text for text in job if text not in added]
+
+    def row_of(self, job: Iterable[str]) -> list[str]:
+        """``key=value`` of a run for the keys of the rows, without their section; choices such as the task left out."""
+        pairs = (text.partition("=") for text in job)
+        return [f"{key.partition('.')[2]}={value}" for key, _, value in pairs if key in self.keys and "." in key]
+
+    def _chosen(self, given: Mapping[str, Sequence[str]]) -> list[dict[str, Sequence[str]]]:
+        """The rows that the command line leaves."""
+        chosen: list[dict[str, Sequence[str]]] = [dict(row) for row in self.rows]
+        for key in self.keys:
+            if key not in given:
+                continue
+            left = []
+            for row in chosen:
+                # A choice such as the task leaves those rows that have it, any other value takes the place of theirs.
+                values = given[key] if "." in key else [value for value in given[key] if value in row.get(key, ())]
+                if key in row and values:
+                    left.append({**row, key: values})
+            if not left:
+                allowed = ", ".join(dict.fromkeys(value for row in self.rows for value in row.get(key, ())))
+                raise ValueError(f"`{key}` must be one of this experiment's, {allowed}, got {', '.join(given[key])}")
+            chosen = left
+        return chosen
+
+    def _set_for(self, job: Mapping[str, str], default: Callable[[str], Any]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for setting in self.settings:
+            if all(_value(job, key, default) in values for key, values in setting.when.items()):
+                found |= setting.overrides
+        return found
+
+
+def _value(job: Mapping[str, str], key: str, default: Callable[[str], Any]) -> str:
+    value = job.get(key, _NEITHER)
+    return _text(default(key)) if value is _NEITHER else str(value)
+
+
+def _list(node: Any, name: str) -> list[Mapping[str, Any]]:
+    if not isinstance(node, list) or not all(isinstance(item, Mapping) for item in node):
+        raise ValueError(f"`{name}` must be a list of overrides by key, got {_shown(node)}")
+    return node
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(_text, value)) if isinstance(value, list) else (_text(value),)
+
+
+def _text(value: Any) -> str:
+    """A value as an override has it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _shown(node: Any) -> str:
+    return " ".join(str(node).split())[:100]
