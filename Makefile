@@ -1,4 +1,4 @@
-# make setup | demo | test | coverage | lint | format | bench | throughput | probe-cost | kills | clean
+# make setup | demo | results | test | coverage | lint | format | bench | throughput | probe-cost | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 PEERS := benchmarks/.venv
 
-.PHONY: setup demo test coverage lint format bench throughput probe-cost kills clean
+.PHONY: setup demo results test coverage lint format bench throughput probe-cost kills clean
 
 setup: $(READY)
 
@@ -22,6 +22,10 @@ demo: setup
 	$(BIN)/bench run +experiment=demo
 	@$(BIN)/bench figures results/runs/demo --output results/figures > /dev/null
 	@$(BIN)/bench table results/runs/demo
+
+# results/README.md with its tables and figures, anew from the records beside it; trains nothing.
+results: setup
+	$(BIN)/bench report results/README.md
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

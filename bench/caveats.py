@@ -71,7 +71,8 @@ def too_few(pairs: int, alpha: float = 1 - CONFIDENCE) -> str | None:
     if pairs >= least:
         return None
     smallest = min(1.0, 2.0 ** (1 - pairs))
-    return f"no verdict: the smallest p of {pairs} pairs is {smallest:.3g}; p <= {alpha:.3g} takes at least {least}"
+    what = f"{pairs} pair{'s' if pairs != 1 else ''}"
+    return f"no verdict: the smallest p of {what} is {smallest:.3g}; p <= {alpha:.3g} takes at least {least}"
 
 
 def no_width(estimate: Estimate) -> str | None:

@@ -12,7 +12,9 @@ from bench import __version__
 
 RUNS, FIGURES = Path("results", "runs"), Path("results", "figures")
 """Where runs and figures are if nothing else is said."""
-FORMATS = ("terminal", "markdown", "csv", "latex")
+PAGE = Path("results", "README.md")
+"""The page of results that is made of records."""
+FORMATS = ("terminal", "markdown", "latex", "html", "csv")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,9 +50,23 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("run", help="train a cell on a task, or a sweep of them (bench run --help)", add_help=False)
     table = commands.add_parser("table", help="print the table of a folder of records")
     table.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
+    table.add_argument(
+        "--spec", metavar="NAME|FILE", help="a table of conf/table/, or a YAML of yours; flags win over it"
+    )
+    table.add_argument("--where", action="append", type=_pair, metavar="KEY=VALUES", help="only runs with these values")
+    table.add_argument("--rows", type=_names, metavar="KEYS", help="settings that make a row, as in task.length")
+    table.add_argument("--columns", type=_names, metavar="KEYS", help="settings that make a column (default: cell)")
+    table.add_argument("--metric", type=_names, metavar="NAMES", help="one: a matrix; several: a block for each row")
+    table.add_argument("--statistic", metavar="NAME", help="median, iqm; survival for steps_to_solve")
+    table.add_argument("--mixed", action="store_true", help="runs of different protocols may stand together, marked")
+    table.add_argument("--published", action="store_true", help="published claims beside ours, with a verdict")
+    table.add_argument("--compare", action="store_true", help="tests between the columns")
     table.add_argument("--format", choices=FORMATS, default="terminal")
     table.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of the terminal")
     table.set_defaults(command=_table)
+    report = commands.add_parser("report", help="fill a page's tables and figures anew from records, in place")
+    report.add_argument("page", nargs="?", type=Path, default=PAGE, metavar="FILE", help=f"default: {PAGE}")
+    report.set_defaults(command=_report)
     figures = commands.add_parser("figures", help="draw the figures of a folder of records, as PDF and PNG")
     figures.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
     figures.add_argument("--output", type=Path, metavar="FOLDER", help=f"default: DIR/figures, {FIGURES} without DIR")
@@ -132,8 +148,19 @@ def _replay(parsed: argparse.Namespace) -> int:
     return replay(folder, parsed.trust, parsed.config_dir, parsed.tolerance)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+def _pair(text: str) -> tuple[str, tuple[str, ...]]:
+    key, is_set, values = text.partition("=")
+    if not is_set:
+        raise argparse.ArgumentTypeError(f"must have the form KEY=VALUE,VALUE, got {text!r}")
+    return key, _names(values)
+
+
 def _table(parsed: argparse.Namespace) -> int:
-    from bench import record, tables
+    from bench import record, table_spec, tables
     from bench.measured import read_journeys
 
     records, damaged = record.read_all(parsed.folder)
@@ -142,7 +169,20 @@ def _table(parsed: argparse.Namespace) -> int:
     if not records and not damaged:
         return _fail("table", f"DIR must hold records, found none below {str(parsed.folder)!r}")
     if records:
-        text = tables.render(records, parsed.format, journeys)
+        try:
+            spec = (table_spec.read(parsed.spec) if parsed.spec else table_spec.Spec()).with_flags(
+                where=dict(parsed.where) if parsed.where else None,
+                rows=parsed.rows,
+                columns=parsed.columns,
+                metrics=parsed.metric,
+                statistic=parsed.statistic,
+                mixed=parsed.mixed,
+                published=parsed.published,
+                compare=parsed.compare,
+            )
+            text = tables.render(records, parsed.format, journeys, spec)
+        except ValueError as error:
+            return _fail("table", str(error).replace("`", ""))
         if parsed.output is None:
             print(text, end="")
         else:
@@ -151,6 +191,19 @@ def _table(parsed: argparse.Namespace) -> int:
             except OSError as error:
                 return _fail("table", f"--output must be a file that can be written, {error}")
     return _complain("table", damaged)
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from bench import report
+
+    try:
+        for path in report.make(parsed.page):
+            print(path)
+    except OSError as error:
+        return _fail("report", f"FILE and the folder of its records must be readable and writable ({error})")
+    except ValueError as error:
+        return _fail("report", str(error).replace("`", ""))
+    return 0
 
 
 def _figures(parsed: argparse.Namespace) -> int:

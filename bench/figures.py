@@ -12,9 +12,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench import flow_figures, record
+from bench import flow_figures, reach_figures, record
 from bench.layout import Row, arrange
-from bench.measured import Probes
+from bench.measured import Journey, Probes, journey
 from bench.panels import PANEL_INCHES, STYLE, grid, legend, look, titled
 from bench.record import DamagedRecordError, Record
 
@@ -38,12 +38,15 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
     records: list[Record] = []
     curves: Curves = {}
     probes: dict[str, Probes] = {}
+    journeys: dict[str, Journey] = {}
     damaged: list[DamagedRecordError] = []
     for folder in record.find_records(root):
         try:
             made = record.read_record(folder)
             curves[made.run_id] = record.read_curves(folder)
             probes[made.run_id] = {name: record.read_probe(folder, name) for name in record.PROBES}
+            if (travelled := journey(probes[made.run_id]["flow"], made)) is not None:
+                journeys[made.run_id] = travelled
             records.append(made)
         except DamagedRecordError as error:
             damaged.append(error)
@@ -54,6 +57,8 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
     with plt.style.context(STYLE):
         draw: dict[str, Callable[[], Figure | None]] = {
             "learning_curves": lambda: learning_curves(records, curves),
+            "survival": lambda: reach_figures.draw_survival(records),
+            "reach": lambda: reach_figures.draw_reach(records, journeys),
             "gradient_flow": lambda: flow_figures.gradient_flow(records, probes),
             "gradient_flow_in_training": lambda: flow_figures.flow_heatmap(records, probes),
             "time_constants": lambda: flow_figures.time_constants(records, probes),

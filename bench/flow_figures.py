@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -194,8 +195,7 @@ def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Fig
     Medians over seeds and over windows of steps; the band of the norm before the clip goes from the smallest to the
     largest of both. ``None`` where there is no step.
     """
-    _, every = arrange(records)
-    rows, _ = arrange([run for run in records if curves[run.run_id].num_rows])
+    rows, every = _having(records, lambda run: curves[run.run_id].num_rows > 0)
     if not rows:
         return None
     places, across = _panels_of_cells(rows)
@@ -220,8 +220,18 @@ def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Fig
 
 def _probed(records: list[Record], probes: ProbesOfRuns) -> tuple[list[Row], list[str]]:
     """Rows of the runs with a curve over lag, and the columns of all runs, for the same colours in every figure."""
-    rows, _ = arrange([run for run in records if run.run_id in probes and probes[run.run_id]["flow"].num_rows])
-    return rows, arrange(records)[1]
+    return _having(records, lambda run: run.run_id in probes and probes[run.run_id]["flow"].num_rows > 0)
+
+
+def _having(records: list[Record], wanted: Callable[[Record], bool]) -> tuple[list[Row], list[str]]:
+    """Rows and columns of all runs, and of their runs those that are wanted; rows without any are left out."""
+    rows, columns = arrange(records)
+    kept = []
+    for row in rows:
+        runs = {column: [run for run in members if wanted(run)] for column, members in row.runs.items()}
+        runs = {column: members for column, members in runs.items() if members}
+        kept += [replace(row, runs=runs)] if runs else []
+    return kept, columns
 
 
 def _curve_at(made: Record, flow: pa.Table, *, last: bool) -> tuple[list[int], list[float]] | None:

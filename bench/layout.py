@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.record import FINAL, Record, probed
-
-_SECTIONS = ("model", "optimizer", "data", "training")
-"""What makes two trainings different; what was probed does not."""
+from bench.settings import differing, flat, hashable, protocol_of, settings_of, sortable, text, training_of
 
 
 @dataclass(frozen=True)
@@ -22,12 +20,14 @@ class Row:
             rows.
         runs: For each column label, its runs in the order of their seeds.
         uneven: Settings that differ between the cells of this row, ``key`` to the values by column label.
+        marks: What must be said of it where protocols are mixed.
     """
 
     task: str
     settings: tuple[str, ...]
     runs: dict[str, list[Record]]
     uneven: dict[str, dict[str, Any]]
+    marks: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -38,6 +38,19 @@ class Row:
     def facts(self) -> Mapping[str, Any]:
         """The task's metric, baselines and so on, which all runs of a row share."""
         return next(iter(self.runs.values()))[0].task_facts
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """One task with one protocol over several delays.
+
+    Attributes:
+        label: Task and settings, without the one that sets the delay.
+        rows: One for each delay, which increases; at least two.
+    """
+
+    label: str
+    rows: tuple[Row, ...]
 
 
 def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
@@ -57,22 +70,126 @@ def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
     rows: list[Row] = []
     for name in sorted({record.task for record in unique}):
         members = [record for record in unique if record.task == name]
-        tasks = {record.run_id: _flat(record.config["task"]) for record in members}
-        rests = {record.run_id: _rest(record) for record in members}
-        shown = _differing(tasks.values())
+        tasks = {record.run_id: flat(record.config["task"]) for record in members}
+        rests = {record.run_id: training_of(record) for record in members}
+        shown = differing(tasks.values())
         split = _splitting_keys(members, rests, tasks, columns)
         groups: dict[tuple[Any, ...], list[Record]] = {}
         for record in members:
-            place = [_hashable(tasks[record.run_id].get(key)) for key in shown]
-            place += [_hashable(rests[record.run_id].get(key)) for key in split]
+            place = [hashable(tasks[record.run_id].get(key)) for key in shown]
+            place += [hashable(rests[record.run_id].get(key)) for key in split]
             groups.setdefault(tuple(place), []).append(record)
-        for _, runs in sorted(groups.items(), key=lambda item: [_sortable(value) for value in item[0]]):
+        for _, runs in sorted(groups.items(), key=lambda item: [sortable(value) for value in item[0]]):
             first = runs[0]
             settings = {key: tasks[first.run_id].get(key) for key in (*_leading(tasks[first.run_id]), *shown)}
             settings |= {key: rests[first.run_id].get(key) for key in split}
             rows.append(_row(name, settings, runs, columns, rests))
     labels = sorted(set(columns.values()), key=_column_order)
     return rows, labels
+
+
+def arrange_by(
+    records: Iterable[Record], rows: Sequence[str], columns: Sequence[str], *, mixed: bool
+) -> tuple[list[Row], list[str]]:
+    """Rows and column labels by the values of given keys.
+
+    Args:
+        records: In any order; a run that is there twice counts once.
+        rows: Keys of :func:`settings_of` whose values make a row; the task parts rows in any case.
+        columns: Keys whose values make a column.
+        mixed: Whether runs may share a place, and protocols a table, that differ in something else; they are marked.
+
+    Raises:
+        ValueError: Such runs, without ``mixed``.
+    """
+    unique = _unique(records)
+    protocols = sorted({protocol_of(record) for record in unique})
+    if len(protocols) > 1 and "experiment" not in (*rows, *columns) and not mixed:
+        raise ValueError(f"`mixed` must be given for a table of several protocols, got {', '.join(protocols)}")
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    labels: dict[str, str] = {}
+    for record in unique:
+        settings = settings_of(record)
+        groups.setdefault((record.task, *(hashable(settings.get(key)) for key in rows)), []).append(record)
+        labels[record.run_id] = _label(columns, settings)
+    found = []
+    for _, runs in sorted(groups.items(), key=lambda item: [sortable(value) for value in item[0]]):
+        shown = {key: value for key in rows if key != "task" and (value := settings_of(runs[0]).get(key)) is not None}
+        rests = {record.run_id: training_of(record) for record in runs}
+        row = _row(runs[0].task, {key.rpartition(".")[2]: value for key, value in shown.items()}, runs, labels, rests)
+        found.append(_marked(row, rows, columns, protocols, mixed=mixed))
+    return found, sorted(set(labels.values()), key=_column_order)
+
+
+def _label(columns: Sequence[str], settings: Mapping[str, Any]) -> str:
+    parts = [
+        text(settings.get(key)) if key in ("cell", "task", "experiment") else f"{key.rpartition('.')[2]}={text(value)}"
+        for key in columns
+        if (value := settings.get(key)) is not None
+    ]
+    return " ".join(parts) or "all"
+
+
+def _marked(row: Row, rows: Sequence[str], columns: Sequence[str], protocols: list[str], *, mixed: bool) -> Row:
+    """The row with a mark where its runs are of another protocol than others, or differ among themselves."""
+    notes = []
+    for label, runs in row.runs.items():
+        different = [
+            key
+            for key in differing(settings_of(run) for run in runs)
+            if key not in (*rows, *columns, "experiment", "budget")
+        ]
+        if different and not mixed:
+            values = ", ".join(dict.fromkeys(text(settings_of(run).get(different[0])) for run in runs))
+            raise ValueError(
+                f"`mixed` must be given where runs of one place differ in {different[0]}, got {values}; "
+                f"or name {different[0]} in rows or columns"
+            )
+        notes += [f"{label} mixes runs that differ in {', '.join(different)}"] if different else []
+    if len(protocols) > 1 and "experiment" not in (*rows, *columns):
+        mine = sorted({protocol_of(run) for runs in row.runs.values() for run in runs})
+        notes.append(f"protocol {', '.join(mine)}")
+    return replace(row, marks=tuple(notes))
+
+
+def ladders(rows: Iterable[Row]) -> list[Ladder]:
+    """Rows that differ in their delay and in nothing else; a row without such a companion is left out.
+
+    Nothing else: the task's settings but its first, and the protocol of every cell that two of them share. Each shares
+    a cell with one of the others.
+
+    Args:
+        rows: See :func:`arrange`.
+    """
+    found: list[list[Row]] = []
+    for row in rows:
+        companions = (
+            members
+            for members in found
+            if all(_differ_in_delay(row, other) for other in members)
+            and any(row.runs.keys() & other.runs.keys() for other in members)
+        )
+        if (home := next(companions, None)) is None:
+            found.append([row])
+        else:
+            home.append(row)
+    kept = [sorted(members, key=lambda row: row.facts["delay"]) for members in found if len(members) > 1]
+    labels = [(members[0].task, *members[0].settings[1:]) for members in kept]
+    rests = [training_of(next(iter(members[0].runs.values()))[0]) for members in kept]
+    made = []
+    for members, label, rest in zip(kept, labels, rests, strict=True):
+        namesakes = [other for other, its in zip(rests, labels, strict=True) if its == label]
+        parts = [f"{key}={text(rest.get(key))}" for key in differing(namesakes)]
+        made.append(Ladder(", ".join((*label, *parts)), tuple(members)))
+    return made
+
+
+def _differ_in_delay(one: Row, other: Row) -> bool:
+    delays = [row.facts.get("delay") for row in (one, other)]
+    if one.task != other.task or one.settings[1:] != other.settings[1:] or None in delays or len(set(delays)) == 1:
+        return False
+    shared = one.runs.keys() & other.runs.keys()
+    return all(not differing(map(training_of, (one.runs[column][0], other.runs[column][0]))) for column in shared)
 
 
 def _unique(records: Iterable[Record]) -> list[Record]:
@@ -98,17 +215,18 @@ def _row(
     by_column = {label: _once_a_seed(members) for label, members in by_column.items()}
     uneven = {
         key: {label: rests[members[0].run_id].get(key) for label, members in by_column.items()}
-        for key in _differing(rests[record.run_id] for record in runs)
+        for key in differing(rests[record.run_id] for record in runs)
     }
-    return Row(task, tuple(f"{key}={_text(value)}" for key, value in settings.items()), by_column, uneven)
+    return Row(task, tuple(f"{key}={text(value)}" for key, value in settings.items()), by_column, uneven)
 
 
 def _once_a_seed(runs: list[Record]) -> list[Record]:
     """Runs that differ in their probes alone are one training; one with a result, and with probes, stands for it."""
-    chosen: dict[int, Record] = {}
+    chosen: dict[tuple[Any, ...], Record] = {}
     for run in sorted(runs, key=lambda run: (run.status in FINAL, probed(run))):
-        chosen[run.seed] = run
-    return [chosen[seed] for seed in sorted(chosen)]
+        settings = ((key, value) for key, value in settings_of(run).items() if key not in ("experiment", "budget"))
+        chosen[run.seed, tuple((key, hashable(value)) for key, value in sorted(settings))] = run
+    return sorted(chosen.values(), key=lambda run: run.seed)
 
 
 def _column_labels(records: list[Record]) -> dict[str, str]:
@@ -116,10 +234,10 @@ def _column_labels(records: list[Record]) -> dict[str, str]:
     labels = {}
     for name in {record.cell for record in records}:
         members = [record for record in records if record.cell == name]
-        cells = {record.run_id: {**_flat(record.config["cell"]), "code": record.code["cell"]} for record in members}
-        shown = _differing(cells.values())
+        cells = {record.run_id: {**flat(record.config["cell"]), "code": record.code["cell"]} for record in members}
+        shown = differing(cells.values())
         for run_id, settings in cells.items():
-            extra = [f"{key}={_text(settings.get(key))}" for key in shown]
+            extra = [f"{key}={text(settings.get(key))}" for key in shown]
             labels[run_id] = " ".join((name, *extra))
     return labels
 
@@ -133,42 +251,9 @@ def _splitting_keys(
     """Settings, beside the task's and the cell's, that differ between runs of one task and one column."""
     places: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for record in records:
-        place = (columns[record.run_id], *sorted((k, _hashable(v)) for k, v in tasks[record.run_id].items()))
+        place = (columns[record.run_id], *sorted((k, hashable(v)) for k, v in tasks[record.run_id].items()))
         places.setdefault(place, []).append(rests[record.run_id])
-    return sorted({key for members in places.values() for key in _differing(members)})
-
-
-def _rest(record: Record) -> dict[str, Any]:
-    """Everything but task, cell and seed that makes two runs different experiments."""
-    settings: dict[str, Any] = {}
-    for section in _SECTIONS:
-        settings |= {f"{section}.{key}": value for key, value in _flat(record.config[section]).items()}
-    # The engine that ran: "auto" is another one elsewhere.
-    settings["model.engine"] = record.model.get("engine") or settings.get("model.engine")
-    settings["optimizer"] = str(record.config["optimizer"].get("_target_", "")).rpartition(".")[2]
-    settings["precision"] = record.config["trainer"]["precision"]
-    settings["device"] = record.device["type"]
-    held = ("threads", "flush_subnormals", "deterministic", "tf32")
-    settings |= {f"runtime.{key}": record.runtime.get(key) for key in held}
-    settings["code"] = record.code["sources"]
-    return settings
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested node as dotted keys; Hydra's own keys are left out."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        if key.startswith("_"):
-            continue
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _differing(settings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Keys that do not have the same value everywhere, sorted."""
-    settings = list(settings)
-    keys = {key for each in settings for key in each}
-    return sorted(key for key in keys if len({_hashable(each.get(key)) for each in settings}) > 1)
+    return sorted({key for members in places.values() for key in differing(members)})
 
 
 def _leading(task: Mapping[str, Any]) -> list[str]:
@@ -176,22 +261,7 @@ def _leading(task: Mapping[str, Any]) -> list[str]:
     return list(task)[:1]
 
 
-def _hashable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return tuple(sorted((str(key), str(item)) for key, item in value.items()))
-    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
-
-
-def _sortable(value: Any) -> tuple[bool, float, str]:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (not number, float(value) if number else 0.0, str(value))
-
-
 def _column_order(label: str) -> tuple[int, str]:
     known = ("rnn", "lstm", "gru")
     name = label.split()[0]
     return (known.index(name) if name in known else len(known), label)
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shlex
 import sys
@@ -31,6 +33,8 @@ from bench.progress import Pulse
 from bench.sweep import INVOCATION, Driver, Invocation, folder_of, planned
 
 PLAN_FLAG = "--plan"
+NO_CHOICE = ("published:", "table:")
+"""Folders of ``conf/`` that Hydra takes for choices: what papers report, and tables."""
 EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
 
 _invocation: Invocation | None = None
@@ -62,7 +66,9 @@ def main(arguments: list[str]) -> int:
     sys.path[:0] = [str(Path(parsed.config_dir).absolute())] if parsed.config_dir else []
     sys.path.append(str(Path.cwd()))
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    if parsed.help or parsed.hydra_help or parsed.cfg or parsed.info or parsed.shell_completion:
+    if parsed.help:
+        return _help()
+    if parsed.hydra_help or parsed.cfg or parsed.info or parsed.shell_completion:
         error = _hand_over()
         return 0 if error is None else _say(error)
     try:
@@ -133,6 +139,16 @@ def _run(plans: list[Plan], workers: int, overrides: list[str], config_dir: str 
     if driver.error is not None:
         return _say(driver.error)
     return _report(plans, invocation)
+
+
+def _help() -> int:
+    """Hydra's help, without the folders of ``conf/`` that are no choice of a run."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        error = _hand_over()
+    lines = shown.getvalue().splitlines(keepends=True)
+    print("".join(line for line in lines if not line.startswith(NO_CHOICE)), end="")
+    return 0 if error is None else _say(error)
 
 
 def _planned_jobs(jobs: list[list[str]]) -> Any:

@@ -49,7 +49,8 @@ def test_pdf_and_png_are_written_and_the_same_records_give_the_same_pdf(bench: B
     bench.ready("task.length=9")
     outcome = bench.call("figures", str(bench.results), f"--output={tmp_path / 'pictures'}")
     assert outcome.code == 0
-    names = ["learning_curves", "gradient_flow", "gradient_flow_in_training", "time_constants", "gradient_norms"]
+    names = ["learning_curves", "survival", "gradient_flow", "gradient_flow_in_training", "time_constants",
+             "gradient_norms"]  # fmt: skip
     assert outcome.out.splitlines() == [
         str(tmp_path / "pictures" / f"{name}{suffix}") for name in names for suffix in (".pdf", ".png")
     ]
@@ -99,7 +100,7 @@ def test_a_cell_without_gates_or_probes_has_no_such_figure(bench: Bench):
     made = bench.one("cell=rnn", "probe=none")
     bench.call("figures", str(bench.results))
     names = {path.stem for path in (bench.results / "figures").iterdir()}
-    assert names == {"learning_curves", "gradient_norms"}
+    assert names == {"learning_curves", "survival", "gradient_norms"}
     assert made.model["parameters"] > 0
 
 
@@ -121,7 +122,7 @@ def test_a_diverged_run_with_infinite_gradients_and_many_cells_are_drawn(bench: 
     bench.run("-m", "cell=lstm", "cell.forget_bias=0,1,2,3,4,5,6,7", "probe.every=2", "task.length=9")
     outcome = bench.call("figures", str(bench.results))
     assert (outcome.code, outcome.err) == (0, "")
-    assert len(outcome.out.splitlines()) == 10
+    assert len(outcome.out.splitlines()) == 12
     probes, curves = {}, {}
     for folder in record.find_records(bench.results):
         probes[folder.name] = {name: record.read_probe(folder, name) for name in record.PROBES}

@@ -1,0 +1,102 @@
+"""What stands above and below a table: title, protocols, devices and code; how its numbers were obtained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench import caveats, settings, summary
+from bench.entries import name_of
+from bench.layout import Row
+from bench.record import Record
+from bench.table import Table
+
+
+def marks(rows: Sequence[Row]) -> list[str]:
+    """``a``, ``b``, ..., ``z``, ``aa``, ..."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return [(letters[i // 26 - 1] if i >= 26 else "") + letters[i % 26] for i in range(len(rows))]
+
+
+def caption(table: Table) -> str:
+    """Title, what is shown, protocols with their budgets, device and code version."""
+    runs = table.runs
+    shown = name_of(table.spec.only) if table.spec.only is not None else ""
+    title = ": ".join(text for text in (table.spec.title.rstrip("."), shown) if text)
+    budgets = sorted({(settings.protocol_of(run), summary.budget_of(run)) for run in runs})
+    by_protocol: dict[str, list[str]] = {}
+    for protocol, steps in budgets:
+        by_protocol.setdefault(protocol, []).append(f"{steps:,}")
+    protocols = "; ".join(f"{name}, at most {' or '.join(steps)} steps" for name, steps in by_protocol.items())
+    devices = "; ".join(sorted({_machine(run) for run in runs}))
+    code = ", ".join(sorted({code_of(run) for run in runs}))
+    parts = (f"{title[:1].upper()}{title[1:]}", f"Protocol: {protocols}", f"Run on {devices}", f"Code: {code}")
+    return " ".join(f"{part}." for part in parts if part)
+
+
+def _machine(run: Record) -> str:
+    threads = run.runtime["threads"]
+    count = f", {threads} thread{'s' if threads != 1 else ''}" if run.device["type"] == "cpu" else ""
+    return f"{run.device['name']} ({run.device['type']}{count})"
+
+
+def code_of(run: Record) -> str:
+    """The commit; where there is none, or files had changed since, the hash of the sources that compute."""
+    commit = str(run.code.get("commit") or "")[:7]
+    if commit and not run.code.get("dirty"):
+        return f"commit {commit}"
+    return f"sources {run.code['sources']}{f', changed since commit {commit}' if commit else ''}"
+
+
+def notes(table: Table) -> list[str]:
+    """What a reader must know to read the numbers."""
+    shown = list(dict.fromkeys(metric for row in table.rows for metric in table.metrics(row)))
+    return [_method(table, shown), *_explained(shown), *_by_row(table)]
+
+
+def _method(table: Table, shown: Sequence[str]) -> str:
+    """How numbers and intervals were obtained."""
+    by_statistic: dict[str, list[str]] = {}
+    for metric in shown:
+        by_statistic.setdefault(summary.default_statistic(metric, table.spec.statistic), []).append(name_of(metric))
+    most = max(by_statistic, key=lambda name: len(by_statistic[name]))
+    words = [f"{', '.join(names)}: {summary.STATISTICS[name]}" for name, names in by_statistic.items() if name != most]
+    words.append(f"{'all else: ' if words else ''}{summary.STATISTICS[most]}")
+    text = "; ".join(words)
+    return (
+        f"{text[:1].upper()}{text[1:]}; 95 % intervals in brackets. Scores on the test set. Baseline: the best "
+        "predictor without memory. Solved: the task's criterion met at three evaluations in a row. Bold, or * in a "
+        "terminal: the best of a line, where its interval is apart from all others."
+    )
+
+
+def _explained(shown: Sequence[str]) -> list[str]:
+    if not any(metric in summary.HORIZONS for metric in shown):
+        return []
+    return [
+        "Horizon: the largest probed lag, in steps before the first answer, at which the gradient of the answer's loss "
+        "with respect to the hidden state of the lowest layer is at least 1 % of that at lag 0. Decay: slope of its "
+        "log10 over lag, a step."
+    ]
+
+
+def _by_row(table: Table) -> list[str]:
+    """What is to be said of single rows; the same words once for all of them."""
+    found: dict[str, list[str]] = {}
+    for mark, row in zip(marks(table.rows), table.rows, strict=True):
+        for text in _row_notes(table, row):
+            found.setdefault(text, []).append(mark)
+    return [f"[{', '.join(marks)}] {text}" for text, marks in found.items()]
+
+
+def _row_notes(table: Table, row: Row) -> Iterable[str]:
+    """Marks, settings that differ between columns, and what so few runs cannot say."""
+    yield from (f"{text}." for text in row.marks)
+    for key, values in row.uneven.items():
+        texts = ", ".join(f"{column} {settings.text(value)}" for column, value in values.items())
+        yield f"{key} differs between columns: {texts}."
+    for column, runs in row.runs.items():
+        if (groups := summary.bimodal(runs, row.facts["metric"], table.journeys)) is not None:
+            yield f"{column}, {name_of(row.facts['metric'])}: {groups}."
+    sizes = [len(summary.results(runs)) for runs in row.runs.values()]
+    if len(sizes) > 1 and (few := caveats.too_few(min(sizes))) is not None:
+        yield f"Between columns {few}."

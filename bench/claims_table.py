@@ -1,0 +1,131 @@
+"""What papers report beside what our runs give, with a verdict on each claim."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench import grid, published, verdicts
+from bench.grid import Entry, Grid
+from bench.published import Paper
+from bench.record import Record
+from bench.verdicts import Judgement
+
+FORMS = (*grid.FORMS, "csv")
+SAID = {
+    "solves": "solved",
+    "fails": "not solved",
+    "below_baseline": "below baseline",
+    "before": "before the other",
+}
+"""What a claim without a number says, in a word."""
+DAGGER, DOUBLE = "†", "‡"
+
+
+def judge_all(records: Iterable[Record]) -> tuple[Mapping[str, Paper], list[Judgement]]:
+    """The papers, and a judgement on every claim that the records have a protocol of and runs for.
+
+    Raises:
+        ValueError: A claim that cannot be read; see :func:`bench.published.read`.
+    """
+    records = list(records)
+    known = published.read()
+    judged = (verdicts.judge(claim, records) for claim in known.claims)
+    return known.papers, [each for each in judged if each.verdict != verdicts.NOT_RUN]
+
+
+def render(judged: tuple[Mapping[str, Paper], Sequence[Judgement]], form: str) -> str:
+    """The claims as a table; see :data:`FORMS`.
+
+    Raises:
+        ValueError: Another form; see also :func:`as_grid`.
+    """
+    papers, judgements = judged
+    if form not in FORMS:
+        raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
+    return _csv(papers, judgements) if form == "csv" else grid.write([as_grid(papers, judgements)], form)
+
+
+def as_grid(papers: Mapping[str, Paper], judged: Sequence[Judgement]) -> Grid:
+    """A line a claim: what the paper says, what our runs give, and the verdict.
+
+    Raises:
+        ValueError: No claim has a verdict.
+    """
+    if not judged:
+        raise ValueError("`published` must have runs of a paper's protocol, as of +experiment=arjovsky2016, got none")
+    rows, rules = [], set()
+    for i, each in enumerate(judged):
+        paper = papers[each.claim.paper]
+        if i == 0 or judged[i - 1].claim.paper != each.claim.paper:
+            rules.add(i)
+        marks = DAGGER * ("unverified" in each.marks) + DOUBLE * ("protocol differs" in each.marks)
+        rows.append(
+            (
+                Entry((f"{paper.authors} {paper.year}",) if i in rules else ()),
+                Entry((f"{each.claim.claim}",)),
+                Entry((f"{each.claim.where}{marks}",)),
+                Entry((_paper_says(each),)),
+                Entry((_ours(each),)),
+                Entry((each.verdict,), each.verdict == verdicts.REPRODUCED),
+            )
+        )
+    counts = Counter(
+        "not solved in N steps" if each.verdict.startswith("not solved") else each.verdict for each in judged
+    )
+    told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return Grid(
+        caption=f"Published claims put to the test: {len(judged)} with a verdict; {told}.",
+        header=("paper", "claim", "where", "published", "ours", "verdict"),
+        rows=tuple(rows),
+        rules=frozenset(rules),
+        notes=tuple(_notes(judged)),
+        left=frozenset(range(6)),
+        wide={0: 10, 1: 21, 2: 8, 3: 9, 4: 12, 5: 10},
+    )
+
+
+def _notes(judged: Sequence[Judgement]) -> list[str]:
+    found = [
+        "Reproduced: so with confidence in our runs, in the paper's own setting. Direction only: so in most runs, or "
+        "where the paper hides its settings. Not solved in N steps: all that can be said of runs that did not solve "
+        "within their budget; it neither confirms nor refutes. Contradicts: the opposite, with confidence. Undecided: "
+        "none of these. Ours: k/n solved, and where a number is compared its median."
+    ]
+    if any("unverified" in each.marks for each in judged):
+        found.append(f"{DAGGER} quoted from memory of the paper, not read again.")
+    found += list(
+        dict.fromkeys(
+            f"{DOUBLE} {each.claim.paper}, another protocol than the paper's: {each.claim.protocol_differs}."
+            for each in judged
+            if each.claim.protocol_differs
+        )
+    )
+    return found
+
+
+def _paper_says(each: Judgement) -> str:
+    claim = each.claim
+    return f"{claim.value:,.5g} {claim.unit}" if claim.value is not None else SAID[claim.says]
+
+
+def _ours(each: Judgement) -> str:
+    solved = f"{each.solved}/{each.n} solved"
+    if each.claim.value is None or each.ours is None:
+        return solved
+    return f"{each.ours:,.4g} {each.claim.unit}, {solved}"
+
+
+def _csv(papers: Mapping[str, Paper], judged: Sequence[Judgement]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("claim", "paper", "text", "where", "says", "published", "unit", "source", "protocol",
+                     "protocol_differs", "ours", "n", "solved", "max_steps", "verdict", "reason"))  # fmt: skip
+    for each in judged:
+        claim, paper = each.claim, papers[each.claim.paper]
+        writer.writerow((claim.id, f"{paper.authors} {paper.year}", claim.claim, claim.where, claim.says, claim.value,
+                         claim.unit, claim.source, claim.protocol, claim.protocol_differs, each.ours, each.n,
+                         each.solved, each.steps, each.verdict, each.reason))  # fmt: skip
+    return buffer.getvalue()

@@ -1,0 +1,92 @@
+"""From a number to what stands in a place of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from bench import summary
+from bench.grid import Entry
+from bench.record import Record
+from bench.summary import Number
+
+NOTHING = "-"
+NAMES = {
+    "mse": "MSE",
+    summary.STEPS: "steps to solve",
+    "horizon_untrained": "horizon, untrained",
+    "horizon_trained": "horizon, trained",
+    "decay_trained": "decay, trained",
+    summary.SPEED: "ms a step",
+}
+"""What a metric is called where it is not its name with spaces."""
+
+
+def name_of(metric: str) -> str:
+    """What a metric is called in a table."""
+    return NAMES.get(metric, metric.replace("_", " "))
+
+
+def number(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None:
+        return NOTHING
+    return f"{value:#.3g}".removesuffix(".") if math.isfinite(value) else "diverged"
+
+
+def interval(low: float | None, high: float | None, form: Callable[[float], str]) -> str:
+    """Both ends in brackets, or nothing."""
+    return f"[{form(low)}, {form(high)}]" if low is not None and high is not None else ""
+
+
+def entry(shown: Number | None, runs: Sequence[Record], *, counted: bool, best: bool = False) -> Entry:
+    """What stands in one place: the number, its interval, and what became of the runs.
+
+    Args:
+        shown: The number; ``None`` where there are no runs.
+        runs: The runs of the place.
+        counted: Whether n and solved stand below; else n is told only where it is not that of all results.
+        best: Whether it is the best of its row.
+    """
+    if shown is None:
+        return Entry((NOTHING,))
+    counts = summary.counts(runs)
+    mishaps = [f"{count} {status}" for status, count in counts.mishaps.items()]
+    lines = [_value(shown, counts.solved, runs)]
+    lines += [text] if (text := interval(shown.low, shown.high, _end(shown))) else []
+    if shown.metric == summary.SOLVED:
+        lines += [f"({', '.join(mishaps)})"] if mishaps else []
+    elif counted:
+        of = [f"n={shown.n}"] if shown.n != counts.results else []
+        lines.append(", ".join([*of, f"{counts.solved}/{counts.results} solved", *mishaps]))
+    elif 0 < shown.n < counts.results:
+        lines.append(f"n={shown.n}")
+    return Entry(tuple(lines), best)
+
+
+def _value(shown: Number, solved: int, runs: Sequence[Record]) -> str:
+    if shown.metric == summary.SOLVED:
+        return f"{solved}/{shown.n}"
+    if shown.value is None:
+        return NOTHING
+    if shown.metric == summary.PARAMETERS:
+        sizes = sorted({run.model["parameters"] for run in runs if run.model["parameters"]})
+        return ", ".join(f"{size:,}" for size in sizes)
+    if shown.metric == summary.STEPS and not math.isfinite(shown.value):
+        return f">{max(map(summary.budget_of, runs))}" if runs else NOTHING
+    return _steps(shown.value) if _is_steps(shown.metric) else number(shown.value)
+
+
+def _end(shown: Number) -> Callable[[float], str]:
+    """How the ends of its interval are written: two significant digits, and steps as whole numbers."""
+    if _is_steps(shown.metric):
+        return lambda end: _steps(end) if math.isfinite(end) else "∞"
+    return lambda end: f"{end:#.2g}".removesuffix(".") if math.isfinite(end) else "diverged"
+
+
+def _is_steps(metric: str) -> bool:
+    return metric in (summary.STEPS, "horizon_untrained", "horizon_trained")
+
+
+def _steps(value: float) -> str:
+    return f"{value:.0f}"

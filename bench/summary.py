@@ -1,0 +1,234 @@
+"""From the runs of one place of a table to a number with its interval, its n, and what became of the runs. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench import caveats, stats, survival
+from bench.measured import Journey
+from bench.record import FINAL, Record
+
+Journeys = Mapping[str, Journey]
+"""How far the gradient travels, by run id, for the runs that were probed."""
+
+SEED = 0
+"""Of all resampling in tables: the same records give the same intervals."""
+MISHAPS = ("diverged", "failed", "interrupted")
+
+SOLVED, STEPS, PARAMETERS, SPEED = "solved", "steps_to_solve", "parameters", "milliseconds_per_step"
+HORIZONS: dict[str, Callable[[Journey], float | int | None]] = {
+    "horizon_untrained": lambda each: each.start.horizon,
+    "horizon_trained": lambda each: each.end.horizon if each.end is not None else None,
+    "decay_trained": lambda each: each.end.rate if each.end is not None else None,
+}
+"""What the probes found; see :mod:`bench.decay`."""
+EVERY_RUN = (SOLVED, STEPS, *HORIZONS, PARAMETERS, SPEED)
+"""Metrics of every run; to these come the scores of its task on the test set."""
+
+STATISTICS: dict[str, str] = {
+    "median": "median over seeds, percentile bootstrap",
+    "iqm": "interquartile mean over seeds, percentile bootstrap",
+    "share": "share of the seeds, Wilson score",
+    "survival": "Kaplan-Meier median, Brookmeyer-Crowley",
+}
+"""Name to what the notes of a table say."""
+OF = {SOLVED: ("share",), STEPS: ("survival", "median", "iqm")}
+"""The statistics that a metric has, its own first; of all others: median and iqm."""
+OTHERS = ("median", "iqm")
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number over the runs of a place.
+
+    Attributes:
+        metric: What was measured.
+        statistic: A key of :data:`STATISTICS`.
+        value: ``None`` where no run has one; infinite where it lies among diverged runs, or is later than the budget.
+        low: Lower end of the 95 % interval; ``None`` where there is no interval.
+        high: Upper end; infinite where the interval is open.
+        n: Runs it is over.
+        better: ``higher``, ``lower``, or ``None`` where neither is.
+    """
+
+    metric: str
+    statistic: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    better: str | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the runs of a place.
+
+    Attributes:
+        results: Completed and diverged ones.
+        solved: How many of these solved their task.
+        mishaps: Runs by status, of :data:`MISHAPS`, where there are any.
+    """
+
+    results: int
+    solved: int
+    mishaps: dict[str, int]
+
+
+def results(runs: Iterable[Record]) -> list[Record]:
+    """Those that have a result; a diverged run is one."""
+    return [run for run in runs if run.status in FINAL]
+
+
+def counts(runs: Iterable[Record]) -> Counts:
+    """What became of runs."""
+    runs = list(runs)
+    kept = results(runs)
+    by_status = {status: sum(run.status == status for run in runs) for status in MISHAPS}
+    return Counts(len(kept), sum(run.solved for run in kept), {name: n for name, n in by_status.items() if n})
+
+
+def check_metric(metric: str, runs: Iterable[Record]) -> None:
+    """Make sure that a metric is one of these runs.
+
+    Raises:
+        ValueError: It is not; with the nearest name.
+    """
+    tasks = (name for run in runs for name in run.metrics["test"])
+    _check("metric", metric, dict.fromkeys((*EVERY_RUN, *tasks)))
+
+
+def check_statistic(statistic: str, metric: str | None = None) -> None:
+    """Make sure that there is such a statistic, and that a metric has it.
+
+    Raises:
+        ValueError: There is none; with the nearest name.
+    """
+    _check("statistic", statistic, STATISTICS)
+    if metric is not None and statistic not in (allowed := OF.get(metric, OTHERS)):
+        raise ValueError(f"`statistic` of {metric} must be one of {', '.join(allowed)}, got {statistic!r}")
+
+
+def default_statistic(metric: str, wanted: str | None = None) -> str:
+    """The wanted statistic where the metric has it, else the metric's own."""
+    allowed = OF.get(metric, OTHERS)
+    return wanted if wanted is not None and wanted in allowed else allowed[0]
+
+
+def estimate(runs: Sequence[Record], metric: str, statistic: str, journeys: Journeys) -> Number:
+    """One number over runs that differ in nothing but the seed.
+
+    Args:
+        runs: Those with a result count; a diverged one has no score, and counts as the worst.
+        metric: See :func:`check_metric`.
+        statistic: See :func:`check_statistic`.
+        journeys: See :data:`Journeys`.
+    """
+    kept = results(runs)
+    if not kept:
+        return Number(metric, statistic, None, None, None, 0, better_of(metric, runs))
+    if metric == SOLVED:
+        share = stats.success(sum(run.solved for run in kept), len(kept))
+        assert share.interval is not None
+        return Number(metric, statistic, share.value, share.interval.low, share.interval.high, len(kept), "higher")
+    if metric == STEPS and statistic == "survival":
+        return _survival(kept)
+    return _over_seeds(metric, statistic, values_of(kept, metric, journeys), better_of(metric, kept))
+
+
+def values_of(runs: Sequence[Record], metric: str, journeys: Journeys) -> list[float]:
+    """The value of each run that has one; NaN for a diverged run's score, infinite for steps that solved nothing."""
+    if metric in HORIZONS:
+        found = [HORIZONS[metric](journeys[run.run_id]) for run in runs if run.run_id in journeys]
+    elif metric == STEPS:
+        found = [math.inf if run.steps_to_solve is None else run.steps_to_solve for run in runs]
+    elif metric == PARAMETERS:
+        found = [run.model["parameters"] for run in runs]
+    elif metric == SPEED:
+        found = [run.time[metric] for run in runs]
+    else:
+        # A metric of another task is no failure of the run.
+        having = [run for run in runs if run.status == "diverged" or metric in run.metrics["test"]]
+        scores = (run.metrics["test"].get(metric) for run in having)
+        found = [math.nan if score is None else score for score in scores]
+    return [float(value) for value in found if value is not None]
+
+
+def better_of(metric: str, runs: Sequence[Record]) -> str | None:
+    """Whether higher or lower is better."""
+    if metric == SOLVED:
+        return "higher"
+    if metric == STEPS:
+        return "lower"
+    if metric in (*HORIZONS, PARAMETERS, SPEED) or not runs:
+        return None
+    facts = runs[0].task_facts
+    if metric == facts["metric"]:
+        return "higher" if facts["higher_is_better"] else "lower"
+    # What else a task measures are errors and losses, or shares of what is right.
+    return "lower" if metric in ("loss", "mse", "absolute_error") else "higher"
+
+
+def budget_of(run: Record) -> int:
+    """Training steps at most."""
+    return int(run.config["training"]["max_steps"])
+
+
+def times(runs: Sequence[Record]) -> tuple[list[int], list[bool]]:
+    """Time to solve of each run, or its whole budget where it did not, and whether it did."""
+    return [run.steps_to_solve or budget_of(run) for run in runs], [run.steps_to_solve is not None for run in runs]
+
+
+def bimodal(runs: Sequence[Record], metric: str, journeys: Journeys) -> str | None:
+    """A sentence where the runs fall into two groups by a score; see :func:`bench.caveats.two_groups`."""
+    values = values_of(results(runs), metric, journeys)
+    groups = caveats.two_groups(values) if values else None
+    return groups.note if groups is not None else None
+
+
+def overlap(one: Number, other: Number) -> bool:
+    """Whether two intervals have a point in common; without an interval they may."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return True
+    return one.low <= other.high and other.low <= one.high
+
+
+def best(numbers: Sequence[Number | None]) -> int | None:
+    """The place of the best of several numbers, where its interval is apart from those of all others."""
+    there = {i: number for i, number in enumerate(numbers) if number is not None and number.value is not None}
+    better = {number.better for number in there.values()}
+    if len(there) < 2 or len(better) != 1 or better == {None}:
+        return None
+    sign = 1 if better == {"higher"} else -1
+    first = max(there, key=lambda i: sign * (there[i].value or 0.0))
+    if any(overlap(there[first], other) for i, other in there.items() if i != first):
+        return None
+    return first
+
+
+def _survival(runs: Sequence[Record]) -> Number:
+    found = survival.median_time(*times(runs))
+    # A median that is not reached is later than the budget, an open end has no number.
+    value = math.inf if found.value is None else found.value
+    high = math.inf if found.high is None else found.high
+    return Number(STEPS, "survival", value, found.low, None if found.low is None else high, len(runs), "lower")
+
+
+def _over_seeds(metric: str, statistic: str, values: list[float], better: str | None) -> Number:
+    if not values:
+        return Number(metric, statistic, None, None, None, 0, better)
+    function = stats.median if statistic == "median" else stats.interquartile_mean
+    found = function(values, seed=SEED, better=better)
+    ends = (found.interval.low, found.interval.high) if found.interval is not None else (None, None)
+    return Number(metric, statistic, found.value, *ends, found.n, better)
+
+
+def _check(key: str, name: str, allowed: Iterable[str]) -> None:
+    names = list(allowed)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f", did you mean {close[0]}?" if close else ""
+        raise ValueError(f"`{key}` must be one of {', '.join(names)}, got {name!r}{hint}")
