@@ -86,6 +86,17 @@ def _parser() -> argparse.ArgumentParser:
         "--tolerance", type=float, default=1e-3, help="relative, where versions or machine differ (default: 0.001)"
     )
     replay.set_defaults(command=_replay)
+    publish = commands.add_parser("publish", help="small copies of finished runs, for a repository")
+    publish.add_argument("folder", type=Path, metavar="RUNS", help="a folder of records")
+    publish.add_argument("destination", type=Path, metavar="DEST", help="where the copies go, at the same places")
+    publish.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="keep each N-th step of the curves, besides evaluations, the first and the last (default: 200 rows)",
+    )
+    publish.add_argument("--force", action="store_true", help="replace other records of the same runs")
+    publish.set_defaults(command=_publish)
     return parser
 
 
@@ -146,6 +157,26 @@ def _replay(parsed: argparse.Namespace) -> int:
     from bench.replay import main as replay
 
     return replay(folder, parsed.trust, parsed.config_dir, parsed.tolerance)
+
+
+def _publish(parsed: argparse.Namespace) -> int:
+    from bench import record
+    from bench.publish import RefusedError, publish_all
+
+    if parsed.every is not None and parsed.every < 1:
+        return _fail("publish", f"--every must be a number of steps >= 1, got {parsed.every}")
+    found = record.find_records(parsed.folder)
+    if not found or found == [parsed.folder]:
+        there = "found none below" if not found else "there is only one, in"
+        return _fail("publish", f"RUNS must hold folders of records, {there} {str(parsed.folder)!r}")
+    try:
+        published = publish_all(parsed.folder, parsed.destination, parsed.every, force=parsed.force)
+    except RefusedError as error:
+        return _fail("publish", str(error))
+    except OSError as error:
+        return _fail("publish", f"DEST must be a folder that can be written to, {error}")
+    print(published)
+    return _complain("publish", published.damaged)
 
 
 def _names(text: str) -> tuple[str, ...]:

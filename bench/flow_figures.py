@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from bench.layout import Row, arrange
 from bench.measured import Probes, flow_curve, flow_steps, looks, statistic
 from bench.panels import COLUMN_INCHES, LINE_STYLES, PAGE_INCHES, STYLE, grid, legend, look, titled
 from bench.record import Record
+from bench.thinned import whole_of
 
 UNDERFLOW, SOME_UNDERFLOW = "underflow: nothing arrives", "underflow for some seeds"
 BEFORE, AFTER = "before the clip", "after the clip"
@@ -193,7 +193,7 @@ def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Fig
     """One row a task, one panel a cell: norm of the gradient of all parameters before and after the clip.
 
     Medians over seeds and over windows of steps; the band of the norm before the clip goes from the smallest to the
-    largest of both. ``None`` where there is no step.
+    largest of both. Of thinned curves, the steps that they keep. ``None`` where there is no step.
     """
     rows, every = _having(records, lambda run: curves[run.run_id].num_rows > 0)
     if not rows:
@@ -209,8 +209,9 @@ def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Fig
             panel.yaxis.set_major_locator(LogLocator(numticks=6))
             panel.set_xlim(left=0)
             if share is not None:
-                panel.text(0.98, 0.95, f"{share:.0%} of steps clipped", transform=panel.transAxes, ha="right", va="top",
-                           fontsize=7)  # fmt: skip
+                all_steps = all(whole_of(table.schema) is None for table in tables)
+                said = f"{share:.0%} of {'steps' if all_steps else 'kept steps'} clipped"
+                panel.text(0.98, 0.95, said, transform=panel.transAxes, ha="right", va="top", fontsize=7)
         _name_panels(list(axes[down]), row, columns)
         axes[down, 0].set_ylabel("gradient norm")
     legend(figure, list(axes.flat), [BEFORE, AFTER])
@@ -323,15 +324,17 @@ def _taus(runs: Sequence[Record], probes: ProbesOfRuns) -> dict[str, dict[str, d
 def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
     if not tables:
         return
-    steps = max(table.num_rows for table in tables)
-    edges = np.unique(np.linspace(0, steps, POINTS + 1).round().astype(int))
+    edges = _windows([table["step"].to_numpy() for table in tables])
     styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("grad_norm", BEFORE, {"color": color, "linestyle": LINE_STYLES[0]}),
         ("grad_norm_clipped", AFTER, {"color": "0.15", "linestyle": LINE_STYLES[2]}),
     )
     for name, label, style in styles:
-        series = [table[name].to_numpy() for table in tables]
-        windows = [np.concatenate([each[a:b] for each in series]) for a, b in itertools.pairwise(edges)]
+        series = [(table[name].to_numpy(), np.searchsorted(table["step"], edges, side="right")) for table in tables]
+        windows = [
+            np.concatenate([values[bounds[i] : bounds[i + 1]] for values, bounds in series])
+            for i in range(len(edges) - 1)
+        ]
         windows = [window[np.isfinite(window) & (window > 0)] for window in windows]
         middle = [float(np.median(window)) if window.size else np.nan for window in windows]
         places = (edges[1:] + edges[:-1]) / 2
@@ -340,6 +343,18 @@ def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
             low = [window.min() if window.size else np.nan for window in windows]
             high = [window.max() if window.size else np.nan for window in windows]
             axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+
+
+def _windows(series: Sequence[np.ndarray]) -> np.ndarray:
+    """Borders of windows ``(a, b]`` over the steps of some curves, each with a step of one curve at least.
+
+    Args:
+        series: The steps of each curve, increasing.
+    """
+    steps = np.unique(np.concatenate(series))
+    edges = np.unique(np.linspace(0, steps[-1], POINTS + 1).round().astype(int)) if steps.size else np.zeros(1, int)
+    filled = np.diff(np.searchsorted(steps, edges, side="right")) > 0
+    return np.concatenate([edges[:1], edges[1:][filled]])
 
 
 def _clipped(tables: Sequence[pa.Table]) -> float | None:

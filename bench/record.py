@@ -1,7 +1,8 @@
 """The run record: one folder a run, written whole or not at all, and all that tables and figures read.
 
-A record is ``record.json`` (what was run, where, and how it ended) and ``curves.parquet`` (one row a step). Its folder
-is named by the run id, a hash of the scientific config and of the code that computes: no clock in it.
+A record is ``record.json`` (what was run, where, and how it ended) and ``curves.parquet`` (one row a step; a
+published copy keeps some, see :mod:`bench.thinned`). Its folder is named by the run id, a hash of the scientific config
+and of the code that computes: no clock in it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from bench import thinned
 
 SCHEMA = 1
 """Version of the record's layout; a reader refuses a newer one."""
@@ -186,6 +189,11 @@ def publish(draft: Path, folder: Path, record: Record, curves: pa.Table, probes:
         with (draft / name).open("wb") as file:
             pq.write_table(table, file, compression="zstd")
             os.fsync(file.fileno())
+    move_into_place(draft, folder)
+
+
+def move_into_place(draft: Path, folder: Path) -> None:
+    """Give a filled draft its final name; a record that was there before goes."""
     if folder.exists():
         # A folder cannot be renamed onto a full one. The old one goes only when the new one is in place.
         old = draft.with_suffix(".old")
@@ -366,9 +374,12 @@ def check(folder: Path) -> Record:
     if made.status in FINAL:
         path = folder / CURVES_FILE
         with _opened(path) as file:
-            rows = file.metadata.num_rows
-        if rows != made.steps:
-            raise DamagedRecordError(f"{path}: must have a row for each of {made.steps} steps, has {rows}")
+            rows, whole = file.metadata.num_rows, thinned.whole_of(file.schema_arrow)
+        steps, kept = (rows, rows) if whole is None else (whole.rows, whole.kept)
+        if steps != made.steps:
+            raise DamagedRecordError(f"{path}: must have a row for each of {made.steps} steps, has {steps}")
+        if rows != kept:
+            raise DamagedRecordError(f"{path}: must have the {kept} rows kept of {steps} steps, has {rows}")
     if probed(made):
         for name in PROBES:
             with _parquet(folder / probe_file(name)):
@@ -404,13 +415,19 @@ def read_probe(folder: Path, name: str) -> pa.Table:
 
 
 def read_curves(folder: Path) -> pa.Table:
-    """Read the curves of one folder.
+    """Read the curves of one folder, whole or thinned.
 
     Raises:
-        DamagedRecordError: They are not there, not readable, or hold anything but numbers.
+        DamagedRecordError: They are not there, not readable, hold anything but numbers, or miss steps.
     """
-    with _opened(folder / CURVES_FILE) as file:
-        return file.read()
+    path = folder / CURVES_FILE
+    with _opened(path) as file:
+        curves = file.read()
+    try:
+        thinned.check_steps(curves)
+    except ValueError as error:
+        raise DamagedRecordError(f"{path}: {error}") from error
+    return curves
 
 
 @contextlib.contextmanager
@@ -419,6 +436,10 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         for column in file.schema_arrow:
             if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
                 raise DamagedRecordError(f"{path}: `{column.name}` must be numbers, got {column.type}")
+        try:
+            thinned.whole_of(file.schema_arrow)
+        except ValueError as error:
+            raise DamagedRecordError(f"{path}: {error}") from error
         yield file
 
 

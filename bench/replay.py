@@ -15,7 +15,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench import record, stopping, trust
+from bench import record, stopping, thinned, trust
 from bench.attempt import execute
 from bench.build import ConfigError, Plan, build
 from bench.engines import ENGINES
@@ -86,14 +86,22 @@ def main(folder: Path, trusted: Sequence[str], config_dir: str | None, tolerance
         print(f"bench replay: warning: {change}", file=sys.stderr)
     allowed = tolerance if changes else 0.0
     within = f" within a relative difference of {tolerance:g}" if changes else ", bit for bit"
-    different = first_difference(old, old_curves, new, new_curves, allowed)
+    whole = thinned.whole_of(old_curves.schema)
+    kept = new_curves if whole is None else thinned.thin(new_curves, whole.every)
+    different = first_difference(old, old_curves, new, kept, allowed)
+    if whole is not None and allowed == 0:
+        different = different or digest_difference(whole, new_curves)
     different = different or first_probe_difference(old_probes, new_probes, allowed)
     if different is not None:
         print(f"different: {different}")
         return 1
     curves = sum(name != "step" for name in compared(old_curves))
     metrics, probed = len(old.metrics["test"]) + len(old.metrics["eval"]), sum(map(len, old_probes.values()))
-    print(f"equal{within}: {old.steps} steps of {curves} curves, {metrics} final metrics, {probed} values of probes")
+    steps = f"{old.steps} steps of {curves} curves"
+    if whole is not None:
+        others = "the rest by digest" if allowed == 0 else "the record keeps no others"
+        steps += f" ({whole.kept} by value, {others})"
+    print(f"equal{within}: {steps}, {metrics} final metrics, {probed} values of probes")
     return 0
 
 
@@ -180,7 +188,15 @@ def compared(curves: pa.Table) -> list[str]:
 def first_difference(
     old: Record, old_curves: pa.Table, new: Record, new_curves: pa.Table, tolerance: float
 ) -> Difference | None:
-    """The first step and curve, or else the first outcome, that is not the same."""
+    """The first step and curve, or else the first outcome, that is not the same.
+
+    Args:
+        old: The record.
+        old_curves: Its curves, whole or thinned.
+        new: The record now.
+        new_curves: Its curves, thinned as those of the record are.
+        tolerance: Relative difference allowed.
+    """
     for name in compared(old_curves):
         if name not in new_curves.column_names:
             return Difference(f"curve {name}", "there", "missing")
@@ -190,10 +206,17 @@ def first_difference(
     columns = [name for name in compared(old_curves) if name != "step"]
     before = {name: old_curves[name].to_pylist() for name in columns}
     after = {name: new_curves[name].to_pylist() for name in columns}
-    for index in range(min(old_curves.num_rows, new_curves.num_rows)):
+    rows, new_rows = _row_of_step(old_curves), _row_of_step(new_curves)
+    for step in sorted(rows.keys() | new_rows.keys()):
+        if step >= min(old.steps, new.steps) and old.steps != new.steps and not (step in rows and step in new_rows):
+            break  # one run has ended; that is told below
+        if step not in rows or step not in new_rows:
+            found = ["there" if step in each else "missing" for each in (rows, new_rows)]
+            return Difference(f"row of step {step}", *found)
         for name in columns:
-            if not same(before[name][index], after[name][index], tolerance):
-                return Difference(f"step {index + 1}, {name}", before[name][index], after[name][index])
+            one, other = before[name][rows[step]], after[name][new_rows[step]]
+            if not same(one, other, tolerance):
+                return Difference(f"step {step}, {name}", one, other)
     for name in ("status", "steps", "solved", "steps_to_solve"):
         if getattr(old, name) != getattr(new, name):
             return Difference(name, getattr(old, name), getattr(new, name))
@@ -203,6 +226,16 @@ def first_difference(
             if not same(one, other, tolerance):
                 return Difference(f"final {part} {name}", one, other)
     return None
+
+
+def _row_of_step(curves: pa.Table) -> dict[int, int]:
+    return {step: row for row, step in enumerate(curves["step"].to_pylist())}
+
+
+def digest_difference(whole: thinned.Whole, new_curves: pa.Table) -> Difference | None:
+    """Whether all steps, kept in the record or not, are other ones than those of the run now."""
+    digest = thinned.digest(new_curves, record.CLOCKS)
+    return None if digest == whole.sha256 else Difference(f"digest of {whole.rows} steps", whole.sha256, digest)
 
 
 def _probes(folder: Path) -> dict[str, list[dict[str, Any]]]:

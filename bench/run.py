@@ -143,8 +143,8 @@ def _run(plans: list[Plan], workers: int, overrides: list[str], config_dir: str 
 
 def _help() -> int:
     """Hydra's help, without the folders of ``conf/`` that are no choice of a run."""
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown):
+    shown, error = io.StringIO(), None
+    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
         error = _hand_over()
     lines = shown.getvalue().splitlines(keepends=True)
     print("".join(line for line in lines if not line.startswith(NO_CHOICE)), end="")
