@@ -183,7 +183,7 @@ def build(
     with _named(""):
         sweep = Sweep.read(config.pop("sweep"))
         sweep.check_budget(config["budget"])
-    asked = sweep.asked(overrides, lambda key: OmegaConf.select(cfg, key))
+    asked = sweep.asked(overrides, default_of(cfg, choices))
     with _named("task"):
         task = _instantiate_task(config)
     with _named("data"):
@@ -278,6 +278,11 @@ def _science(
     science["runtime"]["threads"] = runtime_config.thread_count if device.type == "cpu" else None
     science["trainer"] = {"device": device.type, "precision": precision}
     return science
+
+
+def default_of(cfg: DictConfig, choices: Mapping[str, str | None]) -> Callable[[str], Any]:
+    """The value of a key where no override has it; of a config group such as the cell, its choice."""
+    return lambda key: choices[key] if key in choices else OmegaConf.select(cfg, key)
 
 
 @contextlib.contextmanager

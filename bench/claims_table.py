@@ -107,15 +107,20 @@ def _notes(judged: Sequence[Judgement]) -> list[str]:
 
 
 def _paper_says(each: Judgement) -> str:
-    claim = each.claim
-    return f"{claim.value:,.5g} {claim.unit}" if claim.value is not None else SAID[claim.says]
+    return SAID[each.claim.says] if each.claim.value is None else _in_unit(each.claim.value, each.claim.unit)
 
 
 def _ours(each: Judgement) -> str:
     solved = f"{each.solved}/{each.n} solved"
     if each.claim.value is None or each.ours is None:
         return solved
-    return f"{each.ours:,.4g} {each.claim.unit}, {solved}"
+    return f"{_in_unit(each.ours, each.claim.unit)}, {solved}"
+
+
+def _in_unit(value: float, unit: str | None) -> str:
+    if unit in published.EFFORTS:
+        return f"{value:,.0f} {unit}"
+    return f"{value:.5g}{'' if unit == 'share' else f' {unit}'}"
 
 
 def _csv(papers: Mapping[str, Paper], judged: Sequence[Judgement]) -> str:

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench import checkpoint, record, runtime
-from bench.build import ConfigError, Plan, build
+from bench.build import ConfigError, Plan, build, default_of
 from bench.inventory import checkpoint_path
 from bench.messages import explain
 from bench.rows import Sweep
@@ -163,7 +163,8 @@ def _jobs(composer: Hydra, parsed: argparse.Namespace) -> list[list[str]]:
         swept = [override for override in parser.parse_overrides(overrides) if override.is_sweep_override()]
     except Exception as error:
         raise ConfigError(explain(error, lambda keep: _compose(composer, keep, RunMode.RUN), overrides)) from error
-    if base.get("budget") is not None and base.get("sweep") is None:
+    sweep = _read_sweep(base)
+    if base.get("budget") is not None and not sweep.budgets:
         raise ConfigError(f"budget must be null where no experiment has budgets, got {base.budget}")
     if not parsed.multirun and base.hydra.mode != RunMode.MULTIRUN:
         if swept:
@@ -177,12 +178,19 @@ def _jobs(composer: Hydra, parsed: argparse.Namespace) -> list[list[str]]:
     params = [f"{key}={value}" for key, value in (base.hydra.sweeper.get("params") or {}).items()]
     try:
         swept_params, given = (_values(parser.parse_overrides(texts)) for texts in (params, overrides))
-        sweep = Sweep.read(OmegaConf.to_container(base.sweep, resolve=True) if base.sweep is not None else None)
-        return sweep.jobs(swept_params, given, lambda key: OmegaConf.select(base, key))
+        return sweep.jobs(swept_params, given, default_of(base, base.hydra.runtime.choices))
     except HydraException as error:
         raise ConfigError(f"a sweep's values must be a list, a choice() or a range(): {error}") from error
     except ValueError as error:
         raise ConfigError(str(error).replace("`", "")) from error
+
+
+def _read_sweep(base: DictConfig) -> Sweep:
+    node = base.get("sweep")
+    try:
+        return Sweep.read(OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
+    except ValueError as error:
+        raise ConfigError(" ".join(str(error).replace("`", "").split())) from error
 
 
 def _values(overrides: list[Override]) -> dict[str, list[str]]:

@@ -10,8 +10,9 @@ An experiment in ``conf/experiment/`` may have, beside ``hydra.sweeper.params``:
         - {when: {task: copy_memory, cell: rnn}, set: {model.hidden_size: 80}}
         - {when: {budget: short}, set: {training.max_steps: 4000}}
 
-The command line wins over both, a row over the settings. A key of the rows given there takes the place of the row's
-values, and rows without it are left out; a task given there leaves only its rows.
+The command line wins over both, a row over the settings, a later setting over an earlier. A value of a key of the rows
+given there leaves the rows that have it, as a task does; one that no row has takes the place of the values of all rows
+with that key. Settings look at the command line, the rows, the params and the defaults, never at other settings.
 """
 
 from __future__ import annotations
@@ -69,12 +70,19 @@ class Sweep:
                 raise ValueError(f"`sweep.settings` must have overrides below `when` and `set`, got {_shown(item)}")
             settings.append(
                 Setting(
-                    {key: _texts(value) for key, value in when.items()},
-                    {key: _text(value) for key, value in values.items()},
+                    {str(key): _texts(value) for key, value in when.items()},
+                    {str(key): _text(value) for key, value in values.items()},
                 )
             )
+        looked_at = {key for setting in settings for key in setting.when}
+        for key in (key for setting in settings for key in setting.overrides):
+            if any(each == key or each.startswith(f"{key}.") for each in looked_at):
+                raise ValueError(f"`sweep.settings` must not set what a `when` looks at, got {key}")
+        for row in rows:
+            if [] in row.values():
+                raise ValueError(f"`sweep.rows` must have a value for every key, got {_shown(row)}")
         return cls(
-            tuple({key: _texts(value) for key, value in row.items()} for row in rows),
+            tuple({str(key): _texts(value) for key, value in row.items()} for row in rows),
             tuple(settings),
         )
 
@@ -105,6 +113,8 @@ class Sweep:
         Raises:
             ValueError: A command line that leaves no row.
         """
+        known = {*self.keys, *params, *(key for setting in self.settings for key in setting.overrides)}
+        given = {key.lstrip("+") if key.lstrip("+") in known else key: values for key, values in given.items()}
         first = {key: values for key, values in given.items() if key.lstrip("+") == "experiment"}
         jobs = []
         for row in self._chosen(given):
@@ -131,7 +141,10 @@ class Sweep:
         job = list(job)
         pairs = {key: value for key, _, value in (text.partition("=") for text in job)}
         added = {f"{key}={value}" for key, value in self._set_for(pairs, default).items()}
-        return [text for text in job if text not in added]
+        # A row comes first, and may have what a setting would add.
+        keys = [key for key in pairs if key.lstrip("+") != "experiment"]
+        own = {key for row in self.rows if keys[: len(row)] == list(row) for key in row}
+        return [text for text in job if text not in added or text.partition("=")[0] in own]
 
     def row_of(self, job: Iterable[str]) -> list[str]:
         """``key=value`` of a run for the keys of the rows, without their section; choices such as the task left out."""
@@ -144,11 +157,14 @@ class Sweep:
         for key in self.keys:
             if key not in given:
                 continue
+            there = {value for row in chosen for value in row.get(key, ())}
             left = []
             for row in chosen:
-                # A choice such as the task leaves those rows that have it, any other value takes the place of theirs.
-                values = given[key] if "." in key else [value for value in given[key] if value in row.get(key, ())]
-                if key in row and values:
+                # A value leaves the rows that have it. One that none has takes the place of theirs, unless it is a
+                # choice such as the task.
+                new = "." in key
+                values = [value for value in given[key] if value in row.get(key, ()) or (new and value not in there)]
+                if key in row and values and {**row, key: values} not in left:
                     left.append({**row, key: values})
             if not left:
                 allowed = ", ".join(dict.fromkeys(value for row in self.rows for value in row.get(key, ())))
@@ -169,7 +185,7 @@ def _value(job: Mapping[str, str], key: str, default: Callable[[str], Any]) -> s
     return _text(default(key)) if value is _NEITHER else str(value)
 
 
-def _list(node: Any, name: str) -> list[Mapping[str, Any]]:
+def _list(node: Any, name: str) -> list[Mapping[Any, Any]]:
     if not isinstance(node, list) or not all(isinstance(item, Mapping) for item in node):
         raise ValueError(f"`{name}` must be a list of overrides by key, got {_shown(node)}")
     return node

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bench import cli, record
 from bench.record import Record
@@ -169,6 +170,14 @@ def odd_cell(folder: Path, project: str) -> Path:
         "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
     )
     return folder
+
+
+def own_experiment(folder: Path, sweep: Any, **more: Any) -> list[str]:
+    """Words that run an experiment of one's own, swept over no params unless said."""
+    (folder / "mine" / "experiment").mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump({"hydra": {"mode": "MULTIRUN"}, "sweep": sweep, **more}, sort_keys=False)
+    (folder / "mine" / "experiment" / "own.yaml").write_text(f"# @package _global_\n{text}")
+    return [f"--config-dir={folder / 'mine'}", "+experiment=own"]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

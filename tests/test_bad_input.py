@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from bench import messages, record, runtime
+from bench.experiments import names
 from tests.conftest import Bench, Outcome
 
 RUN = [
     # unknown options
-    ("cell=lsmt", "cell must be one of gru, lstm, rnn, got 'lsmt', did you mean lstm?"),
+    ("cell=lsmt", "cell must be one of gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
     (
         "task=temporal",
         "task must be one of adding_1997, adding_problem, copy_memory, multiplication, temporal_order, got "
@@ -22,12 +23,12 @@ RUN = [
     ("optimizer=adamw", "optimizer must be one of adam, rmsprop, sgd, got 'adamw', did you mean adam?"),
     ("trainer=tpu", "trainer must be one of auto, cpu, gpu, got 'tpu'"),
     ("logger=mlflow", "logger must be one of csv, none, wandb, got 'mlflow'"),
-    ("+experiment=nope", "experiment must be one of demo, got 'nope'"),
+    ("+experiment=nope", f"experiment must be one of {', '.join(names())}, got 'nope'"),
     ("experiment=demo", "experiment is not chosen by default: add it with a plus, +experiment=..."),
     ("cell=null", "cell must be the name of one option, got null"),
     ("cell=[gru]", "cell must be the name of one option"),
     ("task=[1,2]", "task must be the name of one option, got [1,2]"),
-    ("-m cell=rnn,lsmt", "cell must be one of gru, lstm, rnn, got 'lsmt', did you mean lstm?"),
+    ("-m cell=rnn,lsmt", "cell must be one of gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
     # misspelt keys
     ("model.hiden_size=3", "model.hiden_size is no setting, did you mean model.hidden_size?"),
     ("task.lenght=5", "task.lenght is no setting, did you mean task.length?"),
@@ -94,7 +95,10 @@ RUN = [
     ("optimizer.betas=[0.9,2]", "optimizer.betas must be numbers >= 0 and < 1, got [0.9, 2.0]"),
     ("cell=lstm cell.forget_bias=much", "cell.forget_bias must be a number, null or chrono, got 'much'"),
     ("cell=rnn cell.nonlinearity=sin", "cell.nonlinearity must be one of tanh, relu, got 'sin'"),
-    ("cell.init.recurrent=round", "cell.init.recurrent must be torch or glorot or orthogonal or identity, got 'round'"),
+    (
+        "cell.init.recurrent=round",
+        "cell.init.recurrent must be torch or glorot or gaussian or orthogonal or identity, got 'round'",
+    ),
     ("runtime.threads=0", "runtime.threads must be null or >= 1, got 0"),
     ("trainer.precision=16", "trainer.precision must be one of 32, bf16-mixed, got '16'"),
     ("seed=-1", "seed must be >= 0 and < 2^63, got -1"),
@@ -237,7 +241,7 @@ def test_files(bench: Bench, tmp_path: Path, name: str):
     [
         ("status {there} --watch=0", "--watch must be a number of seconds > 0, got 0.0"),
         ("status {there} --watch=nan", "--watch must be a number of seconds > 0, got nan"),
-        ("status {there}/nothing", "EXPERIMENT|DIR must be a folder that is there, or one of demo, got "),
+        ("status {there}/nothing", "EXPERIMENT|DIR must be a folder that is there, or one of {names}, got "),
         ("status {there}", "EXPERIMENT|DIR must hold runs, found none below "),
         ("replay {there}", "{there}/record.json: not a readable record"),
         (
@@ -252,7 +256,7 @@ def test_status_and_replay(bench: Bench, tmp_path: Path, arguments: str, message
     there = tmp_path / "there"
     there.mkdir()
     words = arguments.format(there=there).split()
-    assert_one_line(bench.call(*words), words[0], message.format(there=there))
+    assert_one_line(bench.call(*words), words[0], message.format(there=there, names=", ".join(names())))
     assert list(there.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from bench import schema
-from tests.conftest import ROOT, Bench, options
+from tests.conftest import ROOT, TINY, Bench, options, own_experiment
 
 TWO_LAYERS = ("model.layers=2",)
 PROBED = ("probe=flow", "task.length=9")
@@ -129,6 +129,19 @@ def test_other_keys_do_not_enter_the_id(bench: Bench, tmp_path: Path, change: st
     assert {each.run_id for each in (*bench.records(), *other.records())} == {made.run_id}
 
 
+def test_budget_and_sweep_choose_settings_and_do_not_enter_the_id(bench: Bench, tmp_path: Path):
+    settings = [{"when": {"budget": name}, "set": {"training.max_steps": 6}} for name in ("short", "long")]
+    words = own_experiment(tmp_path, {"settings": settings})
+    steps = [text for text in TINY if text.startswith("training.max_steps")]
+    assert steps == ["training.max_steps=6"]
+    base = (*(set(TINY) - set(steps)), f"results_dir={bench.results}")
+    made = bench.ready()
+    for budget, said in (("short", ": unsolved at step 6, "), ("long", ": already there, ")):
+        outcome = bench.call("run", *base, *words, f"budget={budget}")
+        assert said in outcome.out, outcome.err
+    assert [each.run_id for each in bench.records()] == [made.run_id] * 2, "one of each experiment"
+
+
 def test_an_integer_and_the_same_float_are_the_same_run(bench: Bench):
     bench.ready("cell=lstm", "cell.forget_bias=2", "optimizer.lr=1")
     assert "already there" in bench.run("cell=lstm", "cell.forget_bias=2.0", "optimizer.lr=1.0").out
@@ -137,7 +150,7 @@ def test_an_integer_and_the_same_float_are_the_same_run(bench: Bench):
 def test_every_key_is_in_one_of_these_tests():
     tested = {change.partition("=")[0] for change in (*SCIENCE, *SHOWN_ELSEWHERE)}
     # Null wherever there is no GPU; with one, the number of workers is all it changes.
-    elsewhere = {*NOT_SCIENCE, "trainer.accelerator", "launcher.workers_per_gpu"}
+    elsewhere = {*NOT_SCIENCE, "trainer.accelerator", "launcher.workers_per_gpu", "budget", "sweep"}
     assert set(all_keys()) - tested - elsewhere == set()
 
 
@@ -166,7 +179,7 @@ def test_names_that_users_type_are_there():
         "model.hidden_size", "model.layers", "model.dropout", "model.parameter_budget", "cell.forget_bias",
         "optimizer.lr", "training.max_steps", "training.eval_every", "training.clip_norm", "training.clip_value",
         "training.stop_when_solved", "data.batch_size", "data.train_size", "data.eval_size", "data.test_size",
-        "runtime.threads", "results_dir", "seed", "task.length", "task.delay",
+        "runtime.threads", "results_dir", "seed", "budget", "task.length", "task.delay",
     }  # fmt: skip
 
 

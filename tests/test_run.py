@@ -121,8 +121,9 @@ class TestSweep:
         assert len(bench.records()) == 1
 
     @pytest.mark.parametrize("experiment", options("experiment"))
-    def test_every_experiment_composes_with_every_cell_and_task(self, bench: Bench, experiment: str):
-        tasks, cells = ",".join(options("task")), ",".join(options("cell"))
+    def test_every_experiment_composes_with_every_cell_and_all_its_tasks(self, bench: Bench, experiment: str):
+        # One is about the forget gate, which no other cell has.
+        tasks, cells = ",".join(options("task")), "lstm" if experiment == "tallec2018" else ",".join(options("cell"))
         outcome = bench.run(f"+experiment={experiment}", f"task={tasks}", f"cell={cells}", "seed=-1")
         assert outcome.err.strip() == "bench run: seed must be >= 0 and < 2^63, got -1", (
             "composed, and only the seed was wrong"
@@ -269,7 +270,12 @@ class TestHelp:
     def test_help_of_run_lists_the_choices_and_the_keys(self, bench: Bench):
         done = bench.call("run", "--help")
         assert done.code == 0, done.err
-        for text in ("cell: gru, lstm, rnn", "task: adding_1997, adding_problem", "hidden_size:", "+experiment=demo"):
+        for text in (
+            f"cell: {', '.join(options('cell'))}",
+            "task: adding_1997, adding_problem",
+            "hidden_size:",
+            "+experiment=demo",
+        ):
             assert text in done.out
 
     def test_the_config_can_be_shown_without_a_run(self, bench: Bench, tmp_path: Path):
