@@ -132,7 +132,7 @@ def _label(columns: Sequence[str], settings: Mapping[str, Any]) -> str:
 
 def _marked(row: Row, rows: Sequence[str], columns: Sequence[str], protocols: list[str], *, mixed: bool) -> Row:
     """The row with a mark where its runs are of another protocol than others, or differ among themselves."""
-    notes = []
+    mixed_columns: dict[str, list[str]] = {}
     for label, runs in row.runs.items():
         different = [
             key
@@ -145,7 +145,9 @@ def _marked(row: Row, rows: Sequence[str], columns: Sequence[str], protocols: li
                 f"`mixed` must be given where runs of one place differ in {different[0]}, got {values}; "
                 f"or name {different[0]} in rows or columns"
             )
-        notes += [f"{label} mixes runs that differ in {', '.join(different)}"] if different else []
+        if different:
+            mixed_columns.setdefault(", ".join(different), []).append(label)
+    notes = [f"in one place runs that differ in {keys}: {', '.join(names)}" for keys, names in mixed_columns.items()]
     if len(protocols) > 1 and "experiment" not in (*rows, *columns):
         mine = sorted({protocol_of(run) for runs in row.runs.values() for run in runs})
         notes.append(f"protocol {', '.join(mine)}")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench import caveats, stats, survival
+from bench import caveats, settings, stats, survival
 from bench.measured import Journey
 from bench.record import FINAL, Record
 
@@ -119,7 +119,7 @@ def default_statistic(metric: str, wanted: str | None = None) -> str:
 
 
 def estimate(runs: Sequence[Record], metric: str, statistic: str, journeys: Journeys) -> Number:
-    """One number over runs that differ in nothing but the seed.
+    """One number over runs that differ in nothing but the seed; where they differ in more, these are strata.
 
     Args:
         runs: Those with a result count; a diverged one has no score, and counts as the worst.
@@ -136,7 +136,8 @@ def estimate(runs: Sequence[Record], metric: str, statistic: str, journeys: Jour
         return Number(metric, statistic, share.value, share.interval.low, share.interval.high, len(kept), "higher")
     if metric == STEPS and statistic == "survival":
         return _survival(kept)
-    return _over_seeds(metric, statistic, values_of(kept, metric, journeys), better_of(metric, kept))
+    pairs = [(value, _stratum(run)) for run in kept for value in values_of([run], metric, journeys)]
+    return _over_seeds(metric, statistic, pairs, better_of(metric, kept))
 
 
 def values_of(runs: Sequence[Record], metric: str, journeys: Journeys) -> list[float]:
@@ -217,11 +218,17 @@ def _survival(runs: Sequence[Record]) -> Number:
     return Number(STEPS, "survival", value, found.low, None if found.low is None else high, len(runs), "lower")
 
 
-def _over_seeds(metric: str, statistic: str, values: list[float], better: str | None) -> Number:
-    if not values:
+def _stratum(run: Record) -> str:
+    """What a run was drawn from, but for its seed: where settings are pooled, each keeps its number of runs."""
+    return repr([(key, settings.hashable(value)) for key, value in settings.settings_of(run).items()])
+
+
+def _over_seeds(metric: str, statistic: str, pairs: list[tuple[float, str]], better: str | None) -> Number:
+    if not pairs:
         return Number(metric, statistic, None, None, None, 0, better)
+    values, strata = (list(each) for each in zip(*pairs, strict=True))
     function = stats.median if statistic == "median" else stats.interquartile_mean
-    found = function(values, seed=SEED, better=better)
+    found = function(values, seed=SEED, better=better, strata=strata if len(set(strata)) > 1 else None)
     ends = (found.interval.low, found.interval.high) if found.interval is not None else (None, None)
     return Number(metric, statistic, found.value, *ends, found.n, better)
 
