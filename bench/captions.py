@@ -10,6 +10,9 @@ from bench.layout import Row
 from bench.record import Record
 from bench.table import Table
 
+DAGGER = "†"
+"""Stands at a row whose protocol must be told."""
+
 
 def marks(rows: Sequence[Row]) -> list[str]:
     """``a``, ``b``, ..., ``z``, ``aa``, ..."""

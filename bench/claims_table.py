@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench import grid, published, verdicts
+from bench import captions, grid, published, verdicts
 from bench.grid import Entry, Grid
 from bench.published import Paper
 from bench.record import Record
@@ -21,7 +21,7 @@ SAID = {
     "before": "before the other",
 }
 """What a claim without a number says, in a word."""
-DAGGER, DOUBLE = "†", "‡"
+DOUBLE = "‡"
 
 
 def judge_all(records: Iterable[Record]) -> tuple[Mapping[str, Paper], list[Judgement]]:
@@ -61,7 +61,7 @@ def as_grid(papers: Mapping[str, Paper], judged: Sequence[Judgement]) -> Grid:
         paper = papers[each.claim.paper]
         if i == 0 or judged[i - 1].claim.paper != each.claim.paper:
             rules.add(i)
-        marks = DAGGER * ("unverified" in each.marks) + DOUBLE * ("protocol differs" in each.marks)
+        marks = captions.DAGGER * ("unverified" in each.marks) + DOUBLE * ("protocol differs" in each.marks)
         rows.append(
             (
                 Entry((f"{paper.authors} {paper.year}",) if i in rules else ()),
@@ -95,7 +95,7 @@ def _notes(judged: Sequence[Judgement]) -> list[str]:
         "none of these. Ours: k/n solved, and where a number is compared its median."
     ]
     if any("unverified" in each.marks for each in judged):
-        found.append(f"{DAGGER} quoted from memory of the paper, not read again.")
+        found.append(f"{captions.DAGGER} quoted from memory of the paper, not read again.")
     found += list(
         dict.fromkeys(
             f"{DOUBLE} {each.claim.paper}, another protocol than the paper's: {each.claim.protocol_differs}."

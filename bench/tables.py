@@ -85,7 +85,7 @@ def _whole(table: Table, *, headed: bool) -> Grid:
     rows: list[tuple[Entry, ...]] = []
     headings = {}
     for mark, row in zip(captions.marks(table.rows), table.rows, strict=True):
-        headings[len(rows)] = f"{row.label} [{mark}]"
+        headings[len(rows)] = _heading(row, mark)
         for metric in table.metrics(row):
             label = [] if headed else [Entry(_label(row, mark) if len(rows) in headings else ())]
             name = [] if matrix else [Entry((name_of(metric),))]
@@ -104,10 +104,15 @@ def _whole(table: Table, *, headed: bool) -> Grid:
     return whole if any(row[len(words)].lines for row in rows) else _without(whole, len(words))
 
 
+def _heading(row: Row, mark: str) -> str:
+    """Task and settings in one line."""
+    return f"{row.label} [{mark}]{captions.DAGGER if row.marks else ''}"
+
+
 def _label(row: Row, mark: str) -> tuple[str, ...]:
     """Task and settings, a line each."""
     lines = (row.task, *row.settings)
-    return (*lines[:-1], f"{lines[-1]} [{mark}]")
+    return (*lines[:-1], f"{lines[-1]} [{mark}]{captions.DAGGER if row.marks else ''}")
 
 
 def _without(whole: Grid, column: int) -> Grid:
@@ -126,7 +131,7 @@ def _terminal(table: Table) -> list[Grid]:
             baseline = [f"baseline {text}" for text in _baseline(row, metric).lines]
             lines.append((Entry((*name, *baseline)), *_row_entries(table, row, metric, columns)))
         if not matrix:
-            blocks.append(Grid(f"{row.label} [{mark}]", ("", *columns), tuple(lines)))
+            blocks.append(Grid(_heading(row, mark), ("", *columns), tuple(lines)))
             lines = []
     if matrix:
         blocks = [Grid("", ("task", *table.columns), tuple(lines), frozenset(range(len(lines))))]
