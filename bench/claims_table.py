@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench import captions, grid, published, verdicts
-from bench.grid import Entry, Grid
+from bench.places import Entry, Grid
 from bench.published import Paper
 from bench.record import Record
 from bench.verdicts import Judgement

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench import caveats, comparison, summary, survival
-from bench.grid import Entry, Grid
 from bench.layout import Row
+from bench.places import Entry, Grid
 from bench.record import Record
 from bench.stats import Estimate
 from bench.summary import Journeys

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from bench import summary
-from bench.grid import Entry
+from bench.places import Entry
 from bench.record import Record
 from bench.summary import Number
 

@@ -1,53 +1,19 @@
-"""A table as text: terminal, Markdown, LaTeX, HTML. Pure; what the numbers mean is :mod:`bench.tables`' affair."""
+"""A table as text: terminal, Markdown, HTML, and LaTeX by :mod:`bench.latex`. Pure."""
 
 from __future__ import annotations
 
 import html
-import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from tabulate import SEPARATING_LINE, tabulate
 
+from bench import latex
+from bench.places import Entry, Grid
+
 WIDTH = 80
 """Of a terminal."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What stands in one place: its lines, and whether they are the best of the row."""
-
-    lines: tuple[str, ...] = ()
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table, ready to be written.
-
-    Attributes:
-        caption: What it shows, where and how it was made.
-        header: One text a column.
-        rows: Entries, as many as columns.
-        rules: Rows above which a new block begins.
-        headings: What stands above a row, across all columns.
-        notes: What a reader must know to read it.
-        commands: For each mark, such as ``a``, the commands that make the runs it stands at.
-        left: Columns set from the left; numbers are set from the right.
-        wide: Width in characters of columns of words, by number; they are wrapped.
-    """
-
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[Entry, ...], ...]
-    rules: frozenset[int] = frozenset()
-    headings: dict[int, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    commands: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    left: frozenset[int] = frozenset({0})
-    wide: dict[int, int] = field(default_factory=dict)
 
 
 def terminal(grid: Grid) -> str:
@@ -72,34 +38,6 @@ def markdown(grid: Grid) -> str:
     notes = "\n".join(f"- {note}" for note in grid.notes)
     commands = "\n".join(f"- {mark}: `{command}`" for mark, each in grid.commands for command in each)
     return "\n\n".join(text for text in (grid.caption, table, notes, commands) if text) + "\n"
-
-
-def latex(grid: Grid) -> str:
-    """A ``table`` environment that needs booktabs and nothing else; notes and commands below the rules."""
-    columns = "".join(_latex_column(grid, i) for i in range(len(grid.header)))
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(grid.caption)}}}",
-        r"\small",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(_tex(text) for text in grid.header) + r" \\",
-        r"\midrule",
-    ]
-    for number, row in enumerate(grid.rows):
-        lines += [r"\midrule"] if number in grid.rules and number else []
-        if number in grid.headings:
-            lines.append(rf"\multicolumn{{{len(grid.header)}}}{{l}}{{{_tex(grid.headings[number])}}} \\")
-        lines += _latex_rows(row, grid.wide)
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    below = [_tex(note) for note in grid.notes]
-    below += [rf"{mark}: {_tex_command(command)}" for mark, each in grid.commands for command in each]
-    if below:
-        notes = "\\par\n".join(below)
-        lines += ["", r"\medskip", rf"\parbox{{\linewidth}}{{\footnotesize\raggedright {notes}\par}}"]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
 def html_page(grids: Sequence[Grid]) -> str:
@@ -145,7 +83,7 @@ def write(grids: Sequence[Grid], form: str) -> str:
     """
     if form == "html":
         return html_page(grids)
-    writers = {"terminal": terminal, "markdown": markdown, "latex": latex}
+    writers = {"terminal": terminal, "markdown": markdown, "latex": latex.latex}
     return "\n".join(writers[form](grid) for grid in grids)
 
 
@@ -209,47 +147,3 @@ def _continued(command: str) -> str:
     """A command over several lines that can be pasted; words are never cut."""
     lines = textwrap.wrap(command, WIDTH - 5, break_long_words=False, break_on_hyphens=False)
     return " \\\n   ".join(lines)
-
-
-def _latex_column(grid: Grid, column: int) -> str:
-    if column in grid.wide:
-        total = sum(grid.wide.values())
-        return rf"p{{{0.62 * grid.wide[column] / max(total, 40):.2f}\linewidth}}"
-    return "l" if column in grid.left else "r"
-
-
-def _latex_rows(row: Sequence[Entry], wide: dict[int, int]) -> list[str]:
-    """As many rows of the tabular as its tallest entry has lines; paragraphs hold theirs together."""
-    texts = [(" ".join(entry.lines),) if i in wide else entry.lines for i, entry in enumerate(row)]
-    rows = []
-    for line in range(max(1, max(map(len, texts)))):
-        cells = []
-        for entry, lines in zip(row, texts, strict=True):
-            text = _tex(lines[line]) if line < len(lines) else ""
-            text = rf"\textbf{{{text}}}" if entry.best and text and line == 0 else text
-            cells.append(rf"{{\scriptsize {text}}}" if text and line else text)
-        # A bracket at the start of a row would be taken for an option of the one above.
-        rows.append("{}" * (not cells[0]) + " & ".join(cells) + r" \\")
-    return rows
-
-
-_LATEX = str.maketrans(
-    {c: rf"\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
-)
-
-
-def _tex(text: str) -> str:
-    """Escaped, with a minus sign instead of a hyphen and powers of ten."""
-    escaped = re.sub(r"^-$", "--", text).translate(_LATEX)
-    signed = re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
-    powers = re.sub(r"(\d)e([+-])0*(\d+)", lambda m: rf"{m[1]}$\times 10^{{{m[2].strip('+')}{m[3]}}}$", signed)
-    signs = {'"': "''", "$<$=": r"$\leq$", "$>$=": r"$\geq$", "∞": r"$\infty$"}
-    for plain, set_ in signs.items():
-        powers = powers.replace(plain, set_)
-    return powers
-
-
-def _tex_command(command: str) -> str:
-    # Quotes must stay straight for whoever copies them.
-    return rf"\texttt{{{command.translate(_LATEX)}}}".replace("'", r"\textquotesingle{}")

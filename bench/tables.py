@@ -10,8 +10,8 @@ from typing import Any
 
 from bench import captions, claims_table, commands, compare, grid, settings, summary
 from bench.entries import entry, name_of, number
-from bench.grid import Entry, Grid
 from bench.layout import Row
+from bench.places import Entry, Grid
 from bench.record import Record
 from bench.summary import Journeys, Number
 from bench.table import Table
