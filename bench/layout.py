@@ -79,10 +79,14 @@ def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
             place = [hashable(tasks[record.run_id].get(key)) for key in shown]
             place += [hashable(rests[record.run_id].get(key)) for key in split]
             groups.setdefault(tuple(place), []).append(record)
+        by_protocol = _parted_by_protocol(groups, len(shown))
         for _, runs in sorted(groups.items(), key=lambda item: [sortable(value) for value in item[0]]):
             first = runs[0]
             settings = {key: tasks[first.run_id].get(key) for key in (*_leading(tasks[first.run_id]), *shown)}
-            settings |= {key: rests[first.run_id].get(key) for key in split}
+            if by_protocol:
+                settings["protocol"] = protocol_of(first)
+            else:
+                settings |= {key: rests[first.run_id].get(key) for key in split}
             rows.append(_row(name, settings, runs, columns, rests))
     labels = sorted(set(columns.values()), key=_column_order)
     return rows, labels
@@ -256,6 +260,20 @@ def _splitting_keys(
         place = (columns[record.run_id], *sorted((k, hashable(v)) for k, v in tasks[record.run_id].items()))
         places.setdefault(place, []).append(rests[record.run_id])
     return sorted({key for members in places.values() for key in differing(members)})
+
+
+def _parted_by_protocol(groups: Mapping[tuple[Any, ...], list[Record]], shown: int) -> bool:
+    """Whether rows of the same task settings (the first ``shown`` values) differ as their protocols do.
+
+    A protocol's name says in a word what is else a list of all that it sets.
+    """
+    places: dict[tuple[Any, ...], list[set[str]]] = {}
+    for place, runs in groups.items():
+        places.setdefault(place[:shown], []).append({protocol_of(run) for run in runs})
+    parted = any(len(each) > 1 for each in places.values())
+    return parted and all(
+        all(len(names) == 1 for names in each) and len(set().union(*each)) == len(each) for each in places.values()
+    )
 
 
 def _leading(task: Mapping[str, Any]) -> list[str]:
