@@ -6,6 +6,8 @@ What is small enough stays as it is. A copy is a record like any other: tables, 
 from __future__ import annotations
 
 import io
+import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,8 @@ import pyarrow.parquet as pq
 from bench import claims, record, thinned
 from bench.record import DamagedRecordError
 
+RESULTS_DIR = "results"
+"""The folder of results that a copy names: the default."""
 _SMALL: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 19,
@@ -149,7 +153,7 @@ def difference(folder: Path, target: Path, every: int | None) -> str | None:
     wanted = {record.CURVES_FILE: curves, **probes_of(folder)}
     if not (target / record.RECORD_FILE).is_file():
         return "it is no record"
-    if _read(target / record.RECORD_FILE) != _read(folder / record.RECORD_FILE):
+    if _read(target / record.RECORD_FILE) != published_record(folder):
         return f"its {record.RECORD_FILE} differs"
     try:
         there = {record.CURVES_FILE: record.read_curves(target), **probes_of(target)}
@@ -207,11 +211,22 @@ def files_of(folder: Path, every: int | None) -> Iterator[tuple[str, bytes]]:
     Raises:
         DamagedRecordError: The record is damaged.
     """
-    yield record.RECORD_FILE, _read(folder / record.RECORD_FILE)
+    yield record.RECORD_FILE, published_record(folder)
     whole = record.read_curves(folder)
     curves = published_curves(whole, every)
     for name, table in {record.CURVES_FILE: curves, **probes_of(folder)}.items():
         yield name, smallest(table, [] if table is curves is not whole else [_read(folder / name)])
+
+
+def published_record(folder: Path) -> bytes:
+    """The record's file without where it was made: a folder of somebody's machine says nothing to others."""
+    content = _read(folder / record.RECORD_FILE)
+    node = json.loads(content)
+    command = shlex.join(word for word in shlex.split(node["command"]) if not word.startswith("results_dir="))
+    if node["config"].get("results_dir", RESULTS_DIR) == RESULTS_DIR and "results_dir=" not in node["command"]:
+        return content
+    node["config"]["results_dir"], node["command"] = RESULTS_DIR, command
+    return json.dumps(node, indent=1, allow_nan=False).encode()
 
 
 def smallest(table: pa.Table, others: list[bytes]) -> bytes:

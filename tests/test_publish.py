@@ -62,6 +62,17 @@ def with_value(curves: pa.Table, name: str, row: int, factor: float) -> pa.Table
     return curves.set_column(curves.column_names.index(name), name, pa.array(values, curves[name].type))
 
 
+def test_a_copy_does_not_say_where_it_was_made(bench: Bench):
+    folder, copy = published(bench)
+    assert str(bench.results) in (folder / record.RECORD_FILE).read_text()
+    made, copied = record.read_record(folder), record.read_record(copy)
+    assert str(bench.results) not in (copy / record.RECORD_FILE).read_text()
+    assert copied.config == {**made.config, "results_dir": "results"}
+    assert copied.command == " ".join(word for word in made.command.split() if not word.startswith("results_dir="))
+    assert dataclasses.replace(copied, config=made.config, command=made.command) == made
+    assert "already" in to_paper(bench, EVERY).out
+
+
 class TestThin:
     def curves(self, length: int, evaluated: int) -> pa.Table:
         rows = [{"step": step, "mse": 1 / step} for step in range(evaluated, length + 1, evaluated)]
@@ -132,7 +143,8 @@ class TestCopies:
         outcome = to_paper(bench)
         assert outcome.code == 0
         target = paper(bench) / source.relative_to(bench.results / "runs")
-        assert record.check(target) == record.check(source) == made
+        copied = record.check(target)
+        assert dataclasses.replace(copied, config=made.config, command=made.command) == record.check(source) == made
         assert (target / record.RECORD_FILE).read_bytes() == (source / record.RECORD_FILE).read_bytes()
         whole, kept = record.read_curves(source), record.read_curves(target)
         steps = kept["step"].to_pylist()
