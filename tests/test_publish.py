@@ -64,9 +64,9 @@ def with_value(curves: pa.Table, name: str, row: int, factor: float) -> pa.Table
 
 def test_a_copy_does_not_say_where_it_was_made(bench: Bench):
     folder, copy = published(bench)
-    assert str(bench.results) in (folder / record.RECORD_FILE).read_text()
     made, copied = record.read_record(folder), record.read_record(copy)
-    assert str(bench.results) not in (copy / record.RECORD_FILE).read_text()
+    assert made.config["results_dir"] != "results"
+    assert made.config["results_dir"] not in (copy / record.RECORD_FILE).read_text()
     assert copied.config == {**made.config, "results_dir": "results"}
     assert copied.command == " ".join(word for word in made.command.split() if not word.startswith("results_dir="))
     assert dataclasses.replace(copied, config=made.config, command=made.command) == made
@@ -145,7 +145,6 @@ class TestCopies:
         target = paper(bench) / source.relative_to(bench.results / "runs")
         copied = record.check(target)
         assert dataclasses.replace(copied, config=made.config, command=made.command) == record.check(source) == made
-        assert (target / record.RECORD_FILE).read_bytes() == (source / record.RECORD_FILE).read_bytes()
         whole, kept = record.read_curves(source), record.read_curves(target)
         steps = kept["step"].to_pylist()
         assert len(steps) <= thinned.MOST_ROWS
