@@ -30,13 +30,19 @@ def caption(table: Table) -> str:
     for protocol, steps in budgets:
         by_protocol.setdefault(protocol, []).append(f"{steps:,}")
     protocols = "; ".join(f"{name}, at most {' or '.join(steps)} steps" for name, steps in by_protocol.items())
-    devices = "; ".join(sorted({_machine(run) for run in runs}))
-    code = ", ".join(sorted({code_of(run) for run in runs}))
-    parts = (f"{title[:1].upper()}{title[1:]}", f"Protocol: {protocols}", f"Run on {devices}", f"Code: {code}")
-    return " ".join(f"{part}." for part in parts if part)
+    parts = (f"{title[:1].upper()}{title[1:]}", f"Protocol: {protocols}")
+    return " ".join([*(f"{part}." for part in parts if part), origin(runs)])
 
 
-def _machine(run: Record) -> str:
+def origin(runs: Iterable[Record]) -> str:
+    """Where runs were made, and with which code."""
+    runs = list(runs)
+    devices = "; ".join(sorted({machine_of(run) for run in runs}))
+    return f"Run on {devices}. Code: {', '.join(sorted({code_of(run) for run in runs}))}."
+
+
+def machine_of(run: Record) -> str:
+    """Device, its type, and the threads of a processor."""
     threads = run.runtime["threads"]
     count = f", {threads} thread{'s' if threads != 1 else ''}" if run.device["type"] == "cpu" else ""
     return f"{run.device['name']} ({run.device['type']}{count})"
@@ -53,7 +59,7 @@ def code_of(run: Record) -> str:
 def notes(table: Table) -> list[str]:
     """What a reader must know to read the numbers."""
     shown = list(dict.fromkeys(metric for row in table.rows for metric in table.metrics(row)))
-    return [_method(table, shown), *_explained(shown), *_by_row(table)]
+    return [_method(table, shown), *_coverage(table, shown), *_explained(shown), *_by_row(table)]
 
 
 def _method(table: Table, shown: Sequence[str]) -> str:
@@ -70,6 +76,17 @@ def _method(table: Table, shown: Sequence[str]) -> str:
         "predictor without memory. Solved: the task's criterion met at three evaluations in a row. Bold, or * in a "
         "terminal: the best of a line, where its interval is apart from all others."
     )
+
+
+def _coverage(table: Table, shown: Sequence[str]) -> list[str]:
+    """That the interval of a median of a few values covers less than it says."""
+    medians = {summary.default_statistic(metric, table.spec.statistic) for metric in shown} & set(summary.OTHERS)
+    sizes = [len(summary.results(runs)) for row in table.rows for runs in row.runs.values()]
+    n = min((size for size in sizes if size > 1), default=summary.LEAST + 1)
+    if not medians or n > summary.LEAST:
+        return []
+    most = 100 * (1 - 2.0 ** (1 - n))
+    return [f"The interval of a median of {n} values is at most their range, and covers at most {most:.0f} %."]
 
 
 def _explained(shown: Sequence[str]) -> list[str]:
@@ -97,9 +114,10 @@ def _row_notes(table: Table, row: Row) -> Iterable[str]:
     for key, values in row.uneven.items():
         texts = ", ".join(f"{column} {settings.text(value)}" for column, value in values.items())
         yield f"{key} differs between columns: {texts}."
-    for column, runs in row.runs.items():
-        if (groups := summary.bimodal(runs, row.facts["metric"], table.journeys)) is not None:
-            yield f"{column}, {name_of(row.facts['metric'])}: {groups}."
-    sizes = [len(summary.results(runs)) for runs in row.runs.values()]
+    metric = row.facts["metric"]
+    for column, runs in row.runs.items() if metric in table.metrics(row) else ():
+        if (groups := summary.bimodal(runs, metric, table.journeys)) is not None:
+            yield f"{column}, {name_of(metric)}: {groups}."
+    sizes = [size for runs in row.runs.values() if (size := len(summary.results(runs)))]
     if len(sizes) > 1 and (few := caveats.too_few(min(sizes))) is not None:
-        yield f"Between columns {few}."
+        yield f"By a paired test between columns {few}."

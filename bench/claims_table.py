@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from bench import captions, grid, published, verdicts
 from bench.places import Entry, Grid
@@ -21,47 +22,65 @@ SAID = {
     "before": "before the other",
 }
 """What a claim without a number says, in a word."""
-DOUBLE = "‡"
+SIGNS = {"unverified": captions.DAGGER, "protocol differs": "‡", "other settings left out": "§"}
+"""What marks of a judgement stand for in the table."""
 
 
-def judge_all(records: Iterable[Record]) -> tuple[Mapping[str, Paper], list[Judgement]]:
-    """The papers, and a judgement on every claim that the records have a protocol of and runs for.
+@dataclass(frozen=True)
+class Judged:
+    """Claims with their verdicts.
+
+    Attributes:
+        papers: By the key that claims name them by.
+        judgements: Of every claim that has runs.
+        without: How many claims of the same papers have none.
+        origin: Where the runs were made, and with which code.
+    """
+
+    papers: Mapping[str, Paper]
+    judgements: Sequence[Judgement]
+    without: int
+    origin: str
+
+
+def judge_all(records: Iterable[Record]) -> Judged:
+    """A judgement on every claim that the records have runs for.
 
     Raises:
-        ValueError: A claim that cannot be read; see :func:`bench.published.read`.
+        ValueError: A claim that cannot be read, see :func:`bench.published.read`, or none that has runs.
     """
     records = list(records)
     known = published.read()
-    judged = (verdicts.judge(claim, records) for claim in known.claims)
-    return known.papers, [each for each in judged if each.verdict != verdicts.NOT_RUN]
+    every = [verdicts.judge(claim, records) for claim in known.claims]
+    judged = [each for each in every if each.verdict != verdicts.NOT_RUN]
+    if not judged:
+        raise ValueError("`published` must have runs of a paper's protocol, as of +experiment=arjovsky2016, got none")
+    about = {each.claim.paper for each in judged}
+    protocols = {each.claim.protocol for each in judged}
+    origin = captions.origin(made for made in records if made.experiment in protocols)
+    return Judged(known.papers, judged, sum(each.claim.paper in about for each in every) - len(judged), origin)
 
 
-def render(judged: tuple[Mapping[str, Paper], Sequence[Judgement]], form: str) -> str:
+def render(judged: Judged, form: str) -> str:
     """The claims as a table; see :data:`FORMS`.
 
     Raises:
-        ValueError: Another form; see also :func:`as_grid`.
+        ValueError: Another form.
     """
-    papers, judgements = judged
     if form not in FORMS:
         raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
-    return _csv(papers, judgements) if form == "csv" else grid.write([as_grid(papers, judgements)], form)
+    return _csv(judged) if form == "csv" else grid.write([as_grid(judged)], form)
 
 
-def as_grid(papers: Mapping[str, Paper], judged: Sequence[Judgement]) -> Grid:
-    """A line a claim: what the paper says, what our runs give, and the verdict.
-
-    Raises:
-        ValueError: No claim has a verdict.
-    """
-    if not judged:
-        raise ValueError("`published` must have runs of a paper's protocol, as of +experiment=arjovsky2016, got none")
+def as_grid(every: Judged) -> Grid:
+    """A line a claim: what the paper says, what our runs give, and the verdict."""
+    papers, judged = every.papers, every.judgements
     rows, rules = [], set()
     for i, each in enumerate(judged):
         paper = papers[each.claim.paper]
         if i == 0 or judged[i - 1].claim.paper != each.claim.paper:
             rules.add(i)
-        marks = captions.DAGGER * ("unverified" in each.marks) + DOUBLE * ("protocol differs" in each.marks)
+        marks = "".join(sign for mark, sign in SIGNS.items() if mark in each.marks)
         rows.append(
             (
                 Entry((f"{paper.authors} {paper.year}",) if i in rules else ()),
@@ -77,7 +96,8 @@ def as_grid(papers: Mapping[str, Paper], judged: Sequence[Judgement]) -> Grid:
     )
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items(), key=lambda item: -item[1]))
     return Grid(
-        caption=f"Published claims put to the test: {len(judged)} with a verdict; {told}.",
+        caption=f"Published claims put to the test: {len(judged)} with a verdict; {told}. Claims of "
+        f"these papers without runs: {every.without}. {every.origin}",
         header=("paper", "claim", "where", "published", "ours", "verdict"),
         rows=tuple(rows),
         rules=frozenset(rules),
@@ -92,13 +112,17 @@ def _notes(judged: Sequence[Judgement]) -> list[str]:
         "Reproduced: so with confidence in our runs, in the paper's own setting. Direction only: so in most runs, or "
         "where the paper hides its settings. Not solved in N steps: all that can be said of runs that did not solve "
         "within their budget; it neither confirms nor refutes. Contradicts: the opposite, with confidence. Undecided: "
-        "none of these. Ours: k/n solved, and where a number is compared its median."
+        "none of these. Ours: k/n solved, and where a number is compared its median. Numbers of sequences stand beside "
+        "each other and are not compared."
     ]
     if any("unverified" in each.marks for each in judged):
-        found.append(f"{captions.DAGGER} quoted from memory of the paper, not read again.")
+        found.append(f"{SIGNS['unverified']} quoted from memory of the paper, not read again.")
+    if any("other settings left out" in each.marks for each in judged):
+        found.append(f"{SIGNS['other settings left out']} runs of other settings or budgets were there and left out.")
     found += list(
         dict.fromkeys(
-            f"{DOUBLE} {each.claim.paper}, another protocol than the paper's: {each.claim.protocol_differs}."
+            f"{SIGNS['protocol differs']} {each.claim.paper}, another protocol than the paper's: "
+            f"{each.claim.protocol_differs}."
             for each in judged
             if each.claim.protocol_differs
         )
@@ -112,6 +136,8 @@ def _paper_says(each: Judgement) -> str:
 
 def _ours(each: Judgement) -> str:
     solved = f"{each.solved}/{each.n} solved"
+    if each.measured:
+        return f"{each.measured}, {solved}"
     if each.claim.value is None or each.ours is None:
         return solved
     return f"{_in_unit(each.ours, each.claim.unit)}, {solved}"
@@ -123,13 +149,13 @@ def _in_unit(value: float, unit: str | None) -> str:
     return f"{value:.5g}{'' if unit == 'share' else f' {unit}'}"
 
 
-def _csv(papers: Mapping[str, Paper], judged: Sequence[Judgement]) -> str:
+def _csv(every: Judged) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("claim", "paper", "text", "where", "says", "published", "unit", "source", "protocol",
                      "protocol_differs", "ours", "n", "solved", "max_steps", "verdict", "reason"))  # fmt: skip
-    for each in judged:
-        claim, paper = each.claim, papers[each.claim.paper]
+    for each in every.judgements:
+        claim, paper = each.claim, every.papers[each.claim.paper]
         writer.writerow((claim.id, f"{paper.authors} {paper.year}", claim.claim, claim.where, claim.says, claim.value,
                          claim.unit, claim.source, claim.protocol, claim.protocol_differs, each.ours, each.n,
                          each.solved, each.steps, each.verdict, each.reason))  # fmt: skip

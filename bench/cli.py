@@ -180,7 +180,10 @@ def _publish(parsed: argparse.Namespace) -> int:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name)
+    names = tuple(name for name in text.split(",") if name)
+    if not names:
+        raise argparse.ArgumentTypeError(f"must be names with commas between them, got {text!r}")
+    return names
 
 
 def _pair(text: str) -> tuple[str, tuple[str, ...]]:
@@ -188,6 +191,14 @@ def _pair(text: str) -> tuple[str, tuple[str, ...]]:
     if not is_set:
         raise argparse.ArgumentTypeError(f"must have the form KEY=VALUE,VALUE, got {text!r}")
     return key, _names(values)
+
+
+def _merged(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    """The values of each key, of one given twice those of both."""
+    found: dict[str, tuple[str, ...]] = {}
+    for key, values in pairs:
+        found[key] = (*found.get(key, ()), *values)
+    return found
 
 
 def _table(parsed: argparse.Namespace) -> int:
@@ -202,7 +213,7 @@ def _table(parsed: argparse.Namespace) -> int:
     if records:
         try:
             spec = (table_spec.read(parsed.spec) if parsed.spec else table_spec.Spec()).with_flags(
-                where=dict(parsed.where) if parsed.where else None,
+                where=_merged(parsed.where) if parsed.where else None,
                 rows=parsed.rows,
                 columns=parsed.columns,
                 metrics=parsed.metric,

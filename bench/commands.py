@@ -66,8 +66,7 @@ def _command(keys: Sequence[str], values: Sequence[list[str]]) -> str:
     words = []
     for key, column in zip(keys, values, strict=True):
         words.append(shlex.quote(key if key.startswith("-") else f"{key}={_several(column)}"))
-    # An experiment is a sweep already.
-    multirun = ["-m"] if swept and not any(key.lstrip("+") == "experiment" for key in keys) else []
+    multirun = ["-m"] if swept and "-m" not in keys else []
     return " ".join(["bench", "run", *multirun, *words])
 
 

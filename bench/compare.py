@@ -49,7 +49,8 @@ def compare(rows: Sequence[Row], metric: str | None, journeys: Journeys) -> list
     for row in rows:
         shown = metric or row.facts["metric"]
         runs = {column: summary.results(members) for column, members in row.runs.items()}
-        for first, second in itertools.combinations([column for column in runs if runs[column]], 2):
+        having = [column for column in runs if summary.values_of(runs[column], shown, journeys)]
+        for first, second in itertools.combinations(having, 2):
             found.append(_pair(row, (first, runs[first]), (second, runs[second]), shown, journeys))
     return found
 
@@ -96,8 +97,10 @@ def _pair(
 ) -> Comparison:
     (one, these), (two, those) = first, second
     better = summary.better_of(metric, these)
-    if better is None:
-        raise ValueError(f"`metric` must be one that is better higher or lower to be compared, got {metric!r}")
+    if better is None or metric == summary.SOLVED:
+        raise ValueError(f"`metric` must be a score or steps_to_solve to be compared, got {metric!r}")
+    if any(len({run.seed for run in runs}) < len(runs) for runs in (these, those)):
+        raise ValueError("`compare` must have one run a seed in each place; name what differs in rows or columns")
     values = [{run.seed: value for run in runs for value in summary.values_of([run], metric, journeys)}
               for runs in (these, those)]  # fmt: skip
     shared = values[0].keys() & values[1].keys()

@@ -34,9 +34,11 @@ def number(value: float | None) -> str:
     return f"{value:#.3g}".removesuffix(".") if math.isfinite(value) else "diverged"
 
 
-def interval(low: float | None, high: float | None, form: Callable[[float], str]) -> str:
-    """Both ends in brackets, or nothing."""
-    return f"[{form(low)}, {form(high)}]" if low is not None and high is not None else ""
+def interval(shown: Number) -> str:
+    """Both ends of its interval in brackets, rounded outwards, or nothing."""
+    if shown.low is None or shown.high is None:
+        return ""
+    return f"[{_end(shown.metric, shown.low, math.floor)}, {_end(shown.metric, shown.high, math.ceil)}]"
 
 
 def entry(shown: Number | None, runs: Sequence[Record], *, counted: bool, best: bool = False) -> Entry:
@@ -53,7 +55,7 @@ def entry(shown: Number | None, runs: Sequence[Record], *, counted: bool, best: 
     counts = summary.counts(runs)
     mishaps = [f"{count} {status}" for status, count in counts.mishaps.items()]
     lines = [_value(shown, counts.solved, runs)]
-    lines += [text] if (text := interval(shown.low, shown.high, _end(shown))) else []
+    lines += [text] if (text := interval(shown)) else []
     if shown.metric == summary.SOLVED:
         lines += [f"({', '.join(mishaps)})"] if mishaps else []
     elif counted:
@@ -77,11 +79,18 @@ def _value(shown: Number, solved: int, runs: Sequence[Record]) -> str:
     return _steps(shown.value) if _is_steps(shown.metric) else number(shown.value)
 
 
-def _end(shown: Number) -> Callable[[float], str]:
-    """How the ends of its interval are written: two significant digits, and steps as whole numbers."""
-    if _is_steps(shown.metric):
-        return lambda end: _steps(end) if math.isfinite(end) else "∞"
-    return lambda end: f"{end:#.2g}".removesuffix(".") if math.isfinite(end) else "diverged"
+def _end(metric: str, end: float, outwards: Callable[[float], int]) -> str:
+    """Steps as whole numbers, others with two significant digits, so that a number is in its interval as printed."""
+    if _is_steps(metric):
+        return _steps(end) if math.isfinite(end) else "∞"
+    if not math.isfinite(end):
+        return "diverged"
+    if end == 0:
+        return "0.0"
+    unit = 10.0 ** (math.floor(math.log10(abs(end))) - 1)
+    near = round(end / unit)
+    rounded = unit * (near if math.isclose(end, near * unit, rel_tol=1e-9) else outwards(end / unit))
+    return f"{rounded:#.2g}".removesuffix(".") if abs(rounded) < 100 else f"{rounded:.0f}"
 
 
 def _is_steps(metric: str) -> bool:

@@ -14,39 +14,62 @@ BRACKETS = 0.75
 
 
 def latex(grid: Grid) -> str:
-    """A ``table`` environment that needs booktabs and nothing else; notes and commands below the rules.
+    """``table`` environments that need booktabs and nothing else; notes and commands below the last.
 
-    An interval stands beside its number where the line is long enough, else below it.
+    One is enough where it fits a page; a longer one is cut between blocks. An interval stands beside its number where
+    the line is long enough, else below it.
     """
     beside = not grid.wide and bool(grid.headings) and _width(grid, beside=True) <= LINE
     narrow = bool(grid.wide) or _width(grid, beside=beside) > LINE - 6
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(grid.caption)}}}",
-        *([r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"] if narrow else [r"\small"]),
-        rf"\begin{{tabular}}{{{''.join(_column(grid, i) for i in range(len(grid.header)))}}}",
-        r"\toprule",
-        " & ".join(_tex(text) for text in grid.header) + END,
-        r"\midrule",
-    ]
-    for number, row in enumerate(grid.rows):
-        lines += [r"\midrule"] if number in grid.rules and number else []
-        if number in grid.headings:
-            lines.append(rf"\multicolumn{{{len(grid.header)}}}{{l}}{{\textit{{{_tex(grid.headings[number])}}}}}{END}")
-        lines += _rows(row, grid.wide, beside=beside)
-    lines += [r"\bottomrule", r"\end{tabular}"]
+    size = [r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"] if narrow else [r"\small"]
     below = [_tex(note) for note in grid.notes]
     below += [rf"{mark}: {_command(command)}" for mark, each in grid.commands for command in each]
-    if below:
-        notes = "\\par\n".join(below)
-        lines += ["", r"\medskip", rf"\parbox{{\linewidth}}{{\footnotesize\raggedright {notes}\par}}"]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    parts = _parts(grid, beside=beside)
+    tables = []
+    for number, part in enumerate(parts):
+        caption = _tex(grid.caption) if number == 0 else r"(continued)"
+        lines = [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            *size,
+            rf"\begin{{tabular}}{{{''.join(_column(grid, i) for i in range(len(grid.header)))}}}",
+            r"\toprule",
+            " & ".join(_tex(text) for text in grid.header) + END,
+            r"\midrule",
+            *part,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+        if below and number == len(parts) - 1:
+            notes = "\\par\n".join(below)
+            lines += ["", r"\medskip", rf"\parbox{{\linewidth}}{{\footnotesize\raggedright {notes}\par}}"]
+        tables.append("\n".join([*lines, r"\end{table}"]))
+    return "\n\n".join([r"% needs \usepackage{booktabs}", *tables]) + "\n"
 
 
+def _parts(grid: Grid, *, beside: bool) -> list[list[str]]:
+    """The rows, cut between blocks where they would not fit a page."""
+    parts: list[list[str]] = [[]]
+    starts: list[int] = sorted({0} | set(grid.rules or range(len(grid.rows))))
+    for start, end in zip(starts, [*starts[1:], len(grid.rows)], strict=True):
+        block: list[str] = []
+        if start in grid.headings:
+            text = _tex(grid.headings[start])
+            block.append(rf"\multicolumn{{{len(grid.header)}}}{{l}}{{\textit{{{text}}}}}{END}")
+        for row in grid.rows[start:end]:
+            block += _rows(row, grid.wide, beside=beside)
+        if parts[-1] and len(parts[-1]) + len(block) > PAGE // (4 if grid.wide else 1):
+            parts.append([])
+        rule = [r"\midrule"] if parts[-1] and start in grid.rules else []
+        parts[-1] += [*rule, *block]
+    return parts
+
+
+PAGE = 40
+"""Rows of a table that fit a page with its notes; a row of paragraphs counts as four."""
 END = r" \tabularnewline"
-"""Of a row: unlike a double backslash it is not what ``raggedright`` redefines, and takes no bracket for an option."""
+"""Of a row: unlike a double backslash it is not what ``raggedright`` redefines."""
 
 
 def _width(grid: Grid, *, beside: bool) -> float:
@@ -90,7 +113,9 @@ _LATEX = str.maketrans(
     {c: rf"\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
 )
-_SIGNS = {'"': "''", "$<$=": r"$\leq$", "$>$=": r"$\geq$", "∞": r"$\infty$", "†": r"\dag{}", "‡": r"\ddag{}"}
+_SIGNS = {
+    '"': "''", "$<$=": r"$\leq$", "$>$=": r"$\geq$", "∞": r"$\infty$", "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}",
+}  # fmt: skip
 
 
 def _tex(text: str) -> str:

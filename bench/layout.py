@@ -57,7 +57,8 @@ def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
     """Rows and column labels for a set of records.
 
     Runs that differ in nothing but the seed share a place. Runs of one cell that differ in a setting of the cell get
-    columns of their own, runs that differ in anything else get rows of their own, labelled with what differs.
+    columns of their own, runs that differ in anything else get rows of their own, labelled with what differs: the
+    protocol first, where there are several.
 
     Args:
         records: In any order; a run that is there twice counts once.
@@ -67,6 +68,7 @@ def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
     """
     unique = _unique(records)
     columns = _column_labels(unique)
+    several = len({protocol_of(record) for record in unique}) > 1
     rows: list[Row] = []
     for name in sorted({record.task for record in unique}):
         members = [record for record in unique if record.task == name]
@@ -77,16 +79,13 @@ def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
         groups: dict[tuple[Any, ...], list[Record]] = {}
         for record in members:
             place = [hashable(tasks[record.run_id].get(key)) for key in shown]
-            place += [hashable(rests[record.run_id].get(key)) for key in split]
+            place += [protocol_of(record), *(hashable(rests[record.run_id].get(key)) for key in split)]
             groups.setdefault(tuple(place), []).append(record)
-        by_protocol = _parted_by_protocol(groups, len(shown))
         for _, runs in sorted(groups.items(), key=lambda item: [sortable(value) for value in item[0]]):
             first = runs[0]
             settings = {key: tasks[first.run_id].get(key) for key in (*_leading(tasks[first.run_id]), *shown)}
-            if by_protocol:
-                settings["protocol"] = protocol_of(first)
-            else:
-                settings |= {key: rests[first.run_id].get(key) for key in split}
+            settings |= {"protocol": protocol_of(first)} if several else {}
+            settings |= {key: rests[first.run_id].get(key) for key in split}
             rows.append(_row(name, settings, runs, columns, rests))
     labels = sorted(set(columns.values()), key=_column_order)
     return rows, labels
@@ -257,23 +256,13 @@ def _splitting_keys(
     """Settings, beside the task's and the cell's, that differ between runs of one task and one column."""
     places: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for record in records:
-        place = (columns[record.run_id], *sorted((k, hashable(v)) for k, v in tasks[record.run_id].items()))
+        place = (
+            columns[record.run_id],
+            protocol_of(record),
+            *sorted((k, hashable(v)) for k, v in tasks[record.run_id].items()),
+        )
         places.setdefault(place, []).append(rests[record.run_id])
     return sorted({key for members in places.values() for key in differing(members)})
-
-
-def _parted_by_protocol(groups: Mapping[tuple[Any, ...], list[Record]], shown: int) -> bool:
-    """Whether rows of the same task settings (the first ``shown`` values) differ as their protocols do.
-
-    A protocol's name says in a word what is else a list of all that it sets.
-    """
-    places: dict[tuple[Any, ...], list[set[str]]] = {}
-    for place, runs in groups.items():
-        places.setdefault(place[:shown], []).append({protocol_of(run) for run in runs})
-    parted = any(len(each) > 1 for each in places.values())
-    return parted and all(
-        all(len(names) == 1 for names in each) and len(set().union(*each)) == len(each) for each in places.values()
-    )
 
 
 def _leading(task: Mapping[str, Any]) -> list[str]:

@@ -16,9 +16,10 @@ Tables and figures go into ``tables/`` and ``figures/`` beside the records' fold
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -30,16 +31,18 @@ from bench.measured import read_journeys
 from bench.panels import STYLE
 from bench.record import Record, write_whole
 from bench.summary import Journeys
+from bench.table_spec import Spec
 
-PLACE = re.compile(
-    r"(?P<open><!-- (?P<kind>table|claims|figure)(?:: (?P<what>[\w ]+))? -->\n)(?P<old>.*?)(?P<end><!-- end -->)", re.S
-)
+OPEN = r"<!-- (?P<kind>(?!end\b|records\b)\w+)(?:: (?P<what>[^>]+?))? -->\n"
+PLACE = re.compile(rf"(?P<open>{OPEN})(?:(?!<!-- ).)*?(?P<end><!-- end -->)", re.S)
 RECORDS = re.compile(r"<!-- records: (\S+) -->")
 FIGURES: dict[str, tuple[str, Callable[[list[Record], Journeys], Figure | None]]] = {
     "survival": ("share of seeds solved over training steps", lambda runs, _: reach_figures.draw_survival(runs)),
     "reach": ("share of seeds solved and gradient horizon over delay", reach_figures.draw_reach),
 }
 """What a figure shows, and how it is drawn."""
+Files = dict[Path, bytes]
+"""What is to be written."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +73,33 @@ def make(path: Path) -> list[Path]:
         OSError: Something cannot be read or written.
     """
     text = path.read_text(encoding="utf-8")
+    places, openings = PLACE.findall(text), re.findall(OPEN, text)
+    if len(places) != len(openings) or len(places) != text.count("<!-- end -->"):
+        raise ValueError(
+            f"`{path}` must have an <!-- end --> for each of its {len(openings)} places, got {len(places)}"
+        )
     page = _open(path, text)
-    written: list[Path] = []
+    files: Files = {}
 
     def filled(place: re.Match[str]) -> str:
         kind, what = place["kind"], (place["what"] or "").split()
-        if kind == "claims":
-            body, files = _claims(page)
+        if kind == "claims" and not what:
+            body = _claims(page, files)
         elif kind == "table" and len(what) == 1:
-            body, files = _table(page, what[0])
+            body = _table(page, what[0], files)
         elif kind == "figure" and len(what) == 2 and what[0] in FIGURES:
-            body, files = _figure(page, *what)
+            body = _figure(page, what[0], what[1], files)
         else:
             known = f"table: NAME, claims, or figure: {' or '.join(FIGURES)} NAME"
             raise ValueError(f"`{path}` must have places such as {known}, got {place['open'].strip()!r}")
-        written.extend(files)
         return f"{place['open']}{body}{place['end']}"
 
     new = PLACE.sub(filled, text)
-    write_whole(path, new.encode())
-    return [*written, path]
+    # Only now: a page with a place that cannot be filled stays as it is, and so does all that belongs to it.
+    files[path] = new.encode()
+    for name, content in files.items():
+        write_whole(name, content)
+    return list(files)
 
 
 def _open(path: Path, text: str) -> Page:
@@ -106,42 +116,48 @@ def _open(path: Path, text: str) -> Page:
     return Page(path, root.parent, records, journeys)
 
 
-def _table(page: Page, name: str) -> tuple[str, list[Path]]:
-    spec = table_spec.read(name)
-    files = {}
-    for form, suffix in (("latex", "tex"), ("csv", "csv")):
-        path = page.folder / "tables" / f"{name}.{suffix}"
-        write_whole(path, tables.render(page.records, form, page.journeys, spec).encode())
-        files[form] = path
+def _table(page: Page, name: str, files: Files) -> str:
+    spec = _spec(page, name)
+    latex, comma = (page.folder / "tables" / f"{Path(name).stem}.{suffix}" for suffix in ("tex", "csv"))
+    files[latex] = tables.render(page.records, "latex", page.journeys, spec).encode()
+    alone = replace(spec, compare=False, published=False)  # these are no lines of its CSV
+    files[comma] = tables.render(page.records, "csv", page.journeys, alone).encode()
     body = tables.render(page.records, "markdown", page.journeys, spec)
-    return f"{body}\n{_links(page, LaTeX=files['latex'], CSV=files['csv'])}\n", list(files.values())
+    return f"{body}\n{_links(page, LaTeX=latex, CSV=comma)}\n"
 
 
-def _claims(page: Page) -> tuple[str, list[Path]]:
+def _spec(page: Page, name: str) -> Spec:
+    """A table of ``conf/table/``, or a file beside the page."""
+    beside = page.path.parent / name
+    return table_spec.read(str(beside) if beside.is_file() else name)
+
+
+def _claims(page: Page, files: Files) -> str:
     judged = claims_table.judge_all(page.records)
-    latex, comma = page.folder / "tables" / "claims.tex", page.folder / "tables" / "claims.csv"
-    write_whole(latex, claims_table.render(judged, "latex").encode())
-    write_whole(comma, claims_table.render(judged, "csv").encode())
-    body = claims_table.render(judged, "markdown")
-    return f"{body}\n{_links(page, LaTeX=latex, CSV=comma)}\n", [latex, comma]
+    latex, comma = (page.folder / "tables" / f"claims.{suffix}" for suffix in ("tex", "csv"))
+    files[latex] = claims_table.render(judged, "latex").encode()
+    files[comma] = claims_table.render(judged, "csv").encode()
+    return f"{claims_table.render(judged, 'markdown')}\n{_links(page, LaTeX=latex, CSV=comma)}\n"
 
 
-def _figure(page: Page, kind: str, name: str) -> tuple[str, list[Path]]:
+def _figure(page: Page, kind: str, name: str, files: Files) -> str:
     matplotlib.use("Agg")
-    spec = table_spec.read(name)
+    chosen = _spec(page, name).chosen(page.records)
     words, draw = FIGURES[kind]
     with plt.style.context(STYLE):
-        figure = draw(spec.chosen(page.records), page.journeys)
+        figure = draw(chosen, page.journeys)
     if figure is None:
         raise ValueError(f"`{page.path}` must have figures that its records allow, got {kind} {name}")
-    files = [page.folder / "figures" / f"{kind}_{name}.{suffix}" for suffix in ("png", "pdf")]
-    files[0].parent.mkdir(parents=True, exist_ok=True)
-    for path in files:
-        figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
+    png, pdf = (page.folder / "figures" / f"{kind}_{Path(name).stem}.{suffix}" for suffix in ("png", "pdf"))
+    for path in (png, pdf):
+        buffer = io.BytesIO()
+        metadata = {"CreationDate": None} if path == pdf else None
+        with plt.style.context(STYLE):
+            figure.savefig(buffer, format=path.suffix[1:], metadata=metadata)
+        files[path] = buffer.getvalue()
     plt.close(figure)
-    protocols = ", ".join(sorted({settings.protocol_of(made) for made in spec.chosen(page.records)}))
-    picture = f"![{protocols}: {words}]({_relative(page, files[0])})"
-    return f"{picture}\n\n{_links(page, PDF=files[1])}\n", files
+    protocols = ", ".join(sorted({settings.protocol_of(made) for made in chosen}))
+    return f"![{protocols}: {words}]({_relative(page, png)})\n\n{_links(page, PDF=pdf)}\n"
 
 
 def _links(page: Page, **files: Path) -> str:

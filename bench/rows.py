@@ -155,7 +155,7 @@ class Sweep:
         """The rows that the command line leaves."""
         chosen: list[dict[str, Sequence[str]]] = [dict(row) for row in self.rows]
         for key in self.keys:
-            if key not in given:
+            if key not in given or not any(key in row for row in chosen):
                 continue
             there = {value for row in chosen for value in row.get(key, ())}
             left = []

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.published import SECTIONS, Claim
 from bench.record import FINAL, Record, probed
+from bench.settings import as_text
 from bench.summary import budget_of
+
+FREE = ("experiment", "task", "cell", "seed", "budget", "probe", "results_dir", "launcher", "logger", "rerun",
+        "trainer", "runtime")  # fmt: skip
+"""What a command may say without leaving the setting of the experiment; ``task`` with its rows."""
 
 
 def matching(claim: Claim, records: Iterable[Record], *, against: bool = False) -> list[Record]:
@@ -21,7 +27,8 @@ def matching(claim: Claim, records: Iterable[Record], *, against: bool = False) 
 
     Returns:
         Records of the claim's protocol whose config has all values of ``runs``, compared as overrides are: 1 is 1.0.
-        A key that a config does not have never matches.
+        A key that a config does not have never matches. Runs of the experiment with settings of one's own, as in
+        ``optimizer.lr=9`` on the command line, are not in the paper's setting and are left out.
     """
     wanted = {**claim.runs, **((claim.against or {}) if against else {})}
     return [
@@ -29,19 +36,14 @@ def matching(claim: Claim, records: Iterable[Record], *, against: bool = False) 
         for record in records
         if record.experiment == claim.protocol
         and all(as_text(value) == _setting(record, key) for key, value in wanted.items())
+        and _given(record) <= {*wanted, *FREE}
     ]
 
 
-def as_text(value: Any) -> str:
-    """A value as an override has it, with one text for each number: 1, 1.0 and "1e0" are the same."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(as_text, value))}]"
-    try:
-        return repr(float(value))
-    except ValueError:
-        return str(value).strip()
+def _given(record: Record) -> set[str]:
+    """What a run's command sets: sections as a whole where any key of theirs is free, other keys by name."""
+    words = (word.lstrip("+").partition("=")[0] for word in shlex.split(record.command)[2:] if not word.startswith("-"))
+    return {section if (section := word.partition(".")[0]) in FREE else word for word in words}
 
 
 def _setting(record: Record, key: str) -> str | None:

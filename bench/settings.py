@@ -87,3 +87,15 @@ def text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def as_text(value: Any) -> str:
+    """A value as an override has it, with one text for each number: 1, 1.0 and "1e0" are the same."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_text, value))}]"
+    try:
+        return repr(float(value))
+    except ValueError:
+        return str(value).strip()

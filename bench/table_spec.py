@@ -65,18 +65,19 @@ class Spec:
         if not kept:
             wanted = ", ".join(f"{key}={','.join(values)}" for key, values in (self.where or {}).items())
             raise ValueError(f"`where` must leave at least one run, got {wanted}")
-        if not summary.results(kept):
+        if not any(made.status == "completed" for made in kept):
             statuses = ", ".join(f"{count} {name}" for name, count in summary.counts(kept).mishaps.items())
             raise ValueError(f"a table must have at least one completed run, got {statuses}")
-        if self.statistic is not None:
-            summary.check_statistic(self.statistic, self.only)
         for metric in self.metrics or ():
             summary.check_metric(metric, kept)
+        if self.statistic is not None:
+            summary.check_statistic(self.statistic, self.metrics)
         return kept
 
     def _wants(self, made: Record) -> bool:
         known = settings.settings_of(made)
-        return all(settings.text(known.get(key)) in values for key, values in (self.where or {}).items())
+        asked = (self.where or {}).items()
+        return all(settings.as_text(known.get(key)) in map(settings.as_text, values) for key, values in asked)
 
 
 def names() -> list[str]:
@@ -92,11 +93,14 @@ def read(name: str) -> Spec:
     Raises:
         ValueError: There is none, or it has a key or a value that means nothing; with the nearest name.
     """
-    if name in names():
-        content = (resources.files("conf") / "table" / f"{name}.yaml").read_text(encoding="utf-8")
-    elif Path(name).is_file():
-        content = Path(name).read_text(encoding="utf-8")
-    else:
+    try:
+        if name in names():
+            content = (resources.files("conf") / "table" / f"{name}.yaml").read_text(encoding="utf-8")
+        else:
+            content = Path(name).read_text(encoding="utf-8") if Path(name).is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"`spec` must be a file of text that can be read, got {name!r} ({error})") from error
+    if content is None:
         raise ValueError(f"`spec` must be a file or one of {', '.join(names())}, got {name!r}{_nearest(name, names())}")
     try:
         node = yaml.safe_load(content)
@@ -112,6 +116,8 @@ def _spec(node: Mapping[str, Any]) -> Spec:
     values: dict[str, Any] = {}
     for key, value in node.items():
         _check("spec", key, allowed)
+        if value is None:
+            continue
         if key in ("rows", "columns", "metrics"):
             values[key] = _texts(key, value)
         elif key == "where":

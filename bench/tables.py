@@ -36,12 +36,16 @@ def render(records: Iterable[Record], form: str, journeys: Journeys, spec: Spec 
         raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
     table = Table.of(records, spec or Spec(), journeys)
     if form == "csv":
+        if table.spec.compare or table.spec.published:
+            raise ValueError(
+                "`format` must be another than csv for --compare or --published, which are tables of their own"
+            )
         return _csv(table)
     grids = _terminal(table) if form == "terminal" else [_whole(table, headed=form in ("latex", "html"))]
     if table.spec.compare:
         grids.append(compare.grid(compare.compare(table.rows, table.spec.only, journeys)))
     if table.spec.published:
-        grids.append(claims_table.as_grid(*claims_table.judge_all(table.runs)))
+        grids.append(claims_table.as_grid(claims_table.judge_all(table.runs)))
     return grid.write(grids, form)
 
 
@@ -50,6 +54,7 @@ def _is_matrix(table: Table) -> bool:
 
 
 def _row_entries(table: Table, row: Row, metric: str, columns: Sequence[str]) -> list[Entry]:
+    shown = table.metrics(row)
     numbers = [table.number(row, column, metric) for column in columns]
     best = summary.best(numbers)
     return [
@@ -57,7 +62,7 @@ def _row_entries(table: Table, row: Row, metric: str, columns: Sequence[str]) ->
         entry(
             _bare(each) if metric == summary.PARAMETERS and each else each,
             row.runs.get(column, []),
-            counted=_is_matrix(table),
+            counted=_is_matrix(table) or (summary.SOLVED not in shown and metric == shown[0]),
             best=i == best,
         )
         for i, (column, each) in enumerate(zip(columns, numbers, strict=True))
@@ -180,6 +185,7 @@ def _csv_line(table: Table, row: Row, column: str, runs: list[Record], metric: s
         **{status: counts.mishaps.get(status, 0) for status in summary.MISHAPS},
         "max_steps": max(map(summary.budget_of, runs)),
         "protocol": "; ".join(sorted({settings.protocol_of(run) for run in runs})),
+        "device": "; ".join(sorted({captions.machine_of(run) for run in runs})),
         "code": "; ".join(sorted({captions.code_of(run) for run in runs})),
         "command": "; ".join(commands.merged(run.command for run in runs)),
     }

@@ -11,11 +11,12 @@ solves          lower end of k/n above 1/2                                  repr
                 k/n at least 1/2                                            direction only
                 fewer                                                       not solved in N steps
 fails           k = 0                                                       not solved in N steps
+                lower end of k/n above 1/2                                  contradicts
                 k/n under 1/2                                               direction only
-                k/n at least 1/2                                            contradicts
+                otherwise                                                   undecided
 below_baseline  lower end of k/n above 1/2, or interval of the median       reproduced
-                better than the baseline
-                median better than the baseline                             direction only
+                below the baseline
+                median below the baseline                                   direction only
                 otherwise                                                   not solved in N steps
 before          none of both sides solved                                   not solved in N steps
                 sooner by the log-rank test, p <= 0.05                      reproduced
@@ -25,7 +26,8 @@ before          none of both sides solved                                   not 
 number          in the interval of the median, on one side                  reproduced
 (of a metric)   on one side of the baseline                                 direction only
                 the paper's beats the baseline, ours does not               not solved in N steps
-                ours beats it, the paper's does not, k/n above 1/2          contradicts
+                ours beats it, the paper's does not, lower end of k/n       contradicts
+                above 1/2
                 the same with fewer solved                                  undecided
 number          k/n at least 1/2                                            direction only
 (of sequences,  fewer                                                       not solved in N steps
@@ -33,9 +35,10 @@ steps)
 any             no run with a result                                        not run: no verdict
 ==============  ==========================================================  ========================
 
-A number beats the baseline where its error is under half of the baseline's; the error of a metric that is better
-higher is its distance from 1. A median a hair under the baseline is so on the baseline's side: papers at a baseline
-print such numbers. Whether a run is sooner: more of its side solved than the log-rank test expects.
+Below the baseline is an error under 95 % of the baseline's, which a network that always answers the same does not reach
+by chance. A number beats the baseline where its error is under half of the baseline's; the error of a metric that is
+better higher is its distance from 1. A median a hair under the baseline is so on the baseline's side: papers at a
+baseline print such numbers. Whether a run is sooner: more of its side solved than the log-rank test expects.
 
 A negative within a budget never contradicts a paper. Where a paper hides the settings of a number, or our protocol is
 another than the paper's, the most that can be said is "direction only"; another protocol does not contradict either,
@@ -52,14 +55,15 @@ from bench.published import EFFORTS, Claim
 from bench.record import FINAL, Record
 from bench.selection import counted, matching
 from bench.stats import Estimate, Interval, median, success
-from bench.summary import budget_of
+from bench.summary import LEAST, budget_of
 from bench.survival import log_rank
 
 REPRODUCED, DIRECTION, CONTRADICTS, UNDECIDED = "reproduced", "direction only", "contradicts", "undecided"
 NOT_RUN = "not run"
 ALPHA = 0.05
-LEAST_RUNS = 5
-"""Runs that an interval of a median takes: it covers at most 1 - 2^(1 - n), 94 % for 5 and 75 % for 3."""
+HALF, LEARNT = 0.5, 0.95
+"""Largest share of the baseline's error with which a number beats it, and a run has learned anything. A network that
+answers the same always comes out a percent above or below the baseline, as its test set has it."""
 _LOWER_IS_BETTER = ("loss", "mse", "absolute_error")
 """Beside a task's own metric, whose direction its records have."""
 
@@ -80,6 +84,7 @@ class Judgement:
         reason: The numbers behind the verdict, in a sentence.
         marks: ``unverified``: the claim is from memory. ``protocol differs``: our runs are not the paper's.
             ``other settings left out``: matching runs had several settings, and those of most seeds were taken.
+        measured: The metric and its median, of ``below_baseline``.
     """
 
     claim: Claim
@@ -90,6 +95,7 @@ class Judgement:
     steps: int | None
     reason: str
     marks: tuple[str, ...]
+    measured: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ class _Finding:
     verdict: str
     ours: float | None
     reason: str
+    measured: str = ""
 
 
 def judge(claim: Claim, records: Iterable[Record]) -> Judgement:
@@ -117,14 +124,26 @@ def judge(claim: Claim, records: Iterable[Record]) -> Judgement:
     marks = ["unverified"] * (claim.source == "unverified") + ["protocol differs"] * bool(claim.protocol_differs)
     if not shared:
         return Judgement(claim, NOT_RUN, None, 0, 0, None, _missing(sides), tuple(marks))
-    budget = max(shared)
+    # The budget that most runs have: one long run among many short ones would else stand for them all.
+    budget = max(shared, key=lambda each: (min(len(counted(side, each)[0]) for side in sides), each))
     chosen = [counted(side, budget) for side in sides]
+    left_out = any(others for _, others in chosen) or len(shared) > 1
     runs = chosen[0][0]
     finding = _RULES[claim.says](claim, [members for members, _ in chosen], budget)
     verdict, cap = _capped(claim, finding.verdict)
-    if any(others for _, others in chosen):
+    if left_out:
         marks.append("other settings left out")
-    return Judgement(claim, verdict, finding.ours, len(runs), _solved(runs), budget, finding.reason + cap, tuple(marks))
+    return Judgement(
+        claim,
+        verdict,
+        finding.ours,
+        len(runs),
+        _solved(runs),
+        budget,
+        finding.reason + cap,
+        tuple(marks),
+        finding.measured,
+    )
 
 
 def not_solved(budget: int) -> str:
@@ -162,7 +181,12 @@ def _solves(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> _Fi
 
 def _fails(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> _Finding:
     share = success(_solved(sides[0]), len(sides[0]))
-    verdict = not_solved(budget) if share.value == 0 else DIRECTION if share.value < 0.5 else CONTRADICTS
+    if share.value == 0:
+        verdict = not_solved(budget)
+    elif _more_than_half(share):
+        verdict = CONTRADICTS
+    else:
+        verdict = DIRECTION if share.value < 0.5 else UNDECIDED
     return _Finding(verdict, share.value, _share_words(sides[0]))
 
 
@@ -170,14 +194,14 @@ def _below_baseline(claim: Claim, sides: Sequence[Sequence[Record]], budget: int
     runs = sides[0]
     name, lower, baseline = _metric(claim, runs[0])
     ours = _median(runs, name, lower)
-    sign = 1 if lower else -1
     interval = _interval(ours)
-    better = sign * ours.value < sign * baseline
-    clear = interval is not None and max(sign * interval.low, sign * interval.high) < sign * baseline
+    better = _beats(ours.value, baseline, lower, LEARNT)
+    worst = None if interval is None else interval.high if lower else interval.low
+    clear = worst is not None and _beats(worst, baseline, lower, LEARNT)
     clear = clear or _more_than_half(success(_solved(runs), len(runs)))
     verdict = REPRODUCED if clear else DIRECTION if better else not_solved(budget)
     reason = f"{_share_words(runs)}; {_median_words(name, ours)}, baseline {baseline:.3g}"
-    return _Finding(verdict, _finite(ours.value), reason)
+    return _Finding(verdict, _finite(ours.value), reason, f"{name} {ours.value:.3g}, baseline {baseline:.3g}")
 
 
 def _before(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> _Finding:
@@ -211,14 +235,14 @@ def _number(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> _Fi
     name, lower, baseline = _metric(claim, runs[0])
     ours = _median(runs, name, lower)
     interval = _interval(ours)
-    theirs_beats, ours_beats = (_beats(each, baseline, lower) for each in (value / scale, ours.value))
+    theirs_beats, ours_beats = (_beats(each, baseline, lower, HALF) for each in (value / scale, ours.value))
     if theirs_beats == ours_beats:
         inside = interval is not None and interval.low <= value / scale <= interval.high
         verdict = REPRODUCED if inside else DIRECTION
     elif theirs_beats:
         verdict = not_solved(budget)
     else:
-        verdict = CONTRADICTS if 2 * _solved(runs) > len(runs) else UNDECIDED
+        verdict = CONTRADICTS if _more_than_half(success(_solved(runs), len(runs))) else UNDECIDED
     words = f"{_median_words(name, ours, scale)}, the paper's {value:.3g}, baseline {scale * baseline:.3g}"
     return _Finding(verdict, _finite(scale * ours.value), f"{words}; {_solved(runs)}/{len(runs)} runs solved")
 
@@ -266,12 +290,13 @@ def _median(runs: Iterable[Record], name: str, lower: bool) -> Estimate:
 
 
 def _interval(estimate: Estimate) -> Interval | None:
-    return estimate.interval if estimate.n >= LEAST_RUNS else None
+    return estimate.interval if estimate.n >= LEAST else None
 
 
-def _beats(value: float, baseline: float, lower: bool) -> bool:
+def _beats(value: float, baseline: float, lower: bool, share: float) -> bool:
+    """Whether the error is under a share of the baseline's."""
     error, bound = (value, baseline) if lower else (1 - value, 1 - baseline)
-    return error < bound / 2
+    return error < share * bound
 
 
 def _more_than_half(share: Estimate) -> bool:
