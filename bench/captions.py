@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench import caveats, settings, summary
 from bench.entries import name_of
@@ -59,7 +59,7 @@ def code_of(run: Record) -> str:
 def notes(table: Table) -> list[str]:
     """What a reader must know to read the numbers."""
     shown = list(dict.fromkeys(metric for row in table.rows for metric in table.metrics(row)))
-    return [_method(table, shown), *_coverage(table, shown), *_explained(shown), *_by_row(table)]
+    return [_method(table, shown), *_explained(shown), *_by_row(table)]
 
 
 def _method(table: Table, shown: Sequence[str]) -> str:
@@ -74,19 +74,9 @@ def _method(table: Table, shown: Sequence[str]) -> str:
     return (
         f"{text[:1].upper()}{text[1:]}; 95 % intervals in brackets. Scores on the test set. Baseline: the best "
         "predictor without memory. Solved: the task's criterion met at three evaluations in a row. Bold, or * in a "
-        "terminal: the best of a line, where its interval is apart from all others."
+        "terminal: the best of a line, where its interval is apart from all others; bootstrap intervals count from "
+        f"{summary.LEAST_RUNS} runs on."
     )
-
-
-def _coverage(table: Table, shown: Sequence[str]) -> list[str]:
-    """That the interval of a median of a few values covers less than it says."""
-    medians = {summary.default_statistic(metric, table.spec.statistic) for metric in shown} & set(summary.OTHERS)
-    sizes = [len(summary.results(runs)) for row in table.rows for runs in row.runs.values()]
-    n = min((size for size in sizes if size > 1), default=summary.LEAST + 1)
-    if not medians or n > summary.LEAST:
-        return []
-    most = 100 * (1 - 2.0 ** (1 - n))
-    return [f"The interval of a median of {n} values is at most their range, and covers at most {most:.0f} %."]
 
 
 def _explained(shown: Sequence[str]) -> list[str]:
@@ -118,6 +108,25 @@ def _row_notes(table: Table, row: Row) -> Iterable[str]:
     for column, runs in row.runs.items() if metric in table.metrics(row) else ():
         if (groups := summary.bimodal(runs, metric, table.journeys)) is not None:
             yield f"{column}, {name_of(metric)}: {groups}."
-    sizes = [size for runs in row.runs.values() if (size := len(summary.results(runs)))]
-    if len(sizes) > 1 and (few := caveats.too_few(min(sizes))) is not None:
-        yield f"By a paired test between columns {few}."
+    seeds = {column: {run.seed for run in summary.results(runs)} for column, runs in row.runs.items()}
+    seeds = {column: each for column, each in seeds.items() if each}
+    statistics = {summary.default_statistic(metric, table.spec.statistic) for metric in table.metrics(row)}
+    least = min(map(len, seeds.values()), default=1)
+    if "median" in statistics and 1 < least < summary.LEAST_RUNS:
+        most = 100 - 100 / 2 ** (least - 1)
+        yield f"A bootstrap interval of {least} runs covers their median with at most {most:.3g} %."
+    yield from _incomparable(seeds)
+
+
+def _incomparable(seeds: Mapping[str, set[int]]) -> Iterable[str]:
+    """Columns that share too few seeds with any other for a verdict."""
+    if len(seeds) < 2:
+        return
+    shared = {one: max(len(its & seeds[other]) for other in seeds if other != one) for one, its in seeds.items()}
+    few = {column: sentence for column, n in shared.items() if (sentence := caveats.too_few(n)) is not None}
+    if len(few) == len(seeds) and len(set(few.values())) == 1:
+        yield f"Between columns, by a paired test, {next(iter(few.values()))}."
+    else:
+        for sentence in dict.fromkeys(few.values()):
+            columns = ", ".join(column for column, each in few.items() if each == sentence)
+            yield f"Between {columns} and others, by a paired test, {sentence}."

@@ -180,10 +180,10 @@ def _publish(parsed: argparse.Namespace) -> int:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name for name in text.split(",") if name)
-    if not names:
-        raise argparse.ArgumentTypeError(f"must be names with commas between them, got {text!r}")
-    return names
+    found = tuple(name for name in text.split(",") if name)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must name at least one, got {text!r}")
+    return found
 
 
 def _pair(text: str) -> tuple[str, tuple[str, ...]]:

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 NOT_SAID = ("results_dir", "logger", "launcher", "rerun")
 """Settings of where and how, which change no number."""
 
+WHOLE = ("-", "~")
+"""What begins a flag, and the deletion of a key."""
+
 
 def merged(commands: Iterable[str]) -> list[str]:
     """Commands that together make the same runs, as few as go: ``cell=rnn,lstm 'seed=range(0,5)'``.
@@ -24,11 +27,11 @@ def merged(commands: Iterable[str]) -> list[str]:
 
 
 def _parsed(command: str) -> dict[str, str]:
-    """Value of each key, in a fixed order; a flag stands as a whole, without one."""
+    """Value of each key, in a fixed order; a flag or a deletion stands as a whole, without one."""
     values = {}
     for word in shlex.split(command)[2:]:
         key, _, value = word.partition("=")
-        if word.startswith("-"):
+        if word.startswith(WHOLE):
             values[word] = ""
         elif key.lstrip("+").partition(".")[0] not in NOT_SAID:
             values[key] = value
@@ -39,33 +42,33 @@ def _place(key: str) -> tuple[int, str]:
     """Flags, the experiment, the task with its settings, the cell with its own, the rest, the seed."""
     section = key.lstrip("+").partition(".")[0]
     known = ["experiment", "task", "cell"]
-    place = -1 if key.startswith("-") else known.index(section) if section in known else len(known)
+    place = -1 if key.startswith(WHOLE) else known.index(section) if section in known else len(known)
     return (place + (section == "seed"), key)
 
 
 def _as_one(keys: tuple[str, ...], runs: Iterable[tuple[str, ...]]) -> list[str]:
-    """One command for all where they are a product of values, else one for each part of what differs first."""
+    """One command where the runs are a product of values, else one for each part of what parts them first."""
     runs = list(runs)
     values = [list(dict.fromkeys(column)) for column in zip(*runs, strict=True)]
     if math.prod(map(len, values)) == len(runs):
         return [_command(keys, values)]
-    place = next(i for i, column in enumerate(values) if len(column) > 1)
-    # Values with the same rest stay together.
-    parts: dict[frozenset[tuple[str, ...]], list[tuple[str, ...]]] = {}
-    for value in values[place]:
-        members = [run for run in runs if run[place] == value]
-        rest = frozenset(run[:place] + run[place + 1 :] for run in members)
-        parts[rest] = [*parts.get(rest, []), *members]
-    if len(parts) == 1:  # the rest is no product
-        parts = {frozenset([(value,)]): [run for run in runs if run[place] == value] for value in values[place]}
-    return [command for members in parts.values() for command in _as_one(keys, members)]
+    for place in (i for i, column in enumerate(values) if len(column) > 1):
+        # Values with the same rest stay together.
+        parts: dict[frozenset[tuple[str, ...]], list[tuple[str, ...]]] = {}
+        for value in values[place]:
+            members = [run for run in runs if run[place] == value]
+            rest = frozenset(run[:place] + run[place + 1 :] for run in members)
+            parts[rest] = [*parts.get(rest, []), *members]
+        if len(parts) > 1:
+            return [command for members in parts.values() for command in _as_one(keys, members)]
+    raise AssertionError("runs whose values all have the same rest are a product")
 
 
 def _command(keys: Sequence[str], values: Sequence[list[str]]) -> str:
     swept = any(len(column) > 1 for column in values)
     words = []
     for key, column in zip(keys, values, strict=True):
-        words.append(shlex.quote(key if key.startswith("-") else f"{key}={_several(column)}"))
+        words.append(shlex.quote(key if key.startswith(WHOLE) else f"{key}={_several(column)}"))
     multirun = ["-m"] if swept and "-m" not in keys else []
     return " ".join(["bench", "run", *multirun, *words])
 

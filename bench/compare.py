@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench import caveats, comparison, summary, survival
+from bench.entries import name_of
 from bench.layout import Row
 from bench.places import Entry, Grid
 from bench.record import Record
-from bench.stats import Estimate
+from bench.stats import CONFIDENCE, Estimate
 from bench.summary import Journeys
 
 
@@ -49,9 +50,9 @@ def compare(rows: Sequence[Row], metric: str | None, journeys: Journeys) -> list
     for row in rows:
         shown = metric or row.facts["metric"]
         runs = {column: summary.results(members) for column, members in row.runs.items()}
-        having = [column for column in runs if summary.values_of(runs[column], shown, journeys)]
-        for first, second in itertools.combinations(having, 2):
-            found.append(_pair(row, (first, runs[first]), (second, runs[second]), shown, journeys))
+        for first, second in itertools.combinations([column for column in runs if runs[column]], 2):
+            pair = _pair(row, (first, runs[first]), (second, runs[second]), shown, journeys)
+            found += [pair] if pair is not None else []
     return found
 
 
@@ -71,38 +72,56 @@ def grid(found: Sequence[Comparison]) -> Grid:
             rules.add(number)
         label = Entry(each.row if number in rules else ())
         rows.append((label, Entry((f"{each.first} / {each.second}",)), *_entries(each, adjusted)))
-    few = {sentence for each in found if each.test is not None
-           and (sentence := caveats.too_few(each.test.pairs - each.test.ties)) is not None}  # fmt: skip
-    few |= {"intervals of one point: no spread was seen, which is not certainty"
-            for each in found if caveats.no_width(each.improvement) is not None}  # fmt: skip
-    metrics = ", ".join(dict.fromkeys(each.metric for each in found))
+    metrics = ", ".join(dict.fromkeys(name_of(each.metric) for each in found))
     notes.append(
         f"Paired sign-flip permutation test on the signed ranks of {metrics}, two-sided, on the seeds that both have; "
         f"Holm: corrected for the {len(tested)} tests of this table. Better: probability that a run of the first is "
         "better than one of the second, ties half, with its 95 % percentile-bootstrap interval. Sooner: p of the "
-        "log-rank test of the steps to solve, runs that did not solve censored at their budget."
+        "log-rank test of the steps to solve, runs that did not solve censored at their budget; not corrected."
     )
     return Grid(
         caption="Tests between columns.",
         header=("task", "pair", "seeds", "p", "Holm", "better", "sooner"),
         rows=tuple(rows),
         rules=frozenset(rules),
-        notes=(*notes, *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in sorted(few))),
+        notes=(*notes, *_caveats(found)),
         left=frozenset({0, 1}),
     )
 
 
+def _caveats(found: Sequence[Comparison]) -> Iterator[str]:
+    """What so few seeds cannot say: of single tests, and of all of them together."""
+    # Ties say nothing of a difference.
+    differing = [each.test.pairs - each.test.ties for each in found if each.test is not None]
+    if any(caveats.no_width(each.improvement) is not None for each in found):
+        yield "Intervals of one point: no spread was seen, which is not certainty."
+    for n in sorted(set(differing)):
+        if (few := caveats.too_few(n)) is not None:
+            yield f"{differing.count(n)} of the tests: {few if n else 'no verdict: there is no seed that differs'}."
+    together = (1 - CONFIDENCE) / max(len(differing), 1)
+    if differing and caveats.least_pairs() <= max(differing) < (least := caveats.least_pairs(together)):
+        yield f"Holm: no verdict, {len(differing)} tests take at least {least} seeds that differ in one of them."
+
+
 def _pair(
     row: Row, first: tuple[str, list[Record]], second: tuple[str, list[Record]], metric: str, journeys: Journeys
-) -> Comparison:
+) -> Comparison | None:
+    """Two columns; ``None`` where one of them has no value of the metric, as with that of another task.
+
+    Raises:
+        ValueError: A metric that is not better higher or lower, or a place with several runs of one seed.
+    """
     (one, these), (two, those) = first, second
     better = summary.better_of(metric, these)
-    if better is None or metric == summary.SOLVED:
-        raise ValueError(f"`metric` must be a score or steps_to_solve to be compared, got {metric!r}")
-    if any(len({run.seed for run in runs}) < len(runs) for runs in (these, those)):
-        raise ValueError("`compare` must have one run a seed in each place; name what differs in rows or columns")
+    if better is None:
+        raise ValueError(f"`metric` must be one that is better higher or lower to be compared, got {metric!r}")
+    for label, runs in (first, second):
+        if len({run.seed for run in runs}) < len(runs):
+            raise ValueError(f"`compare` must have one run of each seed in a place, got several in {label}")
     values = [{run.seed: value for run in runs for value in summary.values_of([run], metric, journeys)}
               for runs in (these, those)]  # fmt: skip
+    if not all(values):
+        return None
     shared = values[0].keys() & values[1].keys()
     test = None
     if shared:

@@ -28,17 +28,16 @@ def name_of(metric: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits."""
-    if value is None:
-        return NOTHING
-    return f"{value:#.3g}".removesuffix(".") if math.isfinite(value) else "diverged"
+    """Three significant digits, or all in front of the point."""
+    return NOTHING if value is None else _digits(value, 3)
 
 
 def interval(shown: Number) -> str:
-    """Both ends of its interval in brackets, rounded outwards, or nothing."""
-    if shown.low is None or shown.high is None:
+    """Both ends in brackets, rounded outwards; nothing for no interval, or one that lies among failed runs."""
+    low, high = shown.low, shown.high
+    if low is None or high is None or not (math.isfinite(low) or math.isfinite(high)):
         return ""
-    return f"[{_end(shown.metric, shown.low, math.floor)}, {_end(shown.metric, shown.high, math.ceil)}]"
+    return f"[{_end(shown.metric, low, math.floor)}, {_end(shown.metric, high, math.ceil)}]"
 
 
 def entry(shown: Number | None, runs: Sequence[Record], *, counted: bool, best: bool = False) -> Entry:
@@ -83,14 +82,18 @@ def _end(metric: str, end: float, outwards: Callable[[float], int]) -> str:
     """Steps as whole numbers, others with two significant digits, so that a number is in its interval as printed."""
     if _is_steps(metric):
         return _steps(end) if math.isfinite(end) else "∞"
-    if not math.isfinite(end):
-        return "diverged"
-    if end == 0:
-        return "0.0"
+    if end == 0 or not math.isfinite(end):
+        return _digits(end, 2)
     unit = 10.0 ** (math.floor(math.log10(abs(end))) - 1)
     near = round(end / unit)
-    rounded = unit * (near if math.isclose(end, near * unit, rel_tol=1e-9) else outwards(end / unit))
-    return f"{rounded:#.2g}".removesuffix(".") if abs(rounded) < 100 else f"{rounded:.0f}"
+    return _digits(unit * (near if math.isclose(end, near * unit, rel_tol=1e-9) else outwards(end / unit)), 2)
+
+
+def _digits(value: float, digits: int) -> str:
+    if not math.isfinite(value):
+        return "diverged"
+    # No 1.3e+02.
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:#.{digits}g}".removesuffix(".")
 
 
 def _is_steps(metric: str) -> bool:

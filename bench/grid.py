@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import re
+import shlex
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -29,12 +31,14 @@ def markdown(grid: Grid) -> str:
     """A GitHub table, its caption above, notes and commands below."""
 
     def cell(entry: Entry) -> str:
-        text = " ".join(entry.lines).replace("|", r"\|")
+        text = _md(" ".join(entry.lines))
         return f"**{text}**" if entry.best and text else text
 
     align = ["left" if i in grid.left else "right" for i in range(len(grid.header))]
     body = [[cell(entry) for entry in row] for row in grid.rows]
-    table = tabulate(body, headers=list(grid.header), tablefmt="github", disable_numparse=True, colalign=align)
+    table = tabulate(
+        body, headers=list(map(_md, grid.header)), tablefmt="github", disable_numparse=True, colalign=align
+    )
     notes = "\n".join(f"- {note}" for note in grid.notes)
     commands = "\n".join(f"- {mark}: `{command}`" for mark, each in grid.commands for command in each)
     return "\n\n".join(text for text in (grid.caption, table, notes, commands) if text) + "\n"
@@ -92,7 +96,7 @@ _STYLE = (
     "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid}"
     "caption{text-align:left;padding-bottom:.6em}"
     "th,td{padding:.25em .8em;vertical-align:top;font-variant-numeric:tabular-nums}"
-    "thead th{border-bottom:1px solid}tr.rule td{border-top:1px solid #999}"
+    "thead th{border-bottom:1px solid}tr.rule>*{border-top:1px solid #999}"
     ".left{text-align:left}.right{text-align:right;white-space:nowrap}small{color:#555}"
     "ul{font-size:.87em;padding-left:1.2em}code{overflow-wrap:anywhere}"
 )
@@ -102,6 +106,11 @@ def _html_cell(entry: Entry) -> str:
     lines = [html.escape(line) for line in entry.lines]
     text = "<br>".join([*lines[:1], *(f"<small>{line}</small>" for line in lines[1:])])
     return f"<b>{text}</b>" if entry.best and text else text
+
+
+def _md(text: str) -> str:
+    """Escaped: what would be set as code or in bold, part columns, or begin a tag; _ within words is none of these."""
+    return re.sub(r"<(?=[A-Za-z/!])", "&lt;", re.sub(r"([\\|*`])", r"\\\1", text))
 
 
 def _fitting(grid: Grid, columns: list[int]) -> list[str]:
@@ -144,6 +153,16 @@ def _with_rules(body: list[list[str]], rules: frozenset[int]) -> list[Any]:
 
 
 def _continued(command: str) -> str:
-    """A command over several lines that can be pasted; words are never cut."""
-    lines = textwrap.wrap(command, WIDTH - 5, break_long_words=False, break_on_hyphens=False)
-    return " \\\n   ".join(lines)
+    """A command over several lines that can be pasted; where a word is cut, at a comma, the next line has no indent."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        long = len(word) > WIDTH - 6 and "'" not in word
+        between = " "
+        for piece in re.findall(r"[^,]*,|[^,]+", word) if long else [word]:
+            if lines[-1] and len(f"{lines[-1]}{between}{piece}") > WIDTH - 6:
+                lines[-1] += f"{between}\\"
+                lines.append(f"{'   ' if between else ''}{piece}")
+            else:
+                lines[-1] += f"{between if lines[-1] else ''}{piece}"
+            between = ""
+    return "\n".join(lines)

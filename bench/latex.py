@@ -76,8 +76,8 @@ def _width(grid: Grid, *, beside: bool) -> float:
     """Characters of the widest line, more or less."""
 
     def of(entry: Entry) -> float:
-        parts = [len(line) * (BRACKETS if i else 1) for i, line in enumerate(entry.lines)]
-        return sum(parts) + len(parts) - 1 if beside else max(parts, default=0)
+        parts = [len(line) * (BRACKETS if i else 1.0) for i, line in enumerate(entry.lines)]
+        return sum(parts, 0.0) + max(len(parts) - 1, 0) if beside else max(parts, default=0.0)
 
     columns = zip(*grid.rows, strict=True)
     widths = [max(len(head), *map(of, column)) for head, column in zip(grid.header, columns, strict=True)]
@@ -112,10 +112,17 @@ def _part(entry: Entry, line: int, *, row_wide: bool) -> str:
 _LATEX = str.maketrans(
     {c: rf"\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+    | {"|": r"\textbar{}"}
 )
 _SIGNS = {
-    '"': "''", "$<$=": r"$\leq$", "$>$=": r"$\geq$", "∞": r"$\infty$", "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}",
-}  # fmt: skip
+    '"': "''",
+    "$<$=": r"$\leq$",
+    "$>$=": r"$\geq$",
+    "∞": r"$\infty$",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "§": r"\S{}",
+}
 
 
 def _tex(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -154,7 +155,9 @@ def _marked(row: Row, rows: Sequence[str], columns: Sequence[str], protocols: li
     if len(protocols) > 1 and "experiment" not in (*rows, *columns):
         mine = sorted({protocol_of(run) for runs in row.runs.values() for run in runs})
         notes.append(f"protocol {', '.join(mine)}")
-    return replace(row, marks=tuple(notes))
+    # What a column's label says needs no note.
+    uneven = {key: values for key, values in row.uneven.items() if key not in columns}
+    return replace(row, uneven=uneven, marks=tuple(notes))
 
 
 def ladders(rows: Iterable[Row]) -> list[Ladder]:
@@ -270,7 +273,11 @@ def _leading(task: Mapping[str, Any]) -> list[str]:
     return list(task)[:1]
 
 
-def _column_order(label: str) -> tuple[int, str]:
+def _column_order(label: str) -> tuple[int, tuple[str | float, ...]]:
+    """The three cells first, the others by name; numbers in a label in their order."""
     known = ("rnn", "lstm", "gru")
     name = label.split()[0]
-    return (known.index(name) if name in known else len(known), label)
+    # Texts and numbers by turns, so that like meets like.
+    parts = re.split(r"((?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]))", label)
+    natural = tuple(float(part) if i % 2 else part for i, part in enumerate(parts))
+    return (known.index(name) if name in known else len(known), natural)

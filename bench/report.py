@@ -4,7 +4,7 @@ A page is Markdown with places to fill. What stands between a place and its end 
 one's own::
 
     <!-- records: first_round/runs -->
-    <!-- table: copy_memory -->         a table of conf/table/, with LaTeX and CSV beside
+    <!-- table: copy_memory -->         a table of conf/table/, or of a YAML beside the page, with LaTeX and CSV beside
     <!-- end -->
     <!-- claims -->                     the published claims that these records speak to
     <!-- end -->

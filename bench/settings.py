@@ -82,6 +82,21 @@ def sortable(value: Any) -> tuple[bool, float, str]:
     return (not number, float(value) if number else 0.0, str(value))
 
 
+def is_one_of(value: Any, texts: Iterable[str]) -> bool:
+    """Whether a setting is one of those that texts name: ``1e-3`` is 0.001."""
+    texts = tuple(texts)
+    if text(value) in texts:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and float(value) in map(_as_number, texts)
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def text(value: Any) -> str:
     """A setting as it is shown."""
     if value is None or isinstance(value, bool):

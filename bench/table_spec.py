@@ -65,9 +65,9 @@ class Spec:
         if not kept:
             wanted = ", ".join(f"{key}={','.join(values)}" for key, values in (self.where or {}).items())
             raise ValueError(f"`where` must leave at least one run, got {wanted}")
-        if not any(made.status == "completed" for made in kept):
+        if not summary.results(kept):
             statuses = ", ".join(f"{count} {name}" for name, count in summary.counts(kept).mishaps.items())
-            raise ValueError(f"a table must have at least one completed run, got {statuses}")
+            raise ValueError(f"a table must have at least one run with a result, got {statuses}")
         for metric in self.metrics or ():
             summary.check_metric(metric, kept)
         if self.statistic is not None:
@@ -76,8 +76,7 @@ class Spec:
 
     def _wants(self, made: Record) -> bool:
         known = settings.settings_of(made)
-        asked = (self.where or {}).items()
-        return all(settings.as_text(known.get(key)) in map(settings.as_text, values) for key, values in asked)
+        return all(settings.is_one_of(known.get(key), values) for key, values in (self.where or {}).items())
 
 
 def names() -> list[str]:
@@ -93,14 +92,14 @@ def read(name: str) -> Spec:
     Raises:
         ValueError: There is none, or it has a key or a value that means nothing; with the nearest name.
     """
-    try:
-        if name in names():
-            content = (resources.files("conf") / "table" / f"{name}.yaml").read_text(encoding="utf-8")
-        else:
-            content = Path(name).read_text(encoding="utf-8") if Path(name).is_file() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"`spec` must be a file of text that can be read, got {name!r} ({error})") from error
-    if content is None:
+    if name in names():
+        content = (resources.files("conf") / "table" / f"{name}.yaml").read_text(encoding="utf-8")
+    elif Path(name).is_file():
+        try:
+            content = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"`spec` must be a file that can be read, got {name!r} ({error})") from error
+    else:
         raise ValueError(f"`spec` must be a file or one of {', '.join(names())}, got {name!r}{_nearest(name, names())}")
     try:
         node = yaml.safe_load(content)
@@ -116,7 +115,7 @@ def _spec(node: Mapping[str, Any]) -> Spec:
     values: dict[str, Any] = {}
     for key, value in node.items():
         _check("spec", key, allowed)
-        if value is None:
+        if value is None:  # as if it were not there
             continue
         if key in ("rows", "columns", "metrics"):
             values[key] = _texts(key, value)
@@ -128,8 +127,10 @@ def _spec(node: Mapping[str, Any]) -> Spec:
             if not isinstance(value, bool):
                 raise ValueError(f"`{key}` must be true or false, got {value!r}")
             values[key] = value
+        elif not isinstance(value, str):
+            raise ValueError(f"`{key}` must be a text, got {value!r}")
         else:
-            values[key] = str(value)
+            values[key] = value
     return Spec(**values)
 
 

@@ -54,15 +54,17 @@ def _is_matrix(table: Table) -> bool:
 
 
 def _row_entries(table: Table, row: Row, metric: str, columns: Sequence[str]) -> list[Entry]:
-    shown = table.metrics(row)
     numbers = [table.number(row, column, metric) for column in columns]
     best = summary.best(numbers)
+    metrics = table.metrics(row)
+    # What became of the runs is told once: with the solved ones, where these are shown.
+    counted = _is_matrix(table) or (summary.SOLVED not in metrics and metric == metrics[0])
     return [
         # What a network costs has no spread over seeds.
         entry(
             _bare(each) if metric == summary.PARAMETERS and each else each,
             row.runs.get(column, []),
-            counted=_is_matrix(table) or (summary.SOLVED not in shown and metric == shown[0]),
+            counted=counted,
             best=i == best,
         )
         for i, (column, each) in enumerate(zip(columns, numbers, strict=True))

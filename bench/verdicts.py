@@ -55,7 +55,7 @@ from bench.published import EFFORTS, Claim
 from bench.record import FINAL, Record
 from bench.selection import counted, matching
 from bench.stats import Estimate, Interval, median, success
-from bench.summary import LEAST, budget_of
+from bench.summary import LEAST_RUNS, budget_of
 from bench.survival import log_rank
 
 REPRODUCED, DIRECTION, CONTRADICTS, UNDECIDED = "reproduced", "direction only", "contradicts", "undecided"
@@ -290,7 +290,7 @@ def _median(runs: Iterable[Record], name: str, lower: bool) -> Estimate:
 
 
 def _interval(estimate: Estimate) -> Interval | None:
-    return estimate.interval if estimate.n >= LEAST else None
+    return estimate.interval if estimate.n >= LEAST_RUNS else None
 
 
 def _beats(value: float, baseline: float, lower: bool, share: float) -> bool:
