@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -203,3 +205,23 @@ def test_without_what_trains(page: Path, tmp_path: Path):
         assert (done.returncode, done.stderr) == (0, ""), words
         assert done.stdout
     assert (tmp_path / "drawn" / "learning_curves.pdf").exists()
+
+
+def test_the_committed_page_is_what_its_records_give(tmp_path: Path):
+    page = tmp_path / "README.md"
+    shutil.copytree(ROOT / "results" / "first_round", tmp_path / "first_round")
+    shutil.copy(ROOT / "results" / "README.md", page)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "runs" not in path.parts}
+    written = report.make(page)
+    assert set(written) == set(kept)
+    # Pictures depend on the libraries that draw them; all else is text.
+    assert [str(path) for path in written if path.suffix not in (".png", ".pdf")
+            and path.read_bytes() != kept[path]] == []  # fmt: skip
+
+
+def test_enough_claims_of_the_committed_page_have_a_verdict():
+    with (ROOT / "results" / "first_round" / "tables" / "claims.csv").open() as file:
+        verdicts = [line["verdict"] for line in csv.DictReader(file)]
+    assert len(verdicts) >= 10
+    assert all(re.fullmatch(r"reproduced|direction only|not solved in [\d,]+ steps|contradicts|undecided", verdict)
+               for verdict in verdicts)  # fmt: skip
