@@ -72,10 +72,11 @@ def grid(found: Sequence[Comparison]) -> Grid:
             rules.add(number)
         label = Entry(each.row if number in rules else ())
         rows.append((label, Entry((f"{each.first} / {each.second}",)), *_entries(each, adjusted)))
+    together = f"{len(tested)} test{'s' if len(tested) != 1 else ''}"
     metrics = ", ".join(dict.fromkeys(name_of(each.metric) for each in found))
     notes.append(
         f"Paired sign-flip permutation test on the signed ranks of {metrics}, two-sided, on the seeds that both have; "
-        f"Holm: corrected for the {len(tested)} test{'s' if len(tested) != 1 else ''} of this table. Better: probability that a run of the first is "
+        f"Holm: corrected for the {together} of this table. Better: probability that a run of the first is "
         "better than one of the second, ties half, with its 95 % percentile-bootstrap interval. Sooner: p of the "
         "log-rank test of the steps to solve, runs that did not solve censored at their budget; not corrected."
     )
