@@ -122,7 +122,7 @@ class TestThin:
             {"a": pa.array([1.0, 2.0, 0.0], pa.float32())},
             {"a": pa.array([1.0, np.nextafter(np.float32(2), np.float32(3))], pa.float32())},
         ],
-        ids=str,
+        ids=["type", "name", "order", "null", "row", "last bit"],
     )
     def test_whatever_is_different_changes_the_digest(self, other: dict[str, pa.Array]):
         one = pa.table({"a": pa.array([1.0, 2.0], pa.float32())})
