@@ -187,7 +187,7 @@ def better_of(metric: str, runs: Sequence[Record]) -> str | None:
 
 def budget_of(run: Record) -> int:
     """Training steps at most."""
-    return int(run.config["training"]["max_steps"])
+    return int(run.config["training"].get("max_steps", run.steps))
 
 
 def times(runs: Sequence[Record]) -> tuple[list[int], list[bool]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -552,10 +553,9 @@ def test_old_records_still_replay(bench: Bench, tmp_path: Path):
     assert len(folders) == 18
     for folder in folders[::6]:
         old = record.read_record(folder)
-        config = json.loads((folder / record.RECORD_FILE).read_text())["config"]
-        assert "budget" not in config
-        assert "readout_init" not in config["model"]
-        plan = rebuild(old, tmp_path)
+        model = {key: value for key, value in old.config["model"].items() if key != "readout_init"}
+        config = {key: value for key, value in old.config.items() if key != "budget"} | {"model": model}
+        plan = rebuild(dataclasses.replace(old, config=config), tmp_path)
         assert (plan.config["budget"], plan.config["model"]["readout_init"]) == (None, "torch")
         assert plan.hidden_size == old.model["hidden_size"]
 
