@@ -1,4 +1,4 @@
-# make setup | demo | results | test | coverage | lint | format | bench | throughput | probe-cost | kills | clean
+# make setup | demo | results | test | numerics | coverage | lint | format | bench | throughput | probe-cost | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 PEERS := benchmarks/.venv
 
-.PHONY: setup demo results test coverage lint format bench throughput probe-cost kills clean
+.PHONY: setup demo results test numerics coverage lint format bench throughput probe-cost kills clean
 
 setup: $(READY)
 
@@ -39,6 +39,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+# Code that has changed and computes the same is taken under its old version; runs keep their ids then.
+numerics: setup
+	$(BIN)/python -m tests.numerics
 
 format: setup
 	$(BIN)/ruff check --fix .

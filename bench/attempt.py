@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import pyarrow as pa
@@ -175,8 +175,8 @@ class _Attempt:
         )
         data = SequenceData(plan.task, plan.data, plan.seed, plan.device, start)
         self.compile_seconds = self.model.to(plan.device).warm_up(plan.data.batch_size, plan.precision)
-        with _quiet_lightning():
-            trainer = self._trainer(title)
+        with quiet_lightning():
+            trainer = trainer_of(plan, self._callbacks(title), self.logger if self.logger is not None else False)
             checkpoint.advance(trainer, start)
             trainer.fit(module, datamodule=data)
             if module.diverged_at is None and not module.evaluated:
@@ -189,25 +189,11 @@ class _Attempt:
             return _Outcome("completed", "solved")
         return _Outcome("completed", f"stopped at max_steps {plan.training.max_steps}")
 
-    def _trainer(self, title: str | None) -> L.Trainer:
-        plan, baseline = self.plan, self.plan.task.baseline
+    def _callbacks(self, title: str | None) -> list[L.Callback]:
+        baseline = self.plan.task.baseline
         probing = [self.probing] if self.probing is not None else []
         shown = [Progress(title, baseline)] if title is not None else []
-        return L.Trainer(
-            accelerator="gpu" if plan.device.type == "cuda" else "cpu",
-            devices=[plan.device.index or 0] if plan.device.type == "cuda" else 1,
-            precision="bf16-mixed" if plan.precision == "bf16-mixed" else "32-true",
-            max_steps=plan.training.max_steps,
-            val_check_interval=plan.training.eval_every,
-            check_val_every_n_epoch=None,
-            logger=self.logger if self.logger is not None else False,
-            callbacks=[*probing, mirror.LiveLog(baseline, self.probing), self.pulse, *shown, self.checkpointing],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            profiler=_NoProfiler(),
-        )
+        return [*probing, mirror.LiveLog(baseline, self.probing), self.pulse, *shown, self.checkpointing]
 
     def curves(self) -> pa.Table:
         """The curves so far, as the record keeps them; none if the device that holds them has failed."""
@@ -308,6 +294,31 @@ class _Attempt:
         }
 
 
+def trainer_of(plan: Plan, callbacks: list[L.Callback], logger: Logger | Literal[False]) -> L.Trainer:
+    """Lightning's trainer for a plan: one process, one device, and no output or checkpoint of its own.
+
+    Args:
+        plan: The run.
+        callbacks: In the order in which they are called.
+        logger: Where metrics go while it trains.
+    """
+    return L.Trainer(
+        accelerator="gpu" if plan.device.type == "cuda" else "cpu",
+        devices=[plan.device.index or 0] if plan.device.type == "cuda" else 1,
+        precision="bf16-mixed" if plan.precision == "bf16-mixed" else "32-true",
+        max_steps=plan.training.max_steps,
+        val_check_interval=plan.training.eval_every,
+        check_val_every_n_epoch=None,
+        logger=logger,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        profiler=_NoProfiler(),
+    )
+
+
 class _NoProfiler(PassThroughProfiler):
     """Lightning asks for some forty contexts a step; this one costs least."""
 
@@ -321,7 +332,7 @@ class _NoProfiler(PassThroughProfiler):
 
 
 @contextlib.contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice out of the output: each line here is a choice of ours, not a mistake."""
     names = ("lightning.pytorch", "lightning.fabric")
     levels = [logging.getLogger(name).level for name in names]

@@ -8,7 +8,7 @@ import math
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,42 +18,21 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench import mirror, provenance, record, runtime, streams
+from bench import mirror, record, runtime, streams
 from bench.cells import Cell
 from bench.cells.init import WeightRule
+from bench.config import identity, numerics
 from bench.data import DataConfig
 from bench.engines import Choice, Engine, choose
 from bench.engines.compiled import CHUNK
 from bench.model import SequenceModel, hidden_size_for_budget, parameter_count
+from bench.names import nearest
 from bench.probes.probing import ProbeConfig, check_probes
 from bench.rows import Sweep
 from bench.runtime import RuntimeConfig
-from bench.schema import Config, LauncherConfig, ModelConfig, TrainerConfig, check_arguments, locate, nearest
+from bench.schema import Config, LauncherConfig, ModelConfig, TrainerConfig, check_arguments, locate
 from bench.training import MakeOptimizer, TrainingConfig
 from tasks.base import Task
-
-COMPUTING = (
-    "cells/base.py",
-    "cells/init.py",
-    "engines/base.py",
-    "engines/compiled.py",
-    "engines/extension.py",
-    "engines/fused.py",
-    "engines/native.cpp",
-    "engines/native.py",
-    "engines/stepwise.py",
-    "model.py",
-    "data.py",
-    "training.py",
-    "streams.py",
-    "runtime.py",
-    "probes/activity.py",
-    "probes/flow.py",
-    "probes/parameters.py",
-    "probes/probing.py",
-)
-"""Sources of this package that can change a number; the task's and the cell's own files are added."""
-
 
 RERUN = ("none", "failed", "all")
 """What to run again: nothing, what failed, or everything."""
@@ -91,7 +70,7 @@ class Plan:
         asked: The same without what the experiment's settings add.
         row: Its place in the experiment's rows, ``key=value``.
         config: The resolved config, as plain containers.
-        code: Version of the code that can change a number; see :func:`bench.provenance.code_version`.
+        code: The code that it uses; see :func:`bench.config.identity.code_of`.
         run_id: The identity of the run.
         kind: The same for runs that differ in nothing but the seed.
     """
@@ -233,10 +212,9 @@ def build(
         config["logger"] = check_arguments(config["logger"], "logger", supplied=("info",))
         if "mode" in config["logger"]:
             mirror.check_wandb(config["logger"]["mode"])
-    shared, own = _sources(type(task), cell_class)
-    science = _science(config, runtime_config, device, trainer.precision, engine.engine)
-    with _named("cell"):
-        identity = record.run_id(science, provenance.source_hash([*shared, *own]))
+    science = identity.science(config, runtime_config, device, trainer.precision, engine.engine)
+    with _named(""):
+        code = identity.code_of(config, engine.engine)
     return Plan(
         experiment=(choices.get("experiment") or "default").replace("/", "-"),
         task_name=_name("task", config, choices, overrides),
@@ -259,25 +237,10 @@ def build(
         asked=asked,
         row=sweep.row_of(asked),
         config=config,
-        code=provenance.code_version(shared, own),
-        run_id=identity,
+        code=code,
+        run_id=record.run_id(science, numerics.code_hash(code["numerics"])),
         kind=record.run_id({**science, "seed": None}, ""),
     )
-
-
-def _science(
-    config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str, engine: Engine
-) -> dict[str, Any]:
-    """All settings that can change a number; they make the run's identity."""
-    science = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "seed")}
-    science["model"] = {**config["model"], "engine": engine}
-    science["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
-    science["probe"] = config["probe"] if config["probe"]["enabled"] else {"enabled": False}
-    science["runtime"] = {name: value for name, value in asdict(runtime_config).items() if name != "keep_pages"}
-    # On a GPU the processor's threads add nothing up.
-    science["runtime"]["threads"] = runtime_config.thread_count if device.type == "cpu" else None
-    science["trainer"] = {"device": device.type, "precision": precision}
-    return science
 
 
 def default_of(cfg: DictConfig, choices: Mapping[str, str | None]) -> Callable[[str], Any]:
@@ -413,10 +376,3 @@ def _writable(results_dir: str) -> Path:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ConfigError(f"`results_dir` must be writable, got {results_dir!r}, where {existing} is not")
     return path
-
-
-def _sources(task_class: type, cell_class: type) -> tuple[list[Path], list[Path]]:
-    """The files that all runs of a task share, and the cell's own."""
-    task_file, cell_file = inspect.getsourcefile(task_class), inspect.getsourcefile(cell_class)
-    shared = [Path(__file__).parent / name for name in COMPUTING]
-    return [*shared, *map(Path, filter(None, [task_file]))], [*map(Path, filter(None, [cell_file]))]

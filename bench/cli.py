@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import __version__
+from bench.names import nearest
 
 RUNS, FIGURES = Path("results", "runs"), Path("results", "figures")
 """Where runs and figures are if nothing else is said."""
@@ -134,10 +134,8 @@ def _status_of_new(name: str) -> int:
     from bench.experiments import names, size
 
     if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1)
-        hint = f", did you mean {close[0]}?" if close else ""
         allowed = f"a folder that is there, or one of {', '.join(names())}"
-        return _fail("status", f"EXPERIMENT|DIR must be {allowed}, got {name!r}{hint}")
+        return _fail("status", f"EXPERIMENT|DIR must be {allowed}, got {name!r}{nearest(name, names())}")
     print(f"{name}: {size(name)} runs planned, none begun; bench run +experiment={name}")
     return 0
 

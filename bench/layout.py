@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.record import FINAL, Record, probed
-from bench.settings import differing, flat, hashable, protocol_of, settings_of, sortable, text, training_of
+from bench.settings import code_of, differing, flat, hashable, protocol_of, settings_of, sortable, text, training_of
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _column_labels(records: list[Record]) -> dict[str, str]:
     labels = {}
     for name in {record.cell for record in records}:
         members = [record for record in records if record.cell == name]
-        cells = {record.run_id: {**flat(record.config["cell"]), "code": record.code["cell"]} for record in members}
+        cells = {run.run_id: {**flat(run.config["cell"]), "code": code_of(run, cell=True)} for run in members}
         shown = differing(cells.values())
         for run_id, settings in cells.items():
             extra = [f"{key}={text(settings.get(key))}" for key in shown]

@@ -6,7 +6,6 @@ about papers, checked when they are read; :mod:`bench.verdicts` compares them wi
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
@@ -14,6 +13,8 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 import yaml
+
+from bench.names import nearest
 
 PAPERS = "papers.yaml"
 SAYS = ("solves", "fails", "below_baseline", "before", "number")
@@ -241,6 +242,4 @@ def _check_selection(place: str, name: str, node: Mapping[str, Any], names: Mapp
 
 def _one_of(value: Any, allowed: Iterable[str]) -> str:
     """``one of A, B, got 'Bb', did you mean B?``."""
-    # As bench.schema.nearest, which imports what trains.
-    close = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
-    return f"one of {', '.join(allowed)}, got {value!r}" + (f", did you mean {close[0]}?" if close else "")
+    return f"one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}"

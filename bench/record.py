@@ -77,8 +77,9 @@ class Record:
         traceback: Of a failed run.
         command: The command that makes this run.
         config: The resolved config.
-        code: Package version, git commit, whether the checkout was dirty, and hashes of the sources that compute:
-            those that all cells share, and the cell's own.
+        code: ``numerics``, the versions of the parts of the code that it used; and where these came from: package
+            version, git commit, whether the checkout was dirty, hashes of the files, ``cell`` those of the cell and
+            ``sources`` all others.
         libraries: Versions, Python's among them.
         device: Type and name of the device, and the machine.
         runtime: How the process was set up.
@@ -113,6 +114,21 @@ class Record:
     steps: int
     metrics: dict[str, dict[str, float | None]]
     time: dict[str, float | None]
+
+    @property
+    def code_versions(self) -> dict[str, str]:
+        """Versions of the parts of the code that the run used, as far as they are not the first; see ``numerics``.
+
+        Code of a user's, which has no number, is there as ``task``, ``cell`` or ``optimizer``. Files and commits are
+        provenance: they make no run another one.
+        """
+        versions = self.code.get("numerics")
+        if versions is not None:
+            return {name: version for name, version in versions.items() if version != "1"}
+        # From before there were versions: all that is ours was the first, all else was told apart by its files.
+        files = {"task": ("tasks.", "sources"), "cell": ("bench.cells.", "cell")}
+        targets = {name: str(self.config[name].get("_target_", "")) for name in files}
+        return {name: self.code[file] for name, (ours, file) in files.items() if not targets[name].startswith(ours)}
 
 
 def run_id(science: Mapping[str, Any], code_hash: str) -> str:

@@ -155,10 +155,11 @@ def _say(text: str) -> None:
 
 def surroundings(old: Record, new: Record) -> list[str]:
     """What may excuse a difference, in words: code, versions, device, engine, threads."""
+    before, now = old.code_versions, new.code_versions
     changes = [
-        f"{part} of the code: {old.code[part]} in the record, {new.code[part]} now"
-        for part in ("sources", "cell")
-        if old.code[part] != new.code[part]
+        f"version of {part}: {before.get(part, '1')} in the record, {now.get(part, '1')} now"
+        for part in sorted(before | now)
+        if before.get(part) != now.get(part)
     ]
     changes += [
         f"{name}: {version} in the record, {new.libraries.get(name, 'none')} now"

@@ -7,7 +7,6 @@ that a class of yours is checked like the built-in ones.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import types
@@ -21,6 +20,7 @@ from omegaconf import MISSING, OmegaConf
 
 from bench.cells.init import WeightRule
 from bench.data import DataConfig
+from bench.names import nearest
 from bench.probes.probing import ProbeConfig
 from bench.runtime import RuntimeConfig
 from bench.training import TrainingConfig
@@ -106,12 +106,6 @@ def register() -> None:
     """Make the schema and the resolver known to Hydra; harmless when repeated."""
     ConfigStore.instance().store(name="schema", node=Config, provider="bench")
     OmegaConf.register_new_resolver("unless", lambda given, value: value if given is None else None, replace=True)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``", did you mean X?"`` for the most similar name, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f", did you mean {close[0]}?" if close else ""
 
 
 def locate(node: Any, key: str) -> Callable[..., Any]:

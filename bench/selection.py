@@ -79,4 +79,4 @@ def counted(records: Iterable[Record], budget: int) -> tuple[list[Record], bool]
 def _settings(record: Record) -> str:
     """All that makes two trainings different, but the seed."""
     config = {section: record.config.get(section) for section in SECTIONS}
-    return json.dumps([config, record.code["sources"], record.code["cell"]], sort_keys=True)
+    return json.dumps([config, record.code_versions], sort_keys=True)

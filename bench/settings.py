@@ -20,7 +20,7 @@ def settings_of(record: Record) -> dict[str, Any]:
         "budget": record.config.get("budget"),
         **{f"task.{key}": value for key, value in flat(record.config["task"]).items()},
         **{f"cell.{key}": value for key, value in flat(record.config["cell"]).items()},
-        "cell.code": record.code["cell"],
+        "cell.code": code_of(record, cell=True),
         **training_of(record),
     }
 
@@ -48,8 +48,17 @@ def training_of(record: Record) -> dict[str, Any]:
     settings["device"] = record.device["type"]
     held = ("threads", "flush_subnormals", "deterministic", "tf32")
     settings |= {f"runtime.{key}": record.runtime.get(key) for key in held}
-    settings["code"] = record.code["sources"]
+    settings["code"] = code_of(record, cell=False)
     return settings
+
+
+def code_of(record: Record, *, cell: bool) -> str:
+    """The versions of the code that a run used, of its cell or of all else; ``1`` where all of them are the first."""
+    versions = record.code_versions
+    chosen = [name for name in versions if (name.partition(".")[0] in ("cell", "cells")) == cell]
+    # A user's code has no number, and its name is the section's.
+    texts = (versions[name] if name in ("cell", "task") else f"{name} {versions[name]}" for name in chosen)
+    return ", ".join(texts) or "1"
 
 
 def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -84,17 +93,7 @@ def sortable(value: Any) -> tuple[bool, float, str]:
 
 def is_one_of(value: Any, texts: Iterable[str]) -> bool:
     """Whether a setting is one of those that texts name: ``1e-3`` is 0.001."""
-    texts = tuple(texts)
-    if text(value) in texts:
-        return True
-    return isinstance(value, int | float) and not isinstance(value, bool) and float(value) in map(_as_number, texts)
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return as_text(value) in map(as_text, texts)
 
 
 def text(value: Any) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import caveats, settings, stats, survival
 from bench.measured import Journey
+from bench.names import nearest
 from bench.record import FINAL, Record
 
 Journeys = Mapping[str, Journey]
@@ -262,6 +262,4 @@ def _over_seeds(metric: str, statistic: str, pairs: list[tuple[float, str]], bet
 def _check(key: str, name: str, allowed: Iterable[str]) -> None:
     names = list(allowed)
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f", did you mean {close[0]}?" if close else ""
-        raise ValueError(f"`{key}` must be one of {', '.join(names)}, got {name!r}{hint}")
+        raise ValueError(f"`{key}` must be one of {', '.join(names)}, got {name!r}{nearest(name, names)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from bench import settings, summary
+from bench.names import nearest
 from bench.record import Record
 
 
@@ -100,7 +100,7 @@ def read(name: str) -> Spec:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"`spec` must be a file that can be read, got {name!r} ({error})") from error
     else:
-        raise ValueError(f"`spec` must be a file or one of {', '.join(names())}, got {name!r}{_nearest(name, names())}")
+        raise ValueError(f"`spec` must be a file or one of {', '.join(names())}, got {name!r}{nearest(name, names())}")
     try:
         node = yaml.safe_load(content)
     except yaml.YAMLError as error:
@@ -144,9 +144,4 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
 def _check(kind: str, name: str, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if name not in allowed:
-        raise ValueError(f"`{kind}` must name one of {', '.join(allowed)}, got {name!r}{_nearest(name, allowed)}")
-
-
-def _nearest(name: str, allowed: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.4)
-    return f", did you mean {close[0]}?" if close else ""
+        raise ValueError(f"`{kind}` must name one of {', '.join(allowed)}, got {name!r}{nearest(name, allowed)}")

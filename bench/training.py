@@ -18,6 +18,9 @@ from bench import streams
 from bench.model import SequenceModel
 from tasks.base import Batch, Task
 
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
 SOLVED_IN_A_ROW = 3
 """Evaluations in a row that must meet the task's criterion before it counts as solved."""
 STEPS_BETWEEN_LOOKS = 50

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from tasks.base import Batch, Task, require_at_least, require_choice
 
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
 TOLERANCE = 0.04
 """Largest absolute error of an answer that counts as right."""
 

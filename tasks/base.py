@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
 
 @dataclass(frozen=True)
 class Batch:

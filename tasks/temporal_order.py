@@ -12,6 +12,9 @@ from torch import Tensor
 
 from tasks.base import Batch, Task, require_at_least
 
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
 SYMBOLS = ("E", "B", "a", "b", "c", "d", "X", "Y")
 """The input channels: start, end, four distractors, and the two symbols whose order is asked for."""
 START, END, DISTRACTOR, X = (SYMBOLS.index(symbol) for symbol in "EBaX")

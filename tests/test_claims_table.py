@@ -86,7 +86,7 @@ def test_marks_and_what_they_mean():
 
 
 def test_runs_that_were_left_out_are_told():
-    records = [*runs(5, 5), *[run(seed, STUCK, run_id=f"x{seed}", code={**run(0).code, "sources": "s2"})
+    records = [*runs(5, 5), *[run(seed, STUCK, run_id=f"x{seed}", code={**run(0).code, "numerics": {"training": "2"}})
                               for seed in range(3)]]  # fmt: skip
     found = judged(claim(), records=records)
     assert row(found, "a-claim")[2:] == ["table 1§", "solved", "5/5 solved", "reproduced"]

@@ -73,7 +73,7 @@ def test_other_surroundings_are_named_and_allow_a_tolerance(bench: Bench):
         folder,
         libraries=made.libraries | {"torch": "2.6.0"},
         device=made.device | {"name": "abacus"},
-        code=made.code | {"sources": "older"},
+        code=made.code | {"numerics": made.code["numerics"] | {"training": "2"}},
         metrics=made.metrics | {"test": metrics},
     )
     outcome = bench.call("replay", str(folder))
@@ -81,7 +81,7 @@ def test_other_surroundings_are_named_and_allow_a_tolerance(bench: Bench):
     assert outcome.out.startswith("equal within a relative difference of 0.001: 6 steps")
     assert "torch: 2.6.0 in the record, " in outcome.err
     assert "device name: abacus in the record, " in outcome.err
-    assert "sources of the code: older in the record, " in outcome.err
+    assert "version of training: 2 in the record, 1 now" in outcome.err
     assert bench.call("replay", str(folder), "--tolerance=1e-5").code == 1
 
 

@@ -222,20 +222,20 @@ class TestLayout:
         assert label in rows[1].settings or label in rows[0].settings
 
     def test_two_versions_of_the_code_are_not_pooled(self):
-        """The code all cells share makes rows; each row still holds all cells, whose own files always differ."""
+        """The code all cells share makes rows; each row still holds all cells."""
         runs = [
-            run(cell, 0, 0.1, code={**make().code, "sources": shared, "cell": f"{cell}'s file"})
+            run(cell, 0, 0.1, code={**make().code, "numerics": {"training": shared, f"cells.{cell}": "1"}})
             for cell in ("rnn", "gru")
-            for shared in ("s1", "s2")
+            for shared in ("1", "2")
         ]
         rows, columns = arrange(runs)
         assert columns == ["rnn", "gru"]
-        assert [row.settings[-1] for row in rows] == ["code=s1", "code=s2"]
+        assert [row.settings[-1] for row in rows] == ["code=1", "code=training 2"]
         assert [list(row.runs) for row in rows] == [["rnn", "gru"]] * 2
         assert all(row.uneven == {} for row in rows)
 
     def test_two_versions_of_a_cells_own_file_are_two_columns(self):
-        runs = [run("mine", 0, 0.1, code={**make().code, "cell": version}) for version in ("a", "b")]
+        runs = [run("mine", 0, 0.1, code={**make().code, "numerics": {"cell": version}}) for version in ("a", "b")]
         rows, columns = arrange([*runs, run("gru", 0, 0.1)])
         assert columns == ["gru", "mine code=a", "mine code=b"]
         assert len(rows) == 1

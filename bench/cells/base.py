@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from bench.cells import init
 
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
 State = tuple[Tensor, ...]
 """The state between two steps, each ``(batch, hidden)``; the hidden state ``h`` comes first."""
 

@@ -17,6 +17,9 @@ from torch import Tensor
 from bench.cells import Cell, State
 from bench.engines import stepwise
 
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
 CHUNK = 10
 """Steps compiled together."""
 

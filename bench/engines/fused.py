@@ -7,6 +7,9 @@ from torch import Tensor
 
 from bench.cells import Cell, State
 
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
 
 def unroll(
     cell: Cell, inputs: Float[Tensor, "time batch input"], state: State | None = None

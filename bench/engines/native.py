@@ -17,6 +17,9 @@ from torch.autograd.function import once_differentiable
 from bench.cells import Cell, State
 from bench.engines import extension
 
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
 BLOCKS = {"rnn_tanh": (), "rnn_relu": (), "lstm": (0, 1, 2, 3), "gru": (0, 1, 3)}
 """For each recurrence, where among the kept values those of a cell's blocks are; an RNN's only block is h itself."""
 

@@ -18,6 +18,9 @@ from bench.probes.flow import gradient_flow_of, longest_lag, resolve_lags
 from bench.training import TrainingModule
 from tasks.base import Batch, Task
 
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
 Rows = dict[str, list[tuple[Any, ...]]]
 """What was measured: for each table of :data:`bench.record.PROBES` its rows, without the run."""
 

@@ -1,0 +1,84 @@
+"""What makes a run the run that it is: the settings that can change a number, and the code that makes the numbers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from bench import provenance
+from bench.config import numerics
+from bench.engines import Engine
+from bench.runtime import RuntimeConfig
+from bench.schema import locate
+
+CODE_SECTIONS = ("task", "cell", "optimizer")
+"""Sections of the config that name classes, which may be a user's own."""
+
+
+def science(
+    config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str, engine: Engine
+) -> dict[str, Any]:
+    """All settings that can change a number."""
+    found = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "seed")}
+    found["model"] = {**config["model"], "engine": engine}
+    found["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
+    found["probe"] = config["probe"] if config["probe"]["enabled"] else {"enabled": False}
+    found["runtime"] = {name: value for name, value in asdict(runtime_config).items() if name != "keep_pages"}
+    # On a GPU the processor's threads add nothing up.
+    found["runtime"]["threads"] = runtime_config.thread_count if device.type == "cpu" else None
+    found["trainer"] = {"device": device.type, "precision": precision}
+    return found
+
+
+def code_of(config: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
+    """The code that a run uses, as its record has it.
+
+    Args:
+        config: The resolved config, as plain containers.
+        engine: The engine that runs.
+
+    Returns:
+        ``numerics``: versions by name of the part, with ``task``, ``cell`` and ``optimizer`` for code of the user's
+        behind these; and what :func:`bench.provenance.code_version` says of the files.
+
+    Raises:
+        ValueError: A class whose source cannot be found.
+    """
+    used = {"cells", "tasks", "training", "engines.stepwise", f"engines.{engine}"}
+    used |= {"probes"} if config["probe"]["enabled"] else set()
+    versions: dict[str, str] = {}
+    files: dict[str, list[Any]] = {"cell": [], "shared": []}
+    for section in CODE_SECTIONS:
+        try:
+            parts, own = numerics.parts_behind(_classes(config[section], section))
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"`{section}._target_` must have a source that can be read ({error})") from error
+        used |= parts
+        if own:
+            versions[section] = numerics.users_version(tuple(own))
+        files["cell" if section == "cell" else "shared"] += own
+    versions |= {name: numerics.version_of(name) for name in used}
+    for name in used:
+        files["cell" if name.startswith("cells.") else "shared"] += numerics.files_of(name)
+    return {
+        **provenance.code_version(files["shared"], files["cell"]),
+        "numerics": dict(sorted(versions.items())),
+    }
+
+
+def _classes(node: Any, key: str) -> Iterator[type]:
+    """All classes that a node of the config names, at any depth."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            found = locate(node, key)
+            # A function may be named too: what its module defines is what it may use.
+            yield found if inspect.isclass(found) else type(found.__name__, (), {"__module__": found.__module__})
+        for name, value in node.items():
+            yield from _classes(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for value in node:
+            yield from _classes(value, key)

@@ -1,0 +1,280 @@
+"""A run's identity holds while code is moved and reworded, and not when it computes something else."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import open_dict
+
+from bench import record, schema
+from bench.build import Plan, build
+from bench.config import identity, numerics
+from bench.replay import rebuild
+from tests import numerics as golden
+from tests.conftest import ROOT, TINY
+
+Edit = Callable[[Path, Path], None]
+"""Changes a copy of ``bench`` and of ``tasks``."""
+
+
+def plan_of(*overrides: str, cfg_dir: Path | None = None) -> Plan:
+    schema.register()
+    with initialize_config_module("conf", version_base="1.3"):
+        words = [*TINY, "cell=gru", "model.engine=stepwise", *overrides]
+        if cfg_dir is not None:
+            words.insert(0, f"hydra.searchpath=[file://{cfg_dir}]")
+        cfg = compose("config", words, return_hydra_config=True)
+    choices = cfg.hydra.runtime.choices
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return build(cfg, choices, words)
+
+
+def edit(file: str, old: str, new: str) -> Edit:
+    def change(bench: Path, tasks: Path) -> None:
+        path = (bench.parent / file) if file.startswith("tasks") else bench / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return change
+
+
+def move_function(bench: Path, tasks: Path) -> None:
+    """From one file of the training to another, with an import where it was."""
+    there, here = bench / "training.py", bench / "model.py"
+    text = there.read_text(encoding="utf-8")
+    (function,) = [node for node in ast.parse(text).body
+                   if isinstance(node, ast.FunctionDef) and node.name == "gradient_norm"]  # fmt: skip
+    source = ast.get_source_segment(text, function)
+    assert source is not None
+    there.write_text(text.replace(source, "from bench.model import gradient_norm"), encoding="utf-8")
+    here.write_text(here.read_text(encoding="utf-8") + f"\n\n{source}\n", encoding="utf-8")
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Edit], None]:
+    """Lets identities be made of an edited copy of the code."""
+    count = iter(range(99))
+
+    def change(how: Edit) -> None:
+        folder = tmp_path / f"copy{next(count)}"
+        for package in ("bench", "tasks"):
+            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        how(folder / "bench", folder / "tasks")
+        monkeypatch.setattr(numerics, "BENCH", folder / "bench")
+        monkeypatch.setattr(numerics, "TASKS", folder / "tasks")
+
+    return change
+
+
+KEEPS: dict[str, Edit] = {
+    "a comment": edit("cells/gru.py", "    (h,) = state\n", "    (h,) = state  # as it was\n"),
+    "a docstring": edit("training.py", '"""Stop the clock for good."""', '"""Stop it."""'),
+    "an annotation": edit("streams.py", "index: int = 0", "index: object = 0"),
+    "an import": edit("model.py", "import math\n", "import math\nimport os\n"),
+    "a moved function": move_function,
+    "another cell": edit("cells/lstm.py", "torch.tanh(c)", "2 * torch.tanh(c)"),
+    "another engine": edit("engines/fused.py", "hidden, end =", "hidden, ende ="),
+}
+CHANGES: dict[str, tuple[str, Edit]] = {
+    "a constant in a cell's equation": ("cells.gru", edit("cells/gru.py", "(1 - z) * values", "(2 - z) * values")),
+    "the contract of the cells": ("cells", edit("cells/init.py", "math.sqrt(hidden_size)", "hidden_size")),
+    "an engine": ("engines.stepwise", edit("engines/stepwise.py", "state[0]", "-state[0]")),
+    "the loop": ("training", edit("training.py", "SOLVED_IN_A_ROW = 3", "SOLVED_IN_A_ROW = 2")),
+    "the seeding": ("training", edit("attempt.py", "torch.manual_seed(plan.seed)", "torch.manual_seed(0)")),
+    "the precision": ("training", edit("attempt.py", '"32-true"', '"64-true"')),
+    "generators on resume": ("training", edit("checkpoint.py", 'resumed["random"]["cpu"]', 'resumed["random"]["x"]')),
+    "the contract of the tasks": ("tasks", edit("tasks/base.py", 'self.baselines["loss"]', "0.0")),
+    "a task": ("tasks.adding_problem", edit("tasks/adding_problem.py", "1 / 6,", "1 / 7,")),
+}
+
+
+@pytest.mark.parametrize("how", KEEPS.values(), ids=list(KEEPS))
+def test_what_computes_the_same_keeps_the_id(how: Edit, copied: Callable[[Edit], None]):
+    before = plan_of().run_id
+    copied(how)
+    assert plan_of().run_id == before
+
+
+@pytest.mark.parametrize(("part", "how"), CHANGES.values(), ids=list(CHANGES))
+def test_what_computes_something_else_is_another_version(part: str, how: Edit, copied: Callable[[Edit], None]):
+    before = plan_of()
+    copied(how)
+    after = plan_of()
+    assert after.run_id != before.run_id
+    assert {name for name, version in after.code["numerics"].items() if version != "1"} == {part}
+    assert after.code["numerics"][part].startswith("1+")
+
+
+def test_a_probed_run_rests_on_the_probes_and_another_does_not(copied: Callable[[Edit], None]):
+    before = plan_of().run_id, plan_of("probe=flow").run_id
+    copied(edit("probes/flow.py", ".sqrt()", ".sum()"))
+    assert (plan_of().run_id == before[0], plan_of("probe=flow").run_id == before[1]) == (True, False)
+
+
+def test_a_raised_number_is_another_version(copied: Callable[[Edit], None]):
+    before = plan_of().run_id
+    copied(edit("cells/gru.py", "NUMERICS = 1", "NUMERICS = 2"))
+    after = plan_of()
+    assert after.run_id != before
+    assert after.code["numerics"]["cells.gru"].startswith("2+"), "not compared yet"
+
+
+@pytest.fixture
+def one_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``make numerics`` with one trajectory, and files of its own."""
+    whole, name = golden.trajectories, "cell=gru task=adding_problem task.length=11"
+    known = json.loads(golden.GOLDEN.read_text(encoding="utf-8"))
+    shutil.copy(numerics.MANIFEST, tmp_path / "numerics.json")
+    (tmp_path / "golden.json").write_text(json.dumps({**known, "trajectories": {name: known["trajectories"][name]}}))
+    monkeypatch.setattr(numerics, "MANIFEST", tmp_path / "numerics.json")
+    monkeypatch.setattr(golden, "GOLDEN", tmp_path / "golden.json")
+    monkeypatch.setattr(golden, "ENGINES", {})
+    monkeypatch.setattr(golden, "trajectories", lambda engines: (each for each in whole() if each[0] == name))
+    monkeypatch.setattr(golden, "options", lambda group: ["gru" if group == "cell" else "adding_problem"])
+    monkeypatch.setattr(golden, "VARIANTS", ())
+    monkeypatch.setattr(golden, "PARITY", {})
+    return tmp_path / "numerics.json"
+
+
+def test_a_rename_is_taken_under_the_old_number(
+    one_trajectory: Path,
+    copied: Callable[[Edit], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    before = plan_of().run_id
+    assert golden.main() == 0
+    assert capsys.readouterr().out == "numerics: every part is as it was when its numbers were last compared\n"
+    copied(edit("cells/gru.py", "reset = torch.sigmoid", "opened = torch.sigmoid"))
+    assert plan_of().run_id != before
+    assert golden.main() == 0
+    assert capsys.readouterr().out.endswith("numerics: 1 trajectories compared, 1 parts pinned\n")
+    shutil.copy(one_trajectory, one_trajectory.with_name("pinned.json"))
+    monkeypatch.setattr(numerics, "MANIFEST", one_trajectory.with_name("pinned.json"))
+    assert plan_of().run_id == before
+
+
+def test_other_numbers_ask_for_another_version(
+    one_trajectory: Path,
+    copied: Callable[[Edit], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    from bench.cells.gru import GRUCell
+
+    def update(self, values, state):
+        return ((1.001 - values["update"]) * values["new"] + values["update"] * state[0],)
+
+    pinned = one_trajectory.read_text(encoding="utf-8")
+    monkeypatch.setattr(GRUCell, "update", update)
+    copied(edit("cells/gru.py", "((1 - z) *", "((1.001 - z) *"))
+    assert golden.main() == 1
+    out = capsys.readouterr().out
+    assert "numerics: cell=gru task=adding_problem task.length=11: loss 1: 2.60079" in out
+    assert "; cells.gru computes another number\n" in out
+    assert out.endswith("numerics: raise NUMERICS of that part if it is meant, and run this again\n")
+    assert one_trajectory.read_text(encoding="utf-8") == pinned
+    text = (ROOT / "bench" / "cells" / "gru.py").read_text(encoding="utf-8")
+    copied(
+        edit("cells/gru.py", text, text.replace("((1 - z) *", "((1.001 - z) *").replace("NUMERICS = 1", "NUMERICS = 2"))
+    )
+    assert golden.main() == 0
+    assert json.loads(one_trajectory.read_text(encoding="utf-8"))["parts"]["cells.gru"]["version"] == 2
+    assert golden.main() == 0, "the new numbers are the golden ones now"
+
+
+def test_ids_of_published_records_are_as_they_were():
+    folders = record.find_records(ROOT / "results")
+    assert len(folders) >= 200
+    plans: dict[str, Plan] = {}
+    for folder in folders:
+        made = record.read_record(folder)
+        alike = repr((made.config | {"seed": None}, made.runtime["threads"], made.model["engine"]))
+        if alike not in plans:
+            plans[alike] = rebuild(made, Path("nowhere"))
+        plan = plans[alike]
+        science = identity.science(plan.config, plan.runtime, plan.device, plan.precision, plan.engine.engine)
+        found = record.run_id(science | {"seed": made.seed}, numerics.code_hash(plan.code["numerics"]))
+        assert found == made.run_id == folder.name
+
+
+def test_the_manifest_is_that_of_the_code():
+    manifest = numerics.read_manifest(numerics.MANIFEST)
+    pinned = {name: numerics.Part(pin.version, pin.tree) for name, pin in manifest.parts.items()}
+    assert pinned == {name: numerics.part(name) for name in numerics.part_names()}, "run `make numerics`"
+
+
+def test_golden_trajectories_hold():
+    """A few of them, in case a library computes something else."""
+    known = json.loads(golden.GOLDEN.read_text(encoding="utf-8"))["trajectories"]
+    names = [name for name in known if name.startswith(("cell=lstm", "cell=gru task.markers"))]
+    made = {name: numbers for name, _, numbers in golden.trajectories() if name in names}
+    assert len(made) == len(names) == 11
+    assert [golden.difference(known[name], made[name], golden.TOLERANCE) for name in names] == [None] * 11
+
+
+def test_what_a_part_uses_of_ours_is_in_a_part():
+    """Or computes nothing: it records, stops, measures time or shows."""
+    innocent = {"bench", "tasks", "bench.cells", "bench.engines"}
+    for name in numerics.part_names():
+        for file, chosen in numerics.files_of(name).items():
+            if file.suffix != ".py" or chosen:
+                continue
+            for node in ast.walk(ast.parse(file.read_bytes())):
+                if not isinstance(node, ast.ImportFrom):
+                    continue
+                for module in (f"{node.module}", *(f"{node.module}.{each.name}" for each in node.names)):
+                    path = ROOT / f"{module.replace('.', '/')}.py"
+                    if path.exists() and module not in innocent:
+                        assert numerics.part_of(module) is not None, f"{file.name} uses {module}"
+
+
+class TestOwnCode:
+    CELL = "from my_helper import HALF\nfrom bench.cells.gru import GRUCell\n\nclass Mine(GRUCell):\n    share = HALF\n"
+    YAML = (
+        "_target_: my_cell.Mine\n_partial_: true\n"
+        "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
+    )
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        (tmp_path / "cell").mkdir()
+        (tmp_path / "cell" / "mine.yaml").write_text(self.YAML)
+        (tmp_path / "my_cell.py").write_text(self.CELL)
+        (tmp_path / "my_helper.py").write_text("import my_deeper  # noqa\n\nHALF = my_deeper.ONE / 2\n")
+        (tmp_path / "my_deeper.py").write_text("ONE = 1\n")
+        (tmp_path / "unrelated.py").write_text("TWO = 2\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        for name in ("my_cell", "my_helper", "my_deeper"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        return tmp_path
+
+    def version(self, folder: Path) -> tuple[str, str]:
+        numerics.users_version.cache_clear()
+        plan = plan_of("cell=mine", cfg_dir=folder)
+        assert plan.code["numerics"]["cells.gru"] == "1", "what it inherits counts too"
+        return plan.run_id, plan.code["numerics"]["cell"]
+
+    @pytest.mark.parametrize("name", ["my_cell.py", "my_helper.py", "my_deeper.py"])
+    def test_a_change_of_what_it_imports_is_another_run(self, folder: Path, name: str):
+        before = self.version(folder)
+        path = folder / name
+        path.write_text(path.read_text() + "# a comment\n")
+        assert self.version(folder) == before
+        path.write_text(path.read_text() + "MORE = 1\n")
+        after = self.version(folder)
+        assert (after[0] != before[0], after[1] != before[1]) == (True, True)
+
+    def test_a_change_of_another_file_is_none(self, folder: Path):
+        before = self.version(folder)
+        (folder / "unrelated.py").write_text("TWO = 3\n")
+        assert self.version(folder) == before

@@ -1,0 +1,229 @@
+"""``make numerics``: takes code that computes the same numbers as before under the old version, and no other.
+
+Golden trajectories stand for the numbers: some steps of training, in float64 and step by step, of every cell on every
+task and with every setting that has a computation of its own; and in float32 of every engine. Code that has changed
+(see ``bench/config/numerics.py``) makes them again. Where they are equal, the manifest takes the new code under its
+old version. Where they are not, one of the parts that have changed must declare a new version; then the new
+trajectories are the golden ones.
+
+On the machine and torch that the golden trajectories come from, equal means to the last bit. Elsewhere the last digits
+differ of themselves, and equal means within :data:`TOLERANCE`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, open_dict
+
+from bench import runtime, schema
+from bench.attempt import quiet_lightning, trainer_of
+from bench.build import Plan, build
+from bench.config import numerics
+from bench.config.numerics import Manifest, Part, Pin
+from bench.data import SequenceData
+from bench.probes.probing import Probing
+from bench.training import TrainingModule
+from tasks.base import Batch, Task
+from tests.conftest import ROOT, options
+
+GOLDEN = ROOT / "tests" / "golden" / "trajectories.json"
+TOLERANCE = 1e-9
+"""Relative difference that float64 allows between processors after some steps; that of float32 follows."""
+TOLERANCE_FLOAT32 = 1e-4
+PARITY = {"engines": ("tests/test_engines.py",), "training": ("tests/test_checkpoint.py",)}
+"""Tests that must pass besides, when a part of this name or group has changed."""
+
+SMALL = (
+    "model.hidden_size=5", "model.engine=stepwise", "data.batch_size=3", "data.eval_size=5", "data.test_size=4",
+    "data.eval_batch_size=3", "training.max_steps=6", "training.eval_every=3", "training.checkpoint_every=null",
+    "runtime.threads=1", "trainer=cpu", "probe=flow", "probe.every=2", "probe.batch_size=3", "probe.lags=[0,1,5]",
+)  # fmt: skip
+SHORT = {"copy_memory": ("task.delay=4",), "adding_problem": ("task.length=11",)}
+"""Other tasks have sequences of at least 20 steps."""
+VARIANTS = (
+    "cell=rnn cell.nonlinearity=relu cell.init.recurrent=orthogonal cell.init.input=glorot cell.init.bias=zero",
+    "cell=lstm cell.forget_bias=chrono model.layers=2 model.dropout=0.5",
+    "cell=lstm cell.forget_bias=null optimizer=sgd training.clip_norm=0.01",
+    "cell=gru optimizer=rmsprop training.clip_norm=null training.clip_value=0.001",
+    "cell=gru data.train_size=7 model.readout_init=glorot",
+    "cell=rnn model.parameter_budget=200 model.hidden_size=null model.readout_init=gaussian optimizer.weight_decay=0.1",
+    "cell=gru task=copy_memory task.delay=4 task.form=scalar",
+    "cell=gru task.markers=anywhere",
+    "cell=gru task=temporal_order task.length=20 task.classes=8",
+)
+ENGINES = {
+    **{f"cell={cell} model.engine={engine} model.layers=2": {f"engines.{engine}"}
+       for engine in ("stepwise", "fused", "native") for cell in ("rnn", "lstm", "gru")},
+    "cell=gru model.engine=compiled": {"engines.compiled", "engines.stepwise", "cells", "cells.gru"},
+}  # fmt: skip
+"""Runs in float32, and the parts without whose change they need not be made again: to compile takes a minute."""
+ENGINE_SIZES = ("task.length=21", "model.hidden_size=33", "data.batch_size=9")
+
+
+def trajectories(engines: Iterable[str] = ()) -> Iterator[tuple[str, set[str], dict[str, list[float]]]]:
+    """Name, parts that it rests on, and numbers of each trajectory; of those in float32 the ones that are named."""
+    schema.register()
+    with initialize_config_module("conf", version_base="1.3"):
+        for cell in options("cell"):
+            for task in options("task"):
+                words = [f"cell={cell}", f"task={task}", *SHORT.get(task, ("task.length=20",))]
+                yield " ".join(words), *_trajectory([*SMALL, *words], double=True)
+        for words in VARIANTS:
+            short = [] if "task=" in words else SHORT["adding_problem"]
+            yield words, *_trajectory([*SMALL, *short, *words.split()], double=True)
+        for words in engines:
+            yield words, *_trajectory([*SMALL, *ENGINE_SIZES, *words.split()], double=False)
+
+
+def _trajectory(words: list[str], *, double: bool) -> tuple[set[str], dict[str, list[float]]]:
+    cfg = compose("config", words, return_hydra_config=True)
+    choices = cfg.hydra.runtime.choices
+    with open_dict(cfg):
+        del cfg["hydra"]
+    assert isinstance(cfg, DictConfig)
+    plan = build(cfg, choices, words)
+    runtime.set_up(plan.runtime)
+    return set(plan.code["numerics"]), numbers_of(plan, double=double)
+
+
+def numbers_of(plan: Plan, *, double: bool) -> dict[str, list[float]]:
+    """Losses, norms, metrics and what the probes find, of a run that leaves nothing behind."""
+    torch.manual_seed(plan.seed)
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if double else torch.float32)
+    try:
+        model, task = plan.model(), _doubled(plan.task) if double else plan.task
+        module = TrainingModule(task, model, plan.make_optimizer(), plan.training, plan.seed, plan.device)
+        probing = Probing(plan.probe, task, plan.seed, plan.device)
+        model.warm_up(plan.data.batch_size, plan.precision)
+        data = SequenceData(task, plan.data, plan.seed, plan.device)
+        with quiet_lightning():
+            trainer = trainer_of(plan, [probing], logger=False)
+            trainer.fit(module, datamodule=data)
+            trainer.test(module, datamodule=data, verbose=False)
+    finally:
+        torch.set_default_dtype(dtype)
+    found = {
+        "loss": module.curves.loss.tolist(),
+        "norm": module.curves.grad_norm.tolist(),
+        "clipped": module.curves.grad_norm_clipped.tolist(),
+        "test": list(module.test_metrics.values()),
+        "weights": [float(weight.double().sum()) for weight in model.state_dict().values()],
+    }
+    found |= {f"eval {row.step}": list(row.metrics.values()) for row in module.curves.evaluations}
+    for name, rows in probing.rows.items():
+        found[name] = [row[-1] for row in rows if row[-1] is not None]
+    return found
+
+
+def _doubled(task: Task) -> Task:
+    """The task with all its numbers in float64."""
+    task = copy.copy(task)
+    sample = task.sample
+
+    def in_double(batch_size: int, generator: torch.Generator) -> Batch:
+        batch = sample(batch_size, generator)
+        tensors = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+        return Batch(**{name: each.double() if each.is_floating_point() else each for name, each in tensors.items()})
+
+    task.sample = in_double
+    return task
+
+
+def difference(one: Mapping[str, list[float]], other: Mapping[str, list[float]], tolerance: float) -> str | None:
+    """The first place at which two trajectories differ, in words."""
+    if one.keys() != other.keys():
+        return f"{', '.join(sorted(one.keys() ^ other.keys()))}: there in one alone"
+    for name, values in one.items():
+        if len(values) != len(other[name]):
+            return f"{name}: {len(values)} numbers, now {len(other[name])}"
+        scale = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+        for number, (old, new) in enumerate(zip(values, other[name], strict=True), start=1):
+            same = old == new or (math.isnan(old) and math.isnan(new))
+            if not (same or math.isclose(old, new, rel_tol=tolerance, abs_tol=tolerance * scale)):
+                return f"{name} {number}: {old!r}, now {new!r}"
+    return None
+
+
+def surroundings() -> str:
+    """What the last digits depend on."""
+    return f"{runtime.processor_name()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
+
+
+def main() -> int:
+    """Compare, and pin what is equal; 1 where something must be decided first."""
+    manifest = numerics.read_manifest(numerics.MANIFEST)
+    parts = {name: numerics.part(name) for name in numerics.part_names()}
+    changed = {name for name, part in parts.items() if _pinned(manifest, name) != part}
+    gone = manifest.parts.keys() - parts.keys()
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {"from": "", "trajectories": {}}
+    if not changed and not gone and golden["trajectories"]:
+        print("numerics: every part is as it was when its numbers were last compared")
+        return 0
+    print(f"numerics: to be compared: {', '.join(sorted(changed | gone)) or 'nothing pinned yet'}")
+    here = surroundings()
+    if golden["from"] not in ("", here):
+        print(f"numerics: golden trajectories are from {golden['from']}, this is {here}: equal means nearly so")
+    for test in {test for name in changed for test in PARITY.get(name.partition(".")[0], ())}:
+        done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", test], cwd=ROOT, check=False)
+        if done.returncode != 0:
+            print(f"numerics: {test} must pass first")
+            return 1
+    raised = {name for name in changed if _is_raised(manifest, name, parts[name])}
+    if raised and golden["from"] != here:
+        golden = {"from": here, "trajectories": {}}  # All of them anew, so that they are of one machine.
+    wrong, made = [], dict(golden["trajectories"])
+    engines = [name for name, rests_on in ENGINES.items() if name not in made or rests_on & changed]
+    for name, used, numbers in trajectories(engines):
+        old = golden["trajectories"].get(name)
+        tolerance = 0.0 if golden["from"] == here else TOLERANCE_FLOAT32 if "engine=" in name else TOLERANCE
+        found = difference(old, numbers, tolerance) if old is not None else None
+        if found is not None and not used & raised:
+            suspects = " or ".join(sorted(used & changed)) or "a library"
+            wrong.append(f"{name}: {found}; {suspects} computes another number")
+        elif old is None or found is not None:
+            made[name] = numbers
+    for line in wrong:
+        print(f"numerics: {line}")
+    if wrong:
+        print(f"numerics: raise {numerics.DECLARATION} of that part if it is meant, and run this again")
+        return 1
+    _write(manifest, parts, made, golden["from"] or here)
+    print(f"numerics: {len(made)} trajectories compared, {len(changed)} parts pinned")
+    return 0
+
+
+def _pinned(manifest: Manifest, name: str) -> Part | None:
+    pin = manifest.parts.get(name)
+    return Part(pin.version, pin.tree) if pin is not None else None
+
+
+def _is_raised(manifest: Manifest, name: str, part: Part) -> bool:
+    pin = manifest.parts.get(name)
+    return pin is None or part.version > pin.version
+
+
+def _write(manifest: Manifest, parts: Mapping[str, Part], made: Mapping[str, Any], where: str) -> None:
+    pins: dict[str, Any] = {}
+    for name, part in sorted(parts.items()):
+        pin = manifest.parts.get(name, Pin(0, "", None))
+        pins[name] = {"version": part.version, "tree": part.tree}
+        pins[name] |= {"files": list(pin.files)} if pin.files is not None else {}
+    text = json.dumps({"shared": list(manifest.shared), "parts": pins}, indent=1)
+    numerics.MANIFEST.write_text(f"{text}\n", encoding="utf-8")
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(numbers)}" for name, numbers in made.items())
+    GOLDEN.write_text(f'{{\n "from": {json.dumps(where)},\n "trajectories": {{\n{lines}\n }}\n}}\n', encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
