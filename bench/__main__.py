@@ -1,6 +1,6 @@
 """``python -m bench``: the same as the ``bench`` command."""
 
-from bench.cli import main
+from bench.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -118,10 +118,10 @@ def floor(told: Callable[[str], None], rounds: int, seconds: float, python: Path
     sys.path.insert(0, str(PEERS))
     from work import BATCH, BLOCKS, CASES
 
-    from bench.engines import extension
+    from bench.engines.native import build
 
     set_up(None)
-    extension.load(told)
+    build.load(told)
     rate = sorted(torch.ops.rnn_bench.rate(0.5) for _ in range(max(3, rounds)))[-1]
     rows = []
     for name, case in CASES.items():
@@ -182,7 +182,8 @@ def machine(peers_python: Path | None) -> dict[str, Any]:
     """What the figures belong to; the versions of the peers if they take part."""
     import torch
 
-    from bench import provenance, runtime
+    from bench.records import provenance
+    from bench.training import process
 
     others = {}
     if peers_python is not None:
@@ -192,9 +193,9 @@ def machine(peers_python: Path | None) -> dict[str, Any]:
         others = json.loads(done.stdout.splitlines()[-1])
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "processor": runtime.processor_name(),
+        "processor": process.processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": runtime.available_cores(),
+        "cores": process.available_cores(),
         "system": platform.system(),
         "python": platform.python_version(),
         **provenance.library_versions(),

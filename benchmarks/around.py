@@ -37,7 +37,7 @@ def through_bench(everything: bool) -> float:
     Args:
         everything: With a logger, checkpoints every 100 steps and a bar on a terminal; otherwise with none of it.
     """
-    from bench import record
+    from bench.records.read import read_all
 
     with tempfile.TemporaryDirectory() as folder:
         words = (
@@ -49,7 +49,7 @@ def through_bench(everything: bool) -> float:
             _on_a_terminal([*command, "logger=wandb", "logger.mode=offline", "training.checkpoint_every=100"])
         else:
             subprocess.run([*command, "training.checkpoint_every=null"], cwd=ROOT, check=True, capture_output=True)
-        (made,) = record.read_all(Path(folder))[0]
+        (made,) = read_all(Path(folder))[0]
     milliseconds = made.time["milliseconds_per_step"]
     assert milliseconds is not None
     return milliseconds
@@ -59,12 +59,12 @@ def sample_ms() -> float:
     """Milliseconds to make one batch, each after a training step, when the caches hold other things."""
     code = (
         "from benchmarks.ours import one_size, set_up; import statistics, json, time; set_up(None);"
-        "from bench import streams; from tasks.adding_problem import AddingProblem;"
+        "from bench.training import rng; from tasks.adding_problem import AddingProblem;"
         f"task = AddingProblem(length={LENGTH}, markers='halves', solved_mse=0.01);"
         f"timed, times = one_size('gru', 'auto', {LENGTH}, {HIDDEN}, {BATCH}), []\n"
         "for number in range(100):\n"
         "    timed(); started = time.perf_counter()\n"
-        f"    task.sample({BATCH}, streams.generator('train', 0, number))\n"
+        f"    task.sample({BATCH}, rng.generator('train', 0, number))\n"
         "    times.append(1000 * (time.perf_counter() - started))\n"
         "print(json.dumps(statistics.median(times)))"
     )
@@ -102,7 +102,7 @@ def seconds_of(*command: str) -> float:
 
 def further_runs() -> tuple[float, float]:
     """Seconds that one more run adds to a sweep of runs of one step: outside training, and all of it."""
-    from bench import record
+    from bench.records.read import read_all
 
     def sweep(seeds: int) -> tuple[float, list[float]]:
         with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +112,7 @@ def further_runs() -> tuple[float, float]:
                 f"results_dir={folder} seed=range({seeds})"
             )
             seconds = seconds_of(sys.executable, "-m", "bench", "run", *words.split(), "-m")
-            made = sorted(record.read_all(Path(folder))[0], key=lambda each: each.seed)
+            made = sorted(read_all(Path(folder))[0], key=lambda each: each.seed)
             return seconds, [_outside(each) for each in made]
 
     few, many = sweep(2), sweep(12)

@@ -22,17 +22,17 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench import runtime, streams
-from bench.cells import Cell
-from bench.cells.init import Initialization
-from bench.engines import choose
-from bench.model import SequenceModel
-from bench.training import clip_gradients
-
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 from serve import serve
 from work import BATCH, CASES, CLIP_NORM, LEARNING_RATE, batches, weights
+
+from bench.cells import Cell
+from bench.cells.init import Initialization
+from bench.engines import choose
+from bench.training import process, rng
+from bench.training.clipping import clip_gradients
+from bench.training.model import SequenceModel
 
 CONF = Path(__file__).parents[1] / "conf" / "cell"
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
@@ -53,8 +53,8 @@ def own_cell() -> type[Cell]:
 
 
 def set_up(threads: int | None) -> None:
-    runtime.set_up(
-        runtime.RuntimeConfig(threads=threads, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False)
+    process.set_up(
+        process.RuntimeConfig(threads=threads, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False)
     )
 
 
@@ -69,7 +69,7 @@ def network(cell: str, engine: str, hidden: int, inputs: int, outputs: int, read
         make, input_size=inputs, output_size=outputs, hidden_size=hidden, layers=1, dropout=0.0,
         readout="last" if readout == "last" else "every", engine=chosen.engine,
     )  # fmt: skip
-    model.reset_parameters(streams.generator("init", 0), 10, "torch")
+    model.reset_parameters(rng.generator("init", 0), 10, "torch")
     return model
 
 
@@ -108,7 +108,7 @@ def serve_one(cell: str, name: str, engine: str = "auto") -> None:
 def one_size(cell: str, engine: str, length: int, hidden: int, batch: int) -> Callable[[], float]:
     """A step on random sequences, and its milliseconds."""
     model = network(cell, engine, hidden, 2, 1, "last")
-    source = streams.generator("train", 0)
+    source = rng.generator("train", 0)
     data = [(torch.rand(length, batch, 2, generator=source), torch.rand(batch, generator=source))]
     step = stepper(model, data)
 

@@ -32,10 +32,10 @@ def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
     """Median milliseconds of a training step, a look, its flow, and the flow the plain way."""
     import torch
 
-    from bench import streams
     from bench.probes.activity import activity_of
     from bench.probes.flow import gradient_flow_of, gradient_norms, logarithmic_lags
-    from bench.training import clip_gradients
+    from bench.training import rng
+    from bench.training.clipping import clip_gradients
     from benchmarks.ours import network, set_up
     from tasks.adding_problem import AddingProblem
 
@@ -44,7 +44,7 @@ def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
     model = network(cell, "auto", HIDDEN, task.input_size, task.output_size, task.readout)
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
-    batch, probe = (task.sample(size, streams.generator("probe", 0)) for size in (BATCH, PROBE_BATCH))
+    batch, probe = (task.sample(size, rng.generator("probe", 0)) for size in (BATCH, PROBE_BATCH))
     lags = logarithmic_lags(length - 1)
 
     def step() -> None:
@@ -83,7 +83,7 @@ def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
 
 def seconds(cell: str, length: int, steps: int, probe: str) -> tuple[float, float]:
     """Seconds of training and probing in one run, and of the probing alone, as its record says."""
-    from bench import record
+    from bench.records.read import read_all
 
     with tempfile.TemporaryDirectory() as folder:
         words = (
@@ -92,7 +92,7 @@ def seconds(cell: str, length: int, steps: int, probe: str) -> tuple[float, floa
             f"runtime.threads={THREADS} trainer=cpu results_dir={folder}"
         )
         subprocess.run([sys.executable, "-m", "bench", "run", *words.split()], check=True, capture_output=True)
-        (made,) = record.read_all(Path(folder))[0]
+        (made,) = read_all(Path(folder))[0]
     training, probing = made.time["train_seconds"], made.time["probe_seconds"]
     assert training is not None
     assert probing is not None
@@ -106,7 +106,7 @@ def main() -> None:
     parsed = parser.parse_args()
     import torch
 
-    from bench.runtime import processor_name
+    from bench.training.process import processor_name
 
     rows = []
     for length in LENGTHS:

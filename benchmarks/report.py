@@ -104,7 +104,7 @@ def _peers(results: dict[str, Any]) -> str:
 
 Adding with 128 hidden units, copy at delay 1000 with 50; batch 32, two inputs on adding, ten on copy. Each peer is the plain
 script in `peers/`, ours the network in a plain loop too, each in a process of its own, in turns ({section["rounds"]} rounds, {min(steps)} to {max(steps)} steps each). *torch* is the
-stock loop on `torch.nn`, *torch, set up* the same after `bench/runtime.py`. First weights and batches are the same; the
+stock loop on `torch.nn`, *torch, set up* the same after `bench/training/process.py`. First weights and batches are the same; the
 first loss of all agrees, and those of three steps of all but Keras, which has one bias where the others have two. Ours has torch's fused Adam, as `conf/optimizer/adam.yaml` says, the peers
 what their library does unasked: of the differences to torch here it makes a few tenths of a millisecond.
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import record
+from bench.records.read import read_all
 
 HERE = Path(__file__).parent
 SWEEP = ("+experiment=demo", "task=adding_problem", "seed=range(0,4)", "trainer=cpu")
@@ -37,7 +37,7 @@ def seconds(way: str) -> float:
         started = time.perf_counter()
         subprocess.run(words, check=True, capture_output=True)
         taken = time.perf_counter() - started
-        assert len(record.read_all(Path(folder))[0]) == 12
+        assert len(read_all(Path(folder))[0]) == 12
     return taken
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     parsed = parser.parse_args()
     import torch
 
-    from bench.runtime import processor_name
+    from bench.training.process import processor_name
 
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(parsed.rounds):

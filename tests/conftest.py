@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
-from bench import cli, record
-from bench.record import Record
+from bench.cli.main import main
+from bench.records import record
+from bench.records.read import find_records, read_all, read_curves, read_probe, read_record
+from bench.records.record import Record
+from bench.records.series import CLOCKS, PROBES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,7 +67,7 @@ class Bench:
         return self.call("run", *TINY, f"results_dir={self.results}", *self.always, *overrides)
 
     def records(self) -> list[Record]:
-        found, damaged = record.read_all(self.results)
+        found, damaged = read_all(self.results)
         assert damaged == []
         return found
 
@@ -88,7 +91,7 @@ class Bench:
         return record.run_folder(self.results, made.experiment, made.task, made.cell, made.run_id)
 
     def curves(self, made: Record) -> dict[str, list[float]]:
-        return record.read_curves(self.folder(made)).to_pydict()
+        return read_curves(self.folder(made)).to_pydict()
 
     def probes(self, made: Record) -> dict[str, list[tuple[Any, ...]]]:
         """What the probes found, without the run; every value as written."""
@@ -97,7 +100,7 @@ class Bench:
 
 def probes_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     """The rows of all tables of probes of one record, without the run; every value as written."""
-    tables = {name: record.read_probe(folder, name).drop("run").to_pylist() for name in record.PROBES}
+    tables = {name: read_probe(folder, name).drop("run").to_pylist() for name in PROBES}
     return {name: [tuple(map(repr, row.values())) for row in rows] for name, rows in tables.items()}
 
 
@@ -119,7 +122,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             patch.setattr(sys, "path", list(sys.path))
             patch.setenv("HYDRA_FULL_ERROR", "1")
             with pytest.raises(SystemExit) as stopped:
-                cli.main(list(arguments))
+                main(list(arguments))
         captured = capsys.readouterr()
         code = stopped.value.code
         return Outcome(code if isinstance(code, int) else 1, captured.out, captured.err)
@@ -143,9 +146,9 @@ def command(*arguments: str, cwd: Path | None = None, **environment: str) -> sub
 def results_of(folder: Path) -> dict[str, Any]:
     """All that two equal sweeps share, by run id: outcomes, metrics, curves and probes, every value as written."""
     found = {}
-    for place in record.find_records(folder):
-        made, curves = record.read_record(place), record.read_curves(place).to_pydict()
-        kept = {name: repr(values) for name, values in curves.items() if name not in record.CLOCKS}
+    for place in find_records(folder):
+        made, curves = read_record(place), read_curves(place).to_pydict()
+        kept = {name: repr(values) for name, values in curves.items() if name not in CLOCKS}
         found[made.run_id] = (made.status, made.steps, made.solved, made.steps_to_solve, made.metrics, kept,
                               probes_of(place))  # fmt: skip
     return found

@@ -25,14 +25,16 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, open_dict
 
-from bench import runtime, schema
-from bench.attempt import quiet_lightning, trainer_of
-from bench.build import Plan, build
-from bench.config import numerics
+from bench.config import numerics, schema
 from bench.config.numerics import Manifest, Part, Pin
-from bench.data import SequenceData
+from bench.config.resolve import build
+from bench.config.run_spec import Plan
 from bench.probes.probing import Probing
-from bench.training import TrainingModule
+from bench.runs.execute import quiet_lightning
+from bench.runs.trainer import trainer_of
+from bench.training import process
+from bench.training.data import SequenceData
+from bench.training.loop import TrainingModule
 from tasks.base import Batch, Task
 from tests.conftest import ROOT, options
 
@@ -40,7 +42,7 @@ GOLDEN = ROOT / "tests" / "golden" / "trajectories.json"
 TOLERANCE = 1e-9
 """Relative difference that float64 allows between processors after some steps; that of float32 follows."""
 TOLERANCE_FLOAT32 = 1e-4
-PARITY = {"engines": ("tests/test_engines.py",), "training": ("tests/test_checkpoint.py",)}
+PARITY = {"engines": ("tests/engines/test_engines.py",), "training": ("tests/runs/test_checkpoint.py",)}
 """Tests that must pass besides, when a part of this name or group has changed."""
 
 SMALL = (
@@ -92,7 +94,7 @@ def _trajectory(words: list[str], *, double: bool) -> tuple[set[str], dict[str, 
         del cfg["hydra"]
     assert isinstance(cfg, DictConfig)
     plan = build(cfg, choices, words)
-    runtime.set_up(plan.runtime)
+    process.set_up(plan.runtime)
     return set(plan.code["numerics"]), numbers_of(plan, double=double)
 
 
@@ -157,7 +159,7 @@ def difference(one: Mapping[str, list[float]], other: Mapping[str, list[float]],
 
 def surroundings() -> str:
     """What the last digits depend on."""
-    return f"{runtime.processor_name()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
+    return f"{process.processor_name()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
 
 
 def main() -> int:

@@ -105,7 +105,7 @@ class Cell(nn.Module, ABC):
     def recurrence(self) -> str | None:
         """The name under which the native kernels compute this very recurrence on these very parameters, or ``None``.
 
-        See ``bench/engines/native.py`` for the names.
+        See ``bench/engines/native/engine.py`` for the names.
         """
         return None
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from bench import provenance
 from bench.config import numerics
+from bench.config.targets import locate
 from bench.engines import Engine
-from bench.runtime import RuntimeConfig
-from bench.schema import locate
+from bench.records import provenance
+from bench.training.process import RuntimeConfig
 
 CODE_SECTIONS = ("task", "cell", "optimizer")
 """Sections of the config that name classes, which may be a user's own."""
@@ -43,7 +43,7 @@ def code_of(config: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
 
     Returns:
         ``numerics``: versions by name of the part, with ``task``, ``cell`` and ``optimizer`` for code of the user's
-        behind these; and what :func:`bench.provenance.code_version` says of the files.
+        behind these; and what :func:`bench.records.provenance.code_version` says of the files.
 
     Raises:
         ValueError: A class whose source cannot be found.

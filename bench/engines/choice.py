@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from bench.cells import Cell
-from bench.engines import extension
 from bench.engines.base import ENGINES, Engine
+from bench.engines.native import build
 
 ASKED = ("auto", *ENGINES)
 """What a config can ask for."""
@@ -59,7 +59,7 @@ def choose(
     others = ["auto", *(["fused"] if cell.fused is not None else []), "stepwise"]
     if asked == "fused" and cell.fused is None:
         raise ValueError(f"`engine` must be auto, stepwise or compiled for {name}, which has no kernel, got 'fused'")
-    if asked == "compiled" and device.type == "cpu" and extension.compiler() is None:
+    if asked == "compiled" and device.type == "cpu" and build.compiler() is None:
         raise ValueError(f"`engine` must be {_either(others)} where there is no C++ compiler, got 'compiled'")
     if asked == "native":
         others.append("compiled")
@@ -69,8 +69,8 @@ def choose(
             place = "on a GPU" if device.type != "cpu" else f"with precision {precision}"
             raise ValueError(f"`engine` must be {_either(others)} {place}, got 'native'")
         try:
-            extension.load(say)
-        except extension.NativeUnavailableError as error:
+            build.load(say)
+        except build.NativeUnavailableError as error:
             raise ValueError(f"`engine` must be {_either(others)} here, got 'native': {error}") from error
     return Choice(engine=next(each for each in ENGINES if each == asked))
 
@@ -84,7 +84,7 @@ def _fastest(cell: Cell, device: torch.device, precision: str, say: Callable[[st
     if cell.recurrence is None or device.type != "cpu" or precision != "32":
         return Choice(other)
     try:
-        extension.load(say)
-    except extension.NativeUnavailableError as error:
+        build.load(say)
+    except build.NativeUnavailableError as error:
         return Choice(other, f"{other} instead of native: {error}")
     return Choice("native")

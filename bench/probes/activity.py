@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bench.cells import Cell
-from bench.model import LayerTrace, SequenceModel
 from bench.probes.flow import left_as_it_is
+from bench.training.model import LayerTrace, SequenceModel
 
 LOW, HIGH = 0.05, 0.95
 """A gate is saturated below and above these; a hidden unit above the latter, as a share of its bound."""

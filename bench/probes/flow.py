@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from bench.cells import Cell
 from bench.cells.base import State
-from bench.engines import fused, native, stepwise
-from bench.model import SequenceModel
+from bench.engines import fused, stepwise
+from bench.engines.native import engine as native
+from bench.training.model import SequenceModel
 from tasks.base import Batch, Task
 
 MOST_LAGS = 64

@@ -33,7 +33,7 @@ def gradient_flow(
             lambda hidden: (readout(hidden[-1])[:, 0] - targets) ** 2,   # a loss for each sequence
             state=(torch.zeros(32, 64), torch.zeros(32, 64)),
         )
-        bench.flow_figures.plot_flow(frame)
+        bench.report.figures.gradient_flow.plot_flow(frame)
 
     The module runs step by step. Neither its parameters' ``grad`` nor their ``requires_grad`` is changed. Where a
     fused operation returns all parts of the state side by side, as CUDA's ``LSTMCell`` does, what reaches a part by

@@ -11,18 +11,18 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from bench import streams
 from bench.probes import parameters
 from bench.probes.activity import activity_of
 from bench.probes.flow import gradient_flow_of, longest_lag, resolve_lags
-from bench.training import TrainingModule
+from bench.training import rng
+from bench.training.loop import TrainingModule
 from tasks.base import Batch, Task
 
 NUMERICS = 1
 """Raised when what is computed here changes; `make numerics` says when that is."""
 
 Rows = dict[str, list[tuple[Any, ...]]]
-"""What was measured: for each table of :data:`bench.record.PROBES` its rows, without the run."""
+"""What was measured: for each table of :data:`bench.records.series.PROBES` its rows, without the run."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Probing(L.Callback):
         self.seconds = 0.0
         self._task = task
         self._lags = resolve_lags(config.lags, longest_lag(task))
-        self._batch = task.sample(config.batch_size, streams.generator("probe", seed, 0, device))
+        self._batch = task.sample(config.batch_size, rng.generator("probe", seed, 0, device))
         self._before: tuple[dict[str, float], dict[str, Tensor]] | None = None
 
     def state(self) -> dict[str, Any]:

@@ -13,12 +13,15 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import open_dict
 
-from bench import record, schema
-from bench.build import Plan, build
-from bench.config import identity, numerics
-from bench.replay import rebuild
-from tests import numerics as golden
+from bench.config import identity, numerics, schema
+from bench.config.resolve import build
+from bench.config.run_spec import Plan
+from bench.records import record
+from bench.records.read import find_records, read_record
+from bench.runs.replay import rebuild
+from tests import numerics as numerics_module
 from tests.conftest import ROOT, TINY
+from tests.numerics import GOLDEN, TOLERANCE, difference, main, trajectories
 
 Edit = Callable[[Path, Path], None]
 """Changes a copy of ``bench`` and of ``tasks``."""
@@ -55,7 +58,7 @@ def move_function(bench: Path, tasks: Path) -> None:
                    if isinstance(node, ast.FunctionDef) and node.name == "gradient_norm"]  # fmt: skip
     source = ast.get_source_segment(text, function)
     assert source is not None
-    there.write_text(text.replace(source, "from bench.model import gradient_norm"), encoding="utf-8")
+    there.write_text(text.replace(source, "from bench.training.model import gradient_norm"), encoding="utf-8")
     here.write_text(here.read_text(encoding="utf-8") + f"\n\n{source}\n", encoding="utf-8")
 
 
@@ -131,17 +134,17 @@ def test_a_raised_number_is_another_version(copied: Callable[[Edit], None]):
 @pytest.fixture
 def one_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """``make numerics`` with one trajectory, and files of its own."""
-    whole, name = golden.trajectories, "cell=gru task=adding_problem task.length=11"
-    known = json.loads(golden.GOLDEN.read_text(encoding="utf-8"))
+    whole, name = trajectories, "cell=gru task=adding_problem task.length=11"
+    known = json.loads(GOLDEN.read_text(encoding="utf-8"))
     shutil.copy(numerics.MANIFEST, tmp_path / "numerics.json")
     (tmp_path / "golden.json").write_text(json.dumps({**known, "trajectories": {name: known["trajectories"][name]}}))
     monkeypatch.setattr(numerics, "MANIFEST", tmp_path / "numerics.json")
-    monkeypatch.setattr(golden, "GOLDEN", tmp_path / "golden.json")
-    monkeypatch.setattr(golden, "ENGINES", {})
-    monkeypatch.setattr(golden, "trajectories", lambda engines: (each for each in whole() if each[0] == name))
-    monkeypatch.setattr(golden, "options", lambda group: ["gru" if group == "cell" else "adding_problem"])
-    monkeypatch.setattr(golden, "VARIANTS", ())
-    monkeypatch.setattr(golden, "PARITY", {})
+    monkeypatch.setattr(numerics_module, "GOLDEN", tmp_path / "golden.json")
+    monkeypatch.setattr(numerics_module, "ENGINES", {})
+    monkeypatch.setattr(numerics_module, "trajectories", lambda engines: (each for each in whole() if each[0] == name))
+    monkeypatch.setattr(numerics_module, "options", lambda group: ["gru" if group == "cell" else "adding_problem"])
+    monkeypatch.setattr(numerics_module, "VARIANTS", ())
+    monkeypatch.setattr(numerics_module, "PARITY", {})
     return tmp_path / "numerics.json"
 
 
@@ -152,11 +155,11 @@ def test_a_rename_is_taken_under_the_old_number(
     capsys: pytest.CaptureFixture[str],
 ):
     before = plan_of().run_id
-    assert golden.main() == 0
+    assert main() == 0
     assert capsys.readouterr().out == "numerics: every part is as it was when its numbers were last compared\n"
     copied(edit("cells/gru.py", "reset = torch.sigmoid", "opened = torch.sigmoid"))
     assert plan_of().run_id != before
-    assert golden.main() == 0
+    assert main() == 0
     assert capsys.readouterr().out.endswith("numerics: 1 trajectories compared, 1 parts pinned\n")
     shutil.copy(one_trajectory, one_trajectory.with_name("pinned.json"))
     monkeypatch.setattr(numerics, "MANIFEST", one_trajectory.with_name("pinned.json"))
@@ -177,7 +180,7 @@ def test_other_numbers_ask_for_another_version(
     pinned = one_trajectory.read_text(encoding="utf-8")
     monkeypatch.setattr(GRUCell, "update", update)
     copied(edit("cells/gru.py", "((1 - z) *", "((1.001 - z) *"))
-    assert golden.main() == 1
+    assert main() == 1
     out = capsys.readouterr().out
     assert "numerics: cell=gru task=adding_problem task.length=11: loss 1: 2.60079" in out
     assert "; cells.gru computes another number\n" in out
@@ -187,17 +190,17 @@ def test_other_numbers_ask_for_another_version(
     copied(
         edit("cells/gru.py", text, text.replace("((1 - z) *", "((1.001 - z) *").replace("NUMERICS = 1", "NUMERICS = 2"))
     )
-    assert golden.main() == 0
+    assert main() == 0
     assert json.loads(one_trajectory.read_text(encoding="utf-8"))["parts"]["cells.gru"]["version"] == 2
-    assert golden.main() == 0, "the new numbers are the golden ones now"
+    assert main() == 0, "the new numbers are the golden ones now"
 
 
 def test_ids_of_published_records_are_as_they_were():
-    folders = record.find_records(ROOT / "results")
+    folders = find_records(ROOT / "results")
     assert len(folders) >= 200
     plans: dict[str, Plan] = {}
     for folder in folders:
-        made = record.read_record(folder)
+        made = read_record(folder)
         alike = repr((made.config | {"seed": None}, made.runtime["threads"], made.model["engine"]))
         if alike not in plans:
             plans[alike] = rebuild(made, Path("nowhere"))
@@ -215,11 +218,11 @@ def test_the_manifest_is_that_of_the_code():
 
 def test_golden_trajectories_hold():
     """A few of them, in case a library computes something else."""
-    known = json.loads(golden.GOLDEN.read_text(encoding="utf-8"))["trajectories"]
+    known = json.loads(GOLDEN.read_text(encoding="utf-8"))["trajectories"]
     names = [name for name in known if name.startswith(("cell=lstm", "cell=gru task.markers"))]
-    made = {name: numbers for name, _, numbers in golden.trajectories() if name in names}
+    made = {name: numbers for name, _, numbers in trajectories() if name in names}
     assert len(made) == len(names) == 11
-    assert [golden.difference(known[name], made[name], golden.TOLERANCE) for name in names] == [None] * 11
+    assert [difference(known[name], made[name], TOLERANCE) for name in names] == [None] * 11
 
 
 def test_what_a_part_uses_of_ours_is_in_a_part():

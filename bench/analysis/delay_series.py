@@ -1,0 +1,62 @@
+"""Rows that differ in nothing but the delay, in its order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench.analysis.grouping import Row
+from bench.analysis.hyperparameters import differing, text, training_of
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """One task with one protocol over several delays.
+
+    Attributes:
+        label: Task and settings, without the one that sets the delay.
+        rows: One for each delay, which increases; at least two.
+    """
+
+    label: str
+    rows: tuple[Row, ...]
+
+
+def ladders(rows: Iterable[Row]) -> list[Ladder]:
+    """Rows that differ in their delay and in nothing else; a row without such a companion is left out.
+
+    Nothing else: the task's settings but its first, and the protocol of every cell that two of them share. Each shares
+    a cell with one of the others.
+
+    Args:
+        rows: See :func:`bench.analysis.grouping.arrange`.
+    """
+    found: list[list[Row]] = []
+    for row in rows:
+        companions = (
+            members
+            for members in found
+            if all(_differ_in_delay(row, other) for other in members)
+            and any(row.runs.keys() & other.runs.keys() for other in members)
+        )
+        if (home := next(companions, None)) is None:
+            found.append([row])
+        else:
+            home.append(row)
+    kept = [sorted(members, key=lambda row: row.facts["delay"]) for members in found if len(members) > 1]
+    labels = [(members[0].task, *members[0].settings[1:]) for members in kept]
+    rests = [training_of(next(iter(members[0].runs.values()))[0]) for members in kept]
+    made = []
+    for members, label, rest in zip(kept, labels, rests, strict=True):
+        namesakes = [other for other, its in zip(rests, labels, strict=True) if its == label]
+        parts = [f"{key}={text(rest.get(key))}" for key in differing(namesakes)]
+        made.append(Ladder(", ".join((*label, *parts)), tuple(members)))
+    return made
+
+
+def _differ_in_delay(one: Row, other: Row) -> bool:
+    delays = [row.facts.get("delay") for row in (one, other)]
+    if one.task != other.task or one.settings[1:] != other.settings[1:] or None in delays or len(set(delays)) == 1:
+        return False
+    shared = one.runs.keys() & other.runs.keys()
+    return all(not differing(map(training_of, (one.runs[column][0], other.runs[column][0]))) for column in shared)

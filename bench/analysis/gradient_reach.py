@@ -1,0 +1,84 @@
+"""What the probes of a run found, out of its tables: curves over lag, and the numbers that they come down to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.records.read import find_records, read_probe, read_record
+from bench.records.record import DamagedRecordError, Record
+from bench.stats.gradient_decay import Reach, reach
+
+LAYER, STATE = 1, "h"
+"""What tables and figures show: the hidden state of the lowest layer, whose gradient has the longest way."""
+
+Probes = Mapping[str, pa.Table]
+"""The tables of :data:`bench.records.series.PROBES` of one run."""
+
+
+@dataclass(frozen=True)
+class Journey:
+    """How far the gradient travels before the first step, and after the last one of a completed run."""
+
+    start: Reach
+    end: Reach | None
+
+
+def flow_steps(flow: pa.Table) -> list[int]:
+    """The steps after which there is a curve, increasing."""
+    return sorted(set(flow["step"].to_pylist()))
+
+
+def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:
+    """Lags, increasing, and the norms at them, after one step."""
+    chosen = (pc.field("step") == step) & (pc.field("layer") == LAYER) & (pc.field("state") == STATE)
+    curve = flow.filter(chosen).sort_by("lag")
+    return curve["lag"].to_pylist(), curve["value"].to_pylist()
+
+
+def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
+    """The steps of the looks at the network as initialised and as trained, as far as there are such looks.
+
+    A run that has diverged, failed or been interrupted is not trained.
+    """
+    steps = flow_steps(flow)
+    trained = made.status == "completed" and made.steps in steps
+    return 0 if 0 in steps else None, made.steps if trained else None
+
+
+def journey(flow: pa.Table, made: Record) -> Journey | None:
+    """What :func:`looks` says of a run; ``None`` without a look at its beginning."""
+    start, end = looks(flow, made)
+    if start is None:
+        return None
+    return Journey(reach(*flow_curve(flow, start)), reach(*flow_curve(flow, end)) if end is not None else None)
+
+
+def read_journeys(root: Path) -> tuple[dict[str, Journey], list[DamagedRecordError]]:
+    """How far the gradient travels, by run id, for all probed runs below a folder, and what could not be read."""
+    found, damaged = {}, []
+    for folder in find_records(root):
+        with contextlib.suppress(DamagedRecordError):  # whoever reads the records says so
+            made = read_record(folder)
+            try:
+                travelled = journey(read_probe(folder, "flow"), made)
+            except DamagedRecordError as error:
+                damaged.append(error)
+                continue
+            found |= {folder.name: travelled} if travelled is not None else {}
+    return found, damaged
+
+
+def statistic(activity: pa.Table, name: str) -> dict[str, dict[int, float]]:
+    """One statistic of all gates of the lowest layer: gate to step to value; ``h`` is the hidden state."""
+    chosen = (pc.field("layer") == LAYER) & (pc.field("statistic") == name)
+    found: dict[str, dict[int, float]] = {}
+    for row in activity.filter(chosen).to_pylist():
+        if row["value"] is not None:
+            found.setdefault(row["name"], {})[row["step"]] = row["value"]
+    return found

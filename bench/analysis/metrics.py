@@ -1,0 +1,282 @@
+"""From the runs of one place of a table to a number with its interval, its n, and what became of the runs. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.analysis import hyperparameters
+from bench.analysis.gradient_reach import Journey
+from bench.errors import nearest
+from bench.records.record import FINAL, Record
+from bench.stats import intervals, small_samples, survival
+
+Journeys = Mapping[str, Journey]
+"""How far the gradient travels, by run id, for the runs that were probed."""
+
+SEED = 0
+"""Of all resampling in tables: the same records give the same intervals."""
+LEAST_RUNS = 5
+"""Runs that a bootstrap interval takes to say anything: it covers a median with at most 1 - 2^(1 - n), 94 % for 5
+and 75 % for 3."""
+MISHAPS = ("diverged", "failed", "interrupted")
+
+SOLVED, STEPS, PARAMETERS, SPEED = "solved", "steps_to_solve", "parameters", "milliseconds_per_step"
+HORIZONS: dict[str, Callable[[Journey], float | int | None]] = {
+    "horizon_untrained": lambda each: each.start.horizon,
+    "horizon_trained": lambda each: each.end.horizon if each.end is not None else None,
+    "decay_trained": lambda each: each.end.rate if each.end is not None else None,
+}
+"""What the probes found; see :mod:`bench.stats.gradient_decay`."""
+EVERY_RUN = (SOLVED, STEPS, *HORIZONS, PARAMETERS, SPEED)
+"""Metrics of every run; to these come the scores of its task on the test set."""
+
+STATISTICS: dict[str, str] = {
+    "median": "median over seeds, percentile bootstrap",
+    "iqm": "interquartile mean over seeds, percentile bootstrap",
+    "share": "share of the seeds, Wilson score",
+    "survival": "Kaplan-Meier median, Brookmeyer-Crowley",
+}
+"""Name to what the notes of a table say."""
+OF = {SOLVED: ("share",), STEPS: ("survival", "median", "iqm")}
+"""The statistics that a metric has, its own first; of all others: median and iqm."""
+OTHERS = ("median", "iqm")
+NAMES = {
+    "mse": "MSE",
+    STEPS: "steps to solve",
+    "horizon_untrained": "horizon, untrained",
+    "horizon_trained": "horizon, trained",
+    "decay_trained": "decay, trained",
+    SPEED: "ms a step",
+}
+"""What a metric is called where it is not its name with spaces."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number over the runs of a place.
+
+    Attributes:
+        metric: What was measured.
+        statistic: A key of :data:`STATISTICS`.
+        value: ``None`` where no run has one; infinite where it lies among diverged runs, or is later than the budget.
+        low: Lower end of the 95 % interval; ``None`` where there is no interval.
+        high: Upper end; infinite where the interval is open.
+        n: Runs it is over.
+        better: ``higher``, ``lower``, or ``None`` where neither is.
+    """
+
+    metric: str
+    statistic: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    better: str | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the runs of a place.
+
+    Attributes:
+        results: Completed and diverged ones.
+        solved: How many of these solved their task.
+        mishaps: Runs by status, of :data:`MISHAPS`, where there are any.
+    """
+
+    results: int
+    solved: int
+    mishaps: dict[str, int]
+
+
+def results(runs: Iterable[Record]) -> list[Record]:
+    """Those that have a result; a diverged run is one."""
+    return [run for run in runs if run.status in FINAL]
+
+
+def counts_of(runs: Iterable[Record]) -> Counts:
+    """What became of runs."""
+    runs = list(runs)
+    kept = results(runs)
+    by_status = {status: sum(run.status == status for run in runs) for status in MISHAPS}
+    return Counts(len(kept), sum(run.solved for run in kept), {name: n for name, n in by_status.items() if n})
+
+
+def check_metric(metric: str, runs: Iterable[Record]) -> None:
+    """Make sure that a metric is one of these runs.
+
+    Raises:
+        ValueError: It is not; with the nearest name.
+    """
+    tasks = (
+        name
+        for run in runs
+        for name in (run.task_facts["metric"], *run.task_facts["extra_metrics"], *run.metrics["test"])
+    )
+    _check("metric", metric, dict.fromkeys((*EVERY_RUN, *tasks)))
+
+
+def check_statistic(statistic: str, metrics: Sequence[str] | None) -> None:
+    """Make sure that there is such a statistic, and that one of the metrics has it.
+
+    Raises:
+        ValueError: There is none; with the nearest name.
+    """
+    _check("statistic", statistic, STATISTICS)
+    allowed = dict.fromkeys(name for metric in metrics or () for name in OF.get(metric, OTHERS))
+    if metrics is not None and statistic not in allowed:
+        raise ValueError(f"`statistic` of {', '.join(metrics)} must be one of {', '.join(allowed)}, got {statistic!r}")
+
+
+def default_statistic(metric: str, wanted: str | None = None) -> str:
+    """The wanted statistic where the metric has it, else the metric's own."""
+    allowed = OF.get(metric, OTHERS)
+    return wanted if wanted is not None and wanted in allowed else allowed[0]
+
+
+def estimate(runs: Sequence[Record], metric: str, statistic: str, journeys: Journeys) -> Number:
+    """One number over runs that differ in nothing but the seed; where they differ in more, these are strata.
+
+    Args:
+        runs: Those with a result count; a diverged one has no score, and counts as the worst.
+        metric: See :func:`check_metric`.
+        statistic: See :func:`check_statistic`.
+        journeys: See :data:`Journeys`.
+    """
+    kept = results(runs)
+    if not kept:
+        return Number(metric, statistic, None, None, None, 0, better_of(metric, runs))
+    if metric == SOLVED:
+        share = intervals.success(sum(run.solved for run in kept), len(kept))
+        assert share.interval is not None
+        return Number(metric, statistic, share.value, share.interval.low, share.interval.high, len(kept), "higher")
+    if metric == STEPS and statistic == "survival":
+        return _survival(kept)
+    pairs = [(value, _stratum(run)) for run in kept for value in values_of([run], metric, journeys)]
+    return _over_seeds(metric, statistic, pairs, better_of(metric, kept))
+
+
+def values_of(runs: Sequence[Record], metric: str, journeys: Journeys) -> list[float]:
+    """The value of each run that has one; NaN for a diverged run's score, infinite for steps that solved nothing."""
+    if metric == SOLVED:
+        found = [run.solved for run in runs]
+    elif metric in HORIZONS:
+        found = [HORIZONS[metric](journeys[run.run_id]) for run in runs if run.run_id in journeys]
+    elif metric == STEPS:
+        found = [math.inf if run.steps_to_solve is None else run.steps_to_solve for run in runs]
+    elif metric == PARAMETERS:
+        found = [run.model["parameters"] for run in runs]
+    elif metric == SPEED:
+        found = [run.time[metric] for run in runs]
+    else:
+        # A metric of another task is no failure of the run.
+        having = [
+            run for run in runs if metric in run.metrics["test"] or (run.status == "diverged" and _has(run, metric))
+        ]
+        scores = (run.metrics["test"].get(metric) for run in having)
+        found = [math.nan if score is None else score for score in scores]
+    return [float(value) for value in found if value is not None]
+
+
+def better_of(metric: str, runs: Sequence[Record]) -> str | None:
+    """Whether higher or lower is better."""
+    if metric == SOLVED:
+        return "higher"
+    if metric == STEPS:
+        return "lower"
+    if metric in (*HORIZONS, PARAMETERS, SPEED) or not runs:
+        return None
+    facts = runs[0].task_facts
+    if metric == facts["metric"]:
+        return "higher" if facts["higher_is_better"] else "lower"
+    # What else a task measures are errors and losses, or shares of what is right.
+    return "lower" if metric in ("loss", "mse", "absolute_error") else "higher"
+
+
+def budget_of(run: Record) -> int:
+    """Training steps at most."""
+    return int(run.config["training"].get("max_steps", run.steps))
+
+
+def times(runs: Sequence[Record]) -> tuple[list[int], list[bool]]:
+    """Time to solve of each run, or its whole budget where it did not, and whether it did."""
+    solved = [run.steps_to_solve is not None for run in runs]
+    return [budget_of(run) if run.steps_to_solve is None else run.steps_to_solve for run in runs], solved
+
+
+def bimodal(runs: Sequence[Record], metric: str, journeys: Journeys) -> str | None:
+    """A sentence where the runs fall into two groups by a score; see :func:`bench.stats.small_samples.two_groups`."""
+    values = values_of(results(runs), metric, journeys)
+    groups = small_samples.two_groups(values) if values else None
+    return groups.note if groups is not None else None
+
+
+def overlap(one: Number, other: Number) -> bool:
+    """Whether two intervals have a point in common; without an interval they may."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return True
+    return one.low <= other.high and other.low <= one.high
+
+
+def best_of(numbers: Sequence[Number | None]) -> int | None:
+    """The place of the best of several numbers, where its interval is apart from those of all others.
+
+    Bootstrap intervals of under :data:`LEAST_RUNS` runs set nothing apart: those of two alike cells with 2 runs each
+    are apart in a third of all cases, with 3 in a tenth.
+    """
+    there = {i: number for i, number in enumerate(numbers) if number is not None and number.value is not None}
+    better = {number.better for number in there.values()}
+    if len(there) < 2 or len(better) != 1 or better == {None}:
+        return None
+    sign = 1 if better == {"higher"} else -1
+    first = max(there, key=lambda i: sign * (there[i].value or 0.0))
+    if any(number.statistic in OTHERS and number.n < LEAST_RUNS for number in there.values()):
+        return None
+    if any(overlap(there[first], other) for i, other in there.items() if i != first):
+        return None
+    return first
+
+
+def _has(run: Record, metric: str) -> bool:
+    """Whether the task of a run has a score, also where the run has none."""
+    facts = run.task_facts
+    return metric in ("loss", facts["metric"], *facts["extra_metrics"], *facts["baselines"])
+
+
+def _survival(runs: Sequence[Record]) -> Number:
+    found = survival.median_time(*times(runs))
+    # A median that is not reached is later than the budget, an open end has no number.
+    value = math.inf if found.value is None else found.value
+    high = math.inf if found.high is None else found.high
+    return Number(STEPS, "survival", value, found.low, None if found.low is None else high, len(runs), "lower")
+
+
+def _stratum(run: Record) -> str:
+    """What a run was drawn from, but for its seed: where settings are pooled, each keeps its number of runs."""
+    kept = (
+        (key, value) for key, value in hyperparameters.settings_of(run).items() if key not in ("experiment", "budget")
+    )
+    return repr([(key, hyperparameters.hashable(value)) for key, value in kept])
+
+
+def _over_seeds(metric: str, statistic: str, pairs: list[tuple[float, str]], better: str | None) -> Number:
+    if not pairs:
+        return Number(metric, statistic, None, None, None, 0, better)
+    values, strata = (list(each) for each in zip(*pairs, strict=True))
+    function = intervals.median if statistic == "median" else intervals.interquartile_mean
+    found = function(values, seed=SEED, better=better, strata=strata if len(set(strata)) > 1 else None)
+    ends = (found.interval.low, found.interval.high) if found.interval is not None else (None, None)
+    return Number(metric, statistic, found.value, *ends, found.n, better)
+
+
+def _check(key: str, name: str, allowed: Iterable[str]) -> None:
+    names = list(allowed)
+    if name not in names:
+        raise ValueError(f"`{key}` must be one of {', '.join(names)}, got {name!r}{nearest(name, names)}")
+
+
+def name_of(metric: str) -> str:
+    """What a metric is called in a table."""
+    return NAMES.get(metric, metric.replace("_", " "))

@@ -1,0 +1,224 @@
+"""A table before it is text: what it shows, by flags or a YAML of ``conf/table/``; the number in each place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.analysis import grouping, hyperparameters
+from bench.analysis.grouping import Row
+from bench.analysis.metrics import (
+    HORIZONS,
+    PARAMETERS,
+    SOLVED,
+    SPEED,
+    STEPS,
+    Journeys,
+    Number,
+    check_metric,
+    check_statistic,
+    counts_of,
+    default_statistic,
+    estimate,
+    results,
+)
+from bench.errors import nearest
+from bench.records.record import Record
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a table shows.
+
+    Attributes:
+        title: Begins the caption.
+        where: Setting to the values that its runs may have; without any, all runs are shown.
+        rows: Keys whose values make a row; ``None`` leaves it to :func:`bench.analysis.grouping.arrange`.
+        columns: Keys whose values make a column; ``None`` likewise, or the cell where there are rows.
+        metrics: One makes a matrix of rows and columns, several a block of lines a row; ``None`` shows the usual.
+        statistic: Where a metric has it; ``None`` takes each metric's own.
+        mixed: Whether runs of different protocols may stand together, with a mark.
+        published: Whether the published claims follow, with a verdict.
+        compare: Whether tests between the columns follow.
+    """
+
+    title: str = ""
+    where: Mapping[str, tuple[str, ...]] | None = None
+    rows: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] | None = None
+    statistic: str | None = None
+    mixed: bool = False
+    published: bool = False
+    compare: bool = False
+
+    @property
+    def only(self) -> str | None:
+        """The one metric, where it is one."""
+        return self.metrics[0] if self.metrics is not None and len(self.metrics) == 1 else None
+
+    def with_flags(self, **given: Any) -> Spec:
+        """The same with what flags say instead; ``None`` and ``False`` say nothing."""
+        return replace(self, **{name: value for name, value in given.items() if value not in (None, False)})
+
+    def chosen(self, records: Iterable[Record]) -> list[Record]:
+        """The runs that the table is about, all its keys checked against them.
+
+        Raises:
+            ValueError: A key, metric or statistic that there is not, no run left, or none that is completed.
+        """
+        records = list(records)
+        known = hyperparameters.keys_of(records)
+        for name, keys in (("where", self.where or ()), ("rows", self.rows or ()), ("columns", self.columns or ())):
+            for key in keys:
+                _check(name, key, known)
+        kept = [made for made in records if self._wants(made)]
+        if not kept:
+            wanted = ", ".join(f"{key}={','.join(values)}" for key, values in (self.where or {}).items())
+            raise ValueError(f"`where` must leave at least one run, got {wanted}")
+        if not results(kept):
+            statuses = ", ".join(f"{count} {name}" for name, count in counts_of(kept).mishaps.items())
+            raise ValueError(f"a table must have at least one run with a result, got {statuses}")
+        for metric in self.metrics or ():
+            check_metric(metric, kept)
+        if self.statistic is not None:
+            check_statistic(self.statistic, self.metrics)
+        return kept
+
+    def _wants(self, made: Record) -> bool:
+        known = hyperparameters.settings_of(made)
+        return all(hyperparameters.is_one_of(known.get(key), values) for key, values in (self.where or {}).items())
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows and columns of runs, with what is to be shown of them.
+
+    Attributes:
+        spec: What was asked for.
+        rows: See :class:`bench.analysis.grouping.Row`.
+        columns: Column labels.
+        journeys: How far the gradient travels, by run id.
+    """
+
+    spec: Spec
+    rows: list[Row]
+    columns: list[str]
+    journeys: Journeys
+
+    @classmethod
+    def of(cls, records: Iterable[Record], spec: Spec, journeys: Journeys) -> Table:
+        """The table of a set of records.
+
+        Raises:
+            ValueError: See :meth:`bench.analysis.table.Spec.chosen` and :func:`bench.analysis.grouping.arrange_by`.
+        """
+        chosen = spec.chosen(records)
+        if spec.rows is None and spec.columns is None:
+            rows, columns = grouping.arrange(chosen)
+        else:
+            keys = spec.rows if spec.rows is not None else ("task",), spec.columns or ("cell",)
+            rows, columns = grouping.arrange_by(chosen, *keys, mixed=spec.mixed)
+        return cls(spec, rows, columns, journeys)
+
+    @property
+    def runs(self) -> list[Record]:
+        """All runs that it shows."""
+        return [run for row in self.rows for members in row.runs.values() for run in members]
+
+    def metrics(self, row: Row) -> list[str]:
+        """What is shown of a row."""
+        if self.spec.metrics is not None:
+            return list(self.spec.metrics)
+        travelled = any(run.run_id in self.journeys for members in row.runs.values() for run in members)
+        facts = row.facts
+        return [
+            SOLVED,
+            facts["metric"],
+            *facts["extra_metrics"],
+            STEPS,
+            *(HORIZONS if travelled else ()),
+            PARAMETERS,
+            SPEED,
+        ]
+
+    def number(self, row: Row, column: str, metric: str) -> Number | None:
+        """One number; ``None`` where there are no runs."""
+        runs = row.runs.get(column, [])
+        statistic = default_statistic(metric, self.spec.statistic)
+        return estimate(runs, metric, statistic, self.journeys) if runs else None
+
+
+def spec_names() -> list[str]:
+    """The tables there are in ``conf/table/``."""
+    folder = resources.files("conf") / "table"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(entry.name.removesuffix(".yaml") for entry in found if entry.name.endswith(".yaml"))
+
+
+def read_spec(name: str) -> Spec:
+    """A table by its name in ``conf/table/``, or by the path of a file of one's own.
+
+    Raises:
+        ValueError: There is none, or it has a key or a value that means nothing; with the nearest name.
+    """
+    if name in spec_names():
+        content = (resources.files("conf") / "table" / f"{name}.yaml").read_text(encoding="utf-8")
+    elif Path(name).is_file():
+        try:
+            content = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"`spec` must be a file that can be read, got {name!r} ({error})") from error
+    else:
+        raise ValueError(
+            f"`spec` must be a file or one of {', '.join(spec_names())}, got {name!r}{nearest(name, spec_names())}"
+        )
+    try:
+        node = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise ValueError(f"`spec` must be YAML, got {name!r} ({' '.join(str(error).split())})") from error
+    if not isinstance(node, dict):
+        raise ValueError(f"`spec` must have settings by name, got {name!r}")
+    return _spec(node)
+
+
+def _spec(node: Mapping[str, Any]) -> Spec:
+    allowed = [field.name for field in fields(Spec)]
+    values: dict[str, Any] = {}
+    for key, value in node.items():
+        _check("spec", key, allowed)
+        if value is None:  # as if it were not there
+            continue
+        if key in ("rows", "columns", "metrics"):
+            values[key] = _texts(key, value)
+        elif key == "where":
+            if not isinstance(value, dict):
+                raise ValueError(f"`where` must have values by key, got {value!r}")
+            values[key] = {name: _texts(name, each) for name, each in value.items()}
+        elif key in ("mixed", "published", "compare"):
+            if not isinstance(value, bool):
+                raise ValueError(f"`{key}` must be true or false, got {value!r}")
+            values[key] = value
+        elif not isinstance(value, str):
+            raise ValueError(f"`{key}` must be a text, got {value!r}")
+        else:
+            values[key] = value
+    return Spec(**values)
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    if not items or any(isinstance(item, dict | list) for item in items):
+        raise ValueError(f"`{key}` must be a value or a list of values, got {value!r}")
+    return tuple(hyperparameters.text(item) for item in items)
+
+
+def _check(kind: str, name: str, allowed: Iterable[str]) -> None:
+    allowed = list(allowed)
+    if name not in allowed:
+        raise ValueError(f"`{kind}` must name one of {', '.join(allowed)}, got {name!r}{nearest(name, allowed)}")

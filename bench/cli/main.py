@@ -1,0 +1,106 @@
+"""The ``bench`` command. Each subcommand imports what it needs, so that help and tables start at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import __version__
+from bench.cli.common import FIGURES, FORMATS, PAGE, RUNS
+from bench.cli.figures import figures_command
+from bench.cli.publish import publish_command
+from bench.cli.replay import replay_command
+from bench.cli.report import report_command
+from bench.cli.status import status_command
+from bench.cli.table import key_and_values, listed_names, table_command
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        sys.exit(_main(sys.argv[1:] if arguments is None else arguments))
+    except BrokenPipeError:
+        # The reader has seen enough, as in `bench status | head`.
+        from bench.sweeps.terminal import close_quietly
+
+        close_quietly()
+        sys.exit(0)
+
+
+def _main(arguments: list[str]) -> int:
+    if arguments[:1] == ["run"]:
+        # Everything behind it is Hydra's.
+        from bench.cli.run import run_command
+
+        return run_command(arguments[1:])
+    parsed = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    return command(parsed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description="Which recurrent cell carries information over how long a delay, and at what cost?",
+    )
+    parser.add_argument("--version", action="version", version=f"rnn-bench {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("run", help="train a cell on a task, or a sweep of them (bench run --help)", add_help=False)
+    table = commands.add_parser("table", help="print the table of a folder of records")
+    table.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
+    table.add_argument(
+        "--spec", metavar="NAME|FILE", help="a table of conf/table/, or a YAML of yours; flags win over it"
+    )
+    table.add_argument(
+        "--where", action="append", type=key_and_values, metavar="KEY=VALUES", help="only runs with these values"
+    )
+    table.add_argument("--rows", type=listed_names, metavar="KEYS", help="settings that make a row, as in task.length")
+    table.add_argument(
+        "--columns", type=listed_names, metavar="KEYS", help="settings that make a column (default: cell)"
+    )
+    table.add_argument(
+        "--metric", type=listed_names, metavar="NAMES", help="one: a matrix; several: a block for each row"
+    )
+    table.add_argument("--statistic", metavar="NAME", help="median, iqm; survival for steps_to_solve")
+    table.add_argument("--mixed", action="store_true", help="runs of different protocols may stand together, marked")
+    table.add_argument("--published", action="store_true", help="published claims beside ours, with a verdict")
+    table.add_argument("--compare", action="store_true", help="tests between the columns")
+    table.add_argument("--format", choices=FORMATS, default="terminal")
+    table.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    table.set_defaults(command=table_command)
+    report = commands.add_parser("report", help="fill a page's tables and figures anew from records, in place")
+    report.add_argument("page", nargs="?", type=Path, default=PAGE, metavar="FILE", help=f"default: {PAGE}")
+    report.set_defaults(command=report_command)
+    figures = commands.add_parser("figures", help="draw the figures of a folder of records, as PDF and PNG")
+    figures.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
+    figures.add_argument("--output", type=Path, metavar="FOLDER", help=f"default: DIR/figures, {FIGURES} without DIR")
+    figures.set_defaults(command=figures_command)
+    status = commands.add_parser("status", help="how far the planned runs are, and what is wrong")
+    status.add_argument("what", nargs="?", default="results", metavar="EXPERIMENT|DIR", help="default: results")
+    status.add_argument(
+        "--watch", nargs="?", type=float, const=2.0, metavar="SECONDS", help="show it again until all is done"
+    )
+    status.add_argument("--repair", action="store_true", help="set damaged records aside, so that they are made again")
+    status.set_defaults(command=status_command)
+    replay = commands.add_parser("replay", help="make a run again from its record, and compare every number")
+    replay.add_argument("run", metavar="RUN", help="the folder of a record, or a run id below results")
+    replay.add_argument("--trust", action="append", default=[], metavar="NAME", help="a class or module of your own")
+    replay.add_argument("--config-dir", metavar="DIR", help="where your own modules are")
+    replay.add_argument(
+        "--tolerance", type=float, default=1e-3, help="relative, where versions or machine differ (default: 0.001)"
+    )
+    replay.set_defaults(command=replay_command)
+    publish = commands.add_parser("publish", help="small copies of finished runs, for a repository")
+    publish.add_argument("folder", type=Path, metavar="RUNS", help="a folder of records")
+    publish.add_argument("destination", type=Path, metavar="DEST", help="where the copies go, at the same places")
+    publish.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="keep each N-th step of the curves, besides evaluations, the first and the last (default: 200 rows)",
+    )
+    publish.add_argument("--force", action="store_true", help="replace other records of the same runs")
+    publish.set_defaults(command=publish_command)
+    return parser

@@ -1,0 +1,50 @@
+"""``bench status``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.cli.common import RUNS, complain, fail
+from bench.errors import nearest
+
+
+def status_command(parsed: argparse.Namespace) -> int:
+    """Show how far the planned runs are; the exit code."""
+    from bench.sweeps import status
+
+    if parsed.watch is not None and not 0 < parsed.watch < float("inf"):
+        return fail("status", f"--watch must be a number of seconds > 0, got {parsed.watch}")
+    folder = Path(parsed.what)
+    if not folder.is_dir() and (RUNS / parsed.what).is_dir():
+        folder = RUNS / parsed.what
+    if not folder.is_dir():
+        return _status_of_new(parsed.what)
+    if parsed.repair:
+        try:
+            for line in status.repair(status.Place(folder)):
+                print(line)
+        except OSError as error:
+            return fail("status", f"DIR must be writable for --repair ({error})")
+    if not status.Place(folder).runs():
+        return fail("status", f"EXPERIMENT|DIR must hold runs, found none below {parsed.what!r}")
+    if parsed.watch is not None:
+        try:
+            looks = status.watch(lambda: status.Place(folder), parsed.watch)
+        except KeyboardInterrupt:
+            return 0
+    else:
+        text, looks = status.show(status.Place(folder))
+        print(text, end="")
+    return complain("status", [look.damage for look in looks if look.damage is not None])
+
+
+def _status_of_new(name: str) -> int:
+    """An experiment of which nothing is there yet."""
+    from bench.config.experiments import names, size
+
+    if name not in names():
+        allowed = f"a folder that is there, or one of {', '.join(names())}"
+        return fail("status", f"EXPERIMENT|DIR must be {allowed}, got {name!r}{nearest(name, names())}")
+    print(f"{name}: {size(name)} runs planned, none begun; bench run +experiment={name}")
+    return 0

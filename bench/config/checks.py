@@ -1,0 +1,85 @@
+"""Checks of single settings that take more than a type: hidden size, optimiser, folder, W&B."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.config.explain import ConfigError
+from bench.config.run_spec import model_on_meta, optimizer_maker
+from bench.config.schema import ModelConfig
+from bench.config.targets import check_arguments
+from bench.training.model import hidden_size_for_budget, parameter_count
+from tasks.base import Task
+
+RERUN = ("none", "failed", "all")
+"""What to run again: nothing, what failed, or everything."""
+
+
+def hidden_size_of(config: Mapping[str, Any], task: Task, settings: ModelConfig) -> int:
+    """The hidden size, given or the largest within the budget of parameters."""
+    size, budget = settings.hidden_size, settings.parameter_budget
+    if size is None and budget is None:
+        raise ConfigError("`hidden_size` must be given where parameter_budget is null, got null")
+    if size is not None and budget is not None:
+        raise ConfigError(f"`hidden_size` must be null where parameter_budget is given ({budget}), got {size}")
+    if budget is None:
+        assert size is not None
+        if size < 1:
+            raise ConfigError(f"`hidden_size` must be >= 1, got {size}")
+        return size
+    return hidden_size_for_budget(lambda h: parameter_count(model_on_meta(config, task, settings, h)), budget)
+
+
+def check_optimizer(config: dict[str, Any]) -> None:
+    """Check the optimiser's settings, and that it can be made of them."""
+    node = config["optimizer"] = check_arguments(config["optimizer"], "optimizer", supplied=("params",))
+    for name, value in node.items():
+        if isinstance(value, bool) or not isinstance(value, float | int):
+            continue
+        sign = ">" if name == "lr" else ">="
+        if not math.isfinite(value) or value < 0 or (value == 0 and name == "lr"):
+            raise ValueError(f"`{name}` must be a finite number {sign} 0, got {value}")
+        if name == "alpha" and value >= 1:
+            raise ValueError(f"`{name}` must be >= 0 and < 1, got {value}")
+    for name, value in node.items():
+        if isinstance(value, list) and not all(0 <= item < 1 for item in value):
+            raise ValueError(f"`{name}` must be numbers >= 0 and < 1, got {value}")
+    optimizer_maker(config)([torch.nn.Parameter(torch.zeros(1))])
+
+
+def writable_folder(results_dir: str) -> Path:
+    """The results folder, checked up to its first existing parent; nothing is created."""
+    if not results_dir:
+        raise ConfigError("`results_dir` must be the name of a folder, got ''")
+    path = Path(results_dir).expanduser()
+    existing = path.absolute()
+    while not existing.exists():
+        if existing.is_symlink():
+            raise ConfigError(f"`results_dir` must be a folder, got {results_dir!r}, where {existing} leads nowhere")
+        existing = existing.parent
+    if not existing.is_dir():
+        raise ConfigError(f"`results_dir` must be a folder, got {results_dir!r}, where {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"`results_dir` must be writable, got {results_dir!r}, where {existing} is not")
+    return path
+
+
+def check_wandb(mode: str) -> None:
+    """Raise ``ValueError`` unless W&B can be used in this mode without asking anything."""
+    if mode not in ("offline", "online"):
+        raise ValueError(f"`mode` must be one of offline, online, got {mode!r}")
+    if mode == "online" and not import_wandb().login(prompt=False, verify=False):
+        raise ValueError("`mode` must be offline where W&B has no key (`wandb login` stores one), got 'online'")
+
+
+def import_wandb() -> Any:
+    """The module, imported only where it is used."""
+    import wandb
+
+    return wandb

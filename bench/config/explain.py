@@ -1,0 +1,135 @@
+"""One line for what is wrong with a config: ours, and from Hydra's and OmegaConf's exceptions."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.errors import nearest
+
+Compose = Callable[[list[str]], DictConfig]
+_TYPES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "String": "a text"}
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be run; one line that names the key, the value and what is allowed."""
+
+
+def explain(error: BaseException, compose: Compose | None = None, overrides: list[str] | None = None) -> str:
+    """One line for an exception of composing a config.
+
+    Args:
+        error: The exception.
+        compose: Composes a list of overrides; used to find the names that would have been right.
+        overrides: The overrides that could not be composed.
+    """
+    chain = list(_causes(error))
+    text = " ".join(str(error).split())
+    for cause in chain:
+        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
+            return _unknown_choice(cause)
+        if isinstance(cause, OverrideParseException):
+            return f"{cause.override!r} must have the form key=value ({' '.join(str(cause).split())})"
+    for pattern in (
+        r"Could not override '(?P<key>[^']+)'\. No match in the defaults list",
+        r"Could not override '(?P<key>[^']+)'",
+        r"Could not delete from config\. '(?P<key>[^']+)'",
+        r"Could not append to config\. An item is already at '(?P<key>[^']+)'",
+    ):
+        if found := re.search(pattern, text):
+            typed = next((t for c in chain if (t := _wrong_type(c, found["key"], overrides))), None)
+            return typed or _unknown_key(found["key"], compose, overrides or [])
+    for cause in chain:
+        if typed := _wrong_type(cause, None, overrides):
+            return typed
+    if odd := _odd_choice(overrides or []):
+        return odd
+    return textwrap.shorten(text or type(error).__name__, 300, placeholder=" ...")
+
+
+def _odd_choice(overrides: list[str]) -> str | None:
+    """A message for an override that cannot be the choice of an option: ``cell=null``, ``task=[1,2]``, ``=3``."""
+    groups = {entry.name for entry in resources.files("conf").iterdir() if entry.is_dir()}
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if not key:
+            return f"{override!r} must have the form key=value"
+        if key in groups and (value == "null" or not re.fullmatch(r"[A-Za-z_][\w/-]*", value)):
+            return f"{key} must be the name of one option, got {value}"
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it came from; under a debugger, OmegaConf's chains can run in a circle."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    options = list(error.options or [])
+    if not group:
+        return " ".join(str(error).split())
+    return f"{group} must be one of {', '.join(options)}, got {choice!r}{nearest(choice, options)}"
+
+
+def _wrong_type(error: BaseException, key: str | None, overrides: list[str] | None) -> str | None:
+    """A message for a value that OmegaConf could not convert."""
+    if not isinstance(error, OmegaConfBaseException) or error.msg is None:
+        return None
+    name = error.full_key or key
+    if found := re.search(r"Value (.+?)(?: of type \S+)? could not be converted to (\w+)", error.msg):
+        return f"{name} must be {_TYPES.get(found[2], found[2])}, got {found[1]}"
+    if found := re.search(r"Value (.+?) is not a valid bool", error.msg):
+        return f"{name} must be true or false, got {found[1]}"
+    if found := re.search(r"is not Optional|Incompatible value|Non optional field", error.msg):
+        return f"{name} must not be null"
+    if found := re.search(
+        r"Unexpected type annotation|Cannot convert|Invalid type assigned|not a subclass|Object of", error.msg
+    ):
+        given = next((o.partition("=")[2] for o in overrides or [] if o.lstrip("+~").startswith(f"{name}=")), "?")
+        return f"{name} must be a single value or the keys below it, got {given}"
+    return None
+
+
+def _unknown_key(key: str, compose: Compose | None, overrides: list[str]) -> str:
+    """A message for a key that is not there, with the nearest of those that are."""
+    if compose is None:
+        return f"{key} is no setting"
+    if f"{key}=" in " ".join(overrides) and (resources.files("conf") / key).is_dir():
+        return f"{key} is not chosen by default: add it with a plus, +{key}=..."
+    kept = [override for override in overrides if override.lstrip("+~").partition("=")[0] != key]
+    try:
+        cfg = compose(kept)
+        names = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
+    except Exception as other:  # noqa: BLE001 - a second mistake: name that one instead
+        return explain(other, compose, kept) if len(kept) < len(overrides) else f"{key} is no setting"
+    names = [name for name in names if not name.rpartition(".")[2].startswith("_")]
+    leaf = key.rpartition(".")[2]
+    same_leaf = [name for name in names if name.rpartition(".")[2] == leaf]
+    hint = f", did you mean {same_leaf[0]}?" if same_leaf else nearest(key, names)
+    section = key.rpartition(".")[0]
+    siblings = [name for name in names if name.rpartition(".")[0] == section]
+    allowed = f" The settings there are: {', '.join(siblings)}" if section and siblings else ""
+    return f"{key} is no setting{hint or '.'}{allowed}"
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of everything in a config that a user may set; Hydra's own are left out."""
+    if not isinstance(node, Mapping):
+        return
+    for name, value in node.items():
+        if prefix == "" and name == "hydra":
+            continue
+        yield f"{prefix}{name}"
+        yield from (key for key in _keys(value, f"{prefix}{name}.") if not str(name).startswith("_"))

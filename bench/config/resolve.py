@@ -1,0 +1,197 @@
+"""From one composed config to a checked run spec: what can be wrong is found before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any, TypeVar, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.cells import Cell
+from bench.config import identity, numerics
+from bench.config.checks import RERUN, check_optimizer, check_wandb, hidden_size_of, writable_folder
+from bench.config.explain import ConfigError
+from bench.config.run_spec import Plan, model_on_meta, smallest_cell
+from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
+from bench.config.sweep_grid import Sweep
+from bench.config.targets import check_arguments, locate
+from bench.engines import choose
+from bench.engines.compiled import CHUNK
+from bench.errors import nearest
+from bench.probes.probing import ProbeConfig, check_probes
+from bench.records import record
+from bench.training import process
+from bench.training.data import DataConfig
+from bench.training.loop import TrainingConfig
+from bench.training.process import RuntimeConfig
+from tasks.base import Task
+
+T = TypeVar("T")
+
+
+def build(
+    cfg: DictConfig,
+    choices: Mapping[str, str | None],
+    overrides: list[str],
+    say: Callable[[str], None] | None = None,
+) -> Plan:
+    """Check a composed config and build what it describes, without allocating the network.
+
+    Args:
+        cfg: The composed config, without the ``hydra`` node.
+        choices: Hydra's choice for each config group.
+        overrides: The overrides this job was composed with.
+        say: Told when there is something to wait for.
+
+    Raises:
+        ConfigError: Anything wrong with it.
+    """
+    try:
+        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    for name in Config.__dataclass_fields__:
+        if name not in config:
+            raise ConfigError(f"{name} must be given")
+    for name in config:
+        if name not in Config.__dataclass_fields__:
+            raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
+    with _named(""):
+        sweep = Sweep.read(config.pop("sweep"))
+        sweep.check_budget(config["budget"])
+    asked = sweep.asked(overrides, default_of(cfg, choices))
+    with _named("task"):
+        task = _instantiate_task(config)
+    with _named("data"):
+        data = _section(DataConfig, config["data"])
+    with _named("training"):
+        training = _section(TrainingConfig, config["training"])
+    with _named("probe"):
+        probe = _section(ProbeConfig, config["probe"])
+    with _named("runtime"):
+        runtime_config = _section(RuntimeConfig, config["runtime"])
+        process.check(runtime_config)
+    with _named("trainer"):
+        trainer = _section(TrainerConfig, config["trainer"])
+        device = process.resolve_device(trainer.accelerator)
+        process.check_precision(trainer.precision, device)
+    with _named(""):
+        if not 0 <= config["seed"] < 2**63:
+            raise ConfigError(f"`seed` must be >= 0 and < 2^63, got {config['seed']}")
+        if config["rerun"] not in RERUN:
+            raise ConfigError(f"`rerun` must be one of {', '.join(RERUN)}, got {config['rerun']!r}")
+        results_dir = writable_folder(config["results_dir"])
+    with _named("launcher"):
+        launcher = _section(LauncherConfig, config["launcher"])
+    with _named("cell"):
+        cell_class = locate(config["cell"], "cell")
+        if not (inspect.isclass(cell_class) and issubclass(cell_class, Cell)):
+            raise ConfigError(
+                f"`_target_` must name a subclass of bench.cells.Cell, got {config['cell']['_target_']!r}"
+            )
+        config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
+        cell = smallest_cell(config)
+    with _named("probe"):
+        check_probes(probe, task, cell_class.gates, cell_class.__name__)
+    with _named("model"):
+        model_config = _section(ModelConfig, config["model"])
+        hidden_size = hidden_size_of(config, task, model_config)
+        model_on_meta(config, task, model_config, hidden_size)
+        engine = choose(model_config.engine, cell, device, trainer.precision, say)
+        if engine.engine == "compiled" and task.length < CHUNK:
+            raise ConfigError(
+                f"`engine` must be another one for sequences of {task.length} steps, as {CHUNK} are compiled together, "
+                "got 'compiled'"
+            )
+    with _named("optimizer"):
+        check_optimizer(config)
+    with _named("logger"):
+        config["logger"] = check_arguments(config["logger"], "logger", supplied=("info",))
+        if "mode" in config["logger"]:
+            check_wandb(config["logger"]["mode"])
+    science = identity.science(config, runtime_config, device, trainer.precision, engine.engine)
+    with _named(""):
+        code = identity.code_of(config, engine.engine)
+    return Plan(
+        experiment=(choices.get("experiment") or "default").replace("/", "-"),
+        task_name=_name("task", config, choices, overrides),
+        cell_name=_name("cell", config, choices, overrides),
+        task=task,
+        hidden_size=hidden_size,
+        model_config=model_config,
+        engine=engine,
+        data=data,
+        training=training,
+        probe=probe,
+        runtime=runtime_config,
+        device=device,
+        precision=trainer.precision,
+        launcher=launcher,
+        rerun=config["rerun"],
+        seed=config["seed"],
+        results_dir=results_dir,
+        overrides=overrides,
+        asked=asked,
+        row=sweep.row_of(asked),
+        config=config,
+        code=code,
+        run_id=record.run_id(science, numerics.code_hash(code["numerics"])),
+        kind=record.run_id({**science, "seed": None}, ""),
+    )
+
+
+def default_of(cfg: DictConfig, choices: Mapping[str, str | None]) -> Callable[[str], Any]:
+    """The value of a key where no override has it; of a config group such as the cell, its choice."""
+    return lambda key: choices[key] if key in choices else OmegaConf.select(cfg, key)
+
+
+@contextlib.contextmanager
+def _named(section: str) -> Iterator[None]:
+    """Turn an exception about `` `key` `` into one line about ``section.key``."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(_qualify(str(error), section)) from error
+    except Exception as error:
+        # A class of the user's, or torch asked for 10^10 units, can raise anything.
+        message = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" ...")
+        raise ConfigError(_qualify(message, section)) from error
+
+
+def _section(kind: type[T], settings: Mapping[str, Any]) -> T:
+    """The dataclass of one section; ``+section.key=`` on the command line could have added to it."""
+    names = [field.name for field in fields(cast(Any, kind))]
+    for name in settings:
+        if name not in names:
+            raise ConfigError(f"`{name}` is no setting{nearest(name, names)}")
+    return kind(**settings)
+
+
+def _qualify(message: str, section: str) -> str:
+    if message.startswith("`"):
+        key, _, rest = message[1:].partition("`")
+        return f"{key if key.startswith(f'{section}.') or not section else f'{section}.{key}'}{rest}"
+    return f"{section}: {message}" if section else message
+
+
+def _name(group: str, config: Mapping[str, Any], choices: Mapping[str, str | None], overrides: list[str]) -> str:
+    """The YAML's name, or that of the class where the command line names another class than the YAML does."""
+    if any(override.lstrip("+").startswith(f"{group}._target_=") for override in overrides):
+        return str(config[group]["_target_"]).rpartition(".")[2]
+    choice = choices.get(group)
+    if not choice:
+        raise ConfigError(f"{group} must be the name of one option, got {choice}")
+    return choice.replace("/", "-")
+
+
+def _instantiate_task(config: dict[str, Any]) -> Task:
+    config["task"] = check_arguments(config["task"], "task")
+    task_class = locate(config["task"], "task")
+    if not (inspect.isclass(task_class) and issubclass(task_class, Task)):
+        raise ConfigError(f"`_target_` must name a subclass of tasks.base.Task, got {config['task']['_target_']!r}")
+    return task_class(**{name: value for name, value in config["task"].items() if not name.startswith("_")})

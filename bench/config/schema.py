@@ -1,0 +1,103 @@
+"""The typed schema behind ``conf/config.yaml``.
+
+A misspelt key or a value of the wrong type is an error before anything runs. The parts with a fixed set of keys are
+dataclasses; a node with a ``_target_`` (task, cell, optimizer, logger) is checked against that target's signature, see
+:mod:`bench.config.targets`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from bench.cells.init import WeightRule
+from bench.probes.probing import ProbeConfig
+from bench.training.data import DataConfig
+from bench.training.loop import TrainingConfig
+from bench.training.process import RuntimeConfig
+
+
+@dataclass
+class ModelConfig:
+    """The network; ranges: :class:`bench.training.model.SequenceModel`. ``hidden_size`` or ``parameter_budget``, not
+    both."""
+
+    hidden_size: int | None
+    parameter_budget: int | None
+    layers: int
+    dropout: float
+    engine: str
+    readout_init: str
+
+    def __post_init__(self) -> None:
+        if self.readout_init not in get_args(WeightRule):
+            allowed = ", ".join(get_args(WeightRule))
+            raise ValueError(f"`readout_init` must be one of {allowed}, got {self.readout_init!r}")
+
+
+@dataclass
+class TrainerConfig:
+    """Where and how precisely to compute: ``auto``, ``cpu`` or ``gpu``; ``32`` or ``bf16-mixed``."""
+
+    accelerator: str
+    precision: str
+
+
+@dataclass
+class LauncherConfig:
+    """How the runs of a sweep are shared out.
+
+    Attributes:
+        name: ``serial`` (one after the other) or ``joblib`` (several processes).
+        workers: Processes on the CPU; ``None`` for as many as cores divided by threads.
+        workers_per_gpu: Processes on each GPU; ``None`` for 1.
+    """
+
+    name: str
+    workers: int | None
+    workers_per_gpu: int | None
+
+    def __post_init__(self) -> None:
+        if self.name not in ("serial", "joblib"):
+            raise ValueError(f"`name` must be one of serial, joblib, got {self.name!r}")
+        for name in ("workers", "workers_per_gpu"):
+            value = getattr(self, name)
+            if value is not None and self.name == "serial":
+                raise ValueError(f"`{name}` must be null where launcher is serial, got {value}")
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` must be null or >= 1, got {value}")
+
+
+@dataclass
+class Config:
+    """Everything ``bench run`` takes. The values are in ``conf/``, never here.
+
+    ``budget`` and ``sweep`` choose settings (:mod:`bench.config.sweep_grid`) and are none themselves: they are not part
+    of what a run is. The record says the budget.
+    """
+
+    task: Any = MISSING
+    cell: Any = MISSING
+    model: ModelConfig = MISSING
+    optimizer: Any = MISSING
+    data: DataConfig = MISSING
+    training: TrainingConfig = MISSING
+    probe: ProbeConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    runtime: RuntimeConfig = MISSING
+    logger: Any = MISSING
+    launcher: LauncherConfig = MISSING
+    seed: int = MISSING
+    results_dir: str = MISSING
+    rerun: str = MISSING
+    budget: str | None = MISSING
+    sweep: Any = MISSING
+
+
+def register() -> None:
+    """Make the schema and the resolver known to Hydra; harmless when repeated."""
+    ConfigStore.instance().store(name="schema", node=Config, provider="bench")
+    OmegaConf.register_new_resolver("unless", lambda given, value: value if given is None else None, replace=True)

@@ -1,0 +1,147 @@
+"""Nodes of the config that name a class: found, and checked against its signature, so that a class of yours is checked
+like the built-in ones.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Union
+
+from bench.errors import nearest, shown
+
+
+def locate(node: Any, key: str) -> Callable[..., Any]:
+    """The class or function a YAML node names in ``_target_``.
+
+    Raises:
+        ValueError: There is none, or it cannot be imported.
+    """
+    target = node.get("_target_") if isinstance(node, Mapping) else None
+    if not isinstance(target, str):
+        raise ValueError(f"`{key}._target_` must be the dotted name of a class, got {target!r}")
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        # Importing a user's file can raise anything.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"`{key}._target_` must be importable, got {target!r} ({reason})") from error
+    if not callable(found):
+        raise ValueError(f"`{key}._target_` must be a class or a function, got {target!r}")
+    return found
+
+
+def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] = ()) -> dict[str, Any]:
+    """Check the keys and types of a YAML node against the signature of its ``_target_``.
+
+    Args:
+        node: The node, resolved, as plain containers.
+        key: Its name in the config, for messages.
+        supplied: Parameters that the program passes itself.
+
+    Returns:
+        The node with integers as floats where the target takes floats, so that 1 and 1.0 are the same setting.
+
+    Raises:
+        ValueError: A key that the target does not take, or that it needs and does not get.
+        TypeError: A value of the wrong type.
+    """
+    target = locate(node, key)
+    parameters = _parameters(target)
+    supplied = set(supplied)
+    allowed = [name for name in parameters if name not in supplied]
+    given = {name: value for name, value in node.items() if not name.startswith("_")}
+    for name in given:
+        if name not in allowed:
+            raise ValueError(
+                f"`{key}.{name}` is no setting of {target.__name__}{nearest(name, allowed) or '.'} "
+                f"It takes: {', '.join(allowed) or 'none'}"
+            )
+    checked = dict(node)
+    for name in allowed:
+        if name not in given:
+            if parameters[name].default is inspect.Parameter.empty:
+                raise ValueError(f"`{key}.{name}` must be given, {target.__name__} needs it")
+            continue
+        hint, value = parameters[name].annotation, given[name]
+        if isinstance(value, Mapping) and "_target_" in value:
+            found = locate(value, f"{key}.{name}")
+            if inspect.isclass(hint) and not (inspect.isclass(found) and issubclass(found, hint)):
+                raise TypeError(f"`{key}.{name}` must be {_words(hint)}, got those of {value['_target_']}")
+            checked[name] = check_arguments(value, f"{key}.{name}")
+        elif not _fits(value, hint):
+            raise TypeError(f"`{key}.{name}` must be {_words(hint)}, got {shown(value)}")
+        else:
+            checked[name] = _as_float(value, hint)
+    return checked
+
+
+def _as_float(value: Any, hint: Any) -> Any:
+    """An integer as a float where only a float fits; lists item by item."""
+    if isinstance(value, list):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not ...] or [Any]
+        return [_as_float(item, kinds[min(i, len(kinds) - 1)]) for i, item in enumerate(value)]
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if integer and float in kinds and int not in kinds else value
+
+
+def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Named parameters with resolved hints; ``**kwargs`` of a class are those of its bases."""
+    found: dict[str, inspect.Parameter] = {}
+    owners = inspect.getmro(target) if inspect.isclass(target) else (target,)
+    for owner in owners:
+        function = owner.__dict__.get("__init__") if inspect.isclass(owner) else owner
+        if function is None or function is object.__init__:
+            continue
+        hints = typing.get_type_hints(function)
+        parameters = inspect.signature(function).parameters.values()
+        for parameter in parameters:
+            named = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            if named and parameter.name != "self" and parameter.name not in found:
+                found[parameter.name] = parameter.replace(annotation=hints.get(parameter.name, Any))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a YAML value is of a type; an integer passes for a float, a list for a tuple, no bool for a number."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin in (tuple, list):
+        kinds = [argument for argument in arguments if argument is not ...]
+        sized = origin is list or ... in arguments or len(value) == len(kinds) if isinstance(value, list) else False
+        return sized and all(_fits(item, kinds[min(i, len(kinds) - 1)]) for i, item in enumerate(value))
+    if hint in (None, type(None)):
+        return value is None
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    return hint is Any
+
+
+_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+
+
+def _words(hint: Any) -> str:
+    """A type in words, as a user would say it."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        known = [_words(a) for a in arguments if a in _WORDS or typing.get_origin(a) is not None]
+        return " or ".join(dict.fromkeys(known))
+    if origin is Literal:
+        return " or ".join(str(argument) for argument in arguments)
+    if origin in (tuple, list):
+        return f"a list of {len(arguments)} numbers" if origin is tuple else "a list"
+    return _WORDS.get(hint) or f"the settings of {getattr(hint, '__name__', hint)}"

@@ -1,0 +1,1 @@
+"""The engine in C++, and how it is built."""

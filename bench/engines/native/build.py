@@ -1,0 +1,200 @@
+"""The native kernels as a torch extension: built at first use, tested against torch, and kept for later processes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ninja
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+NAME = "rnn_bench_native"
+SOURCE = Path(__file__).with_name("ops.cpp")
+FLAGS = {
+    "AVX512": "-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma",
+    "AVX2": "-mavx2 -mfma",
+}
+"""Instructions for torch's name of what the processor can do; others take the compiler's own."""
+SECONDS_BETWEEN_TRIES = 3600.0
+"""A compiler that failed is left alone for so long; it may have been killed, or the disk been full."""
+TOLERANCE = 1e-5
+"""Relative error of the self-test, in float32."""
+
+_state: str | None = None
+"""Of this process: ``None`` before the first use, an empty text when loaded, else why it cannot be had."""
+
+
+class NativeUnavailableError(RuntimeError):
+    """The native kernels cannot be had here; the text says why."""
+
+
+def load(say: Callable[[str], None] | None = None) -> None:
+    """Make ``torch.ops.rnn_bench`` available to this process.
+
+    Args:
+        say: Told when there is something to wait for.
+
+    Raises:
+        NativeUnavailableError: There is no compiler, or it fails, or the result computes something else.
+    """
+    global _state
+    if _state is None:
+        try:
+            _load(say or (lambda text: None))
+        except NativeUnavailableError as error:
+            _state = str(error)
+        else:
+            _state = ""
+    if _state:
+        raise NativeUnavailableError(_state)
+
+
+def compiler() -> list[str] | None:
+    """The C++ compiler as words, from ``CXX`` or the path, or ``None``."""
+    words = _asked_for()
+    return words if shutil.which(words[0]) else None
+
+
+def _asked_for() -> list[str]:
+    return shlex.split(os.environ.get("CXX", "")) or ["c++"]
+
+
+def folder() -> Path:
+    """Where built kernels are kept: below ``TORCH_EXTENSIONS_DIR``, or torch's place for extensions.
+
+    Raises:
+        RuntimeError: There is no home folder.
+    """
+    root = os.environ.get("TORCH_EXTENSIONS_DIR")
+    return (Path(root) if root else Path.home() / ".cache" / "torch_extensions") / "rnn_bench"
+
+
+def _load(say: Callable[[str], None]) -> None:
+    if platform.system() != "Linux":
+        raise NativeUnavailableError(f"it is built on Linux, and this is {platform.system()}")
+    flags = _flags()
+    try:
+        place = folder() / _digest(SOURCE.read_text(encoding="utf-8"), torch.__version__, platform.machine(), *flags)
+        library = place / "native.so"
+        if _loaded(library):
+            return
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place / "lock"):
+            if not _loaded(library):  # another process may have built it meanwhile
+                _make(library, flags, say)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, NativeUnavailableError):
+            raise
+        say(f"the native kernels have no place to be built in: {error}")
+        raise NativeUnavailableError("there is no place to build it in") from error
+
+
+def _loaded(library: Path) -> bool:
+    """Load a library that is there, and whole."""
+    if library.exists():
+        with contextlib.suppress(OSError):
+            torch.ops.load_library(library)
+            return True
+    return False
+
+
+def _make(library: Path, flags: list[str], say: Callable[[str], None]) -> None:
+    made_with = compiler()
+    if made_with is None:
+        raise NativeUnavailableError(f"there is no C++ compiler named {_asked_for()[0]}")
+    version = subprocess.run([*made_with, "--version"], capture_output=True, text=True, check=False).stdout
+    failure = library.with_name(f"failed-{_digest(*made_with, version)}.log")
+    if failure.exists() and time.time() - failure.stat().st_mtime < SECONDS_BETWEEN_TRIES:
+        say(f"building the native kernels has failed, see {failure}, and delete that to try again")
+        raise NativeUnavailableError("building it has failed")
+    for left in library.parent.glob("tmp*"):  # of a process that was killed: this one holds the lock
+        shutil.rmtree(left, ignore_errors=True)
+    say("building the native kernels for this machine, once; about half a minute")
+    with tempfile.TemporaryDirectory(dir=library.parent) as draft:
+        try:
+            _build(Path(draft), flags)
+            _check()
+        except Exception as error:
+            failure.write_text(f"{error}\n", encoding="utf-8")
+            say(f"building the native kernels failed, see {failure}")
+            raise NativeUnavailableError("building it has failed") from error
+        # Into its place in one go, so that a process that is killed leaves no half of it.
+        (Path(draft) / f"{NAME}.so").replace(library)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _flags() -> list[str]:
+    found = torch.backends.cpu.get_cpu_capability()
+    capability = found if found in FLAGS else "DEFAULT"
+    macros = [f"-DCPU_CAPABILITY={capability}", f"-DCPU_CAPABILITY_{capability}"]
+    return ["-O3", "-std=c++20", "-fopenmp", *macros, *FLAGS.get(capability, "").split()]
+
+
+def _build(draft: Path, flags: list[str]) -> None:
+    """Build in a folder, and load what is built."""
+    from torch.utils import cpp_extension
+
+    path = os.environ.get("PATH", "")
+    os.environ["PATH"] = f"{ninja.BIN_DIR}{os.pathsep}{path}"  # torch asks the path for it
+    try:
+        cpp_extension.load(
+            name=NAME,
+            sources=[str(SOURCE)],
+            extra_cflags=flags,
+            extra_ldflags=["-fopenmp"],
+            build_directory=str(draft),
+            is_python_module=False,
+        )
+    finally:
+        os.environ["PATH"] = path
+
+
+def _check() -> None:
+    """Compare with torch's own modules, in outputs and gradients, at sizes that reach the ends of all loops."""
+    generator = torch.Generator().manual_seed(0)
+    steps, batch, inputs, hidden = 7, 70, 35, 37
+
+    def draw(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator)
+
+    with torch.random.fork_rng(devices=[]):  # torch draws first values, which are replaced below
+        modules = {
+            "rnn_tanh": nn.RNN(inputs, hidden),
+            "rnn_relu": nn.RNN(inputs, hidden, nonlinearity="relu"),
+            "lstm": nn.LSTM(inputs, hidden),
+            "gru": nn.GRU(inputs, hidden),
+        }
+    for recurrence, module in modules.items():
+        weights = list(module.parameters())
+        for weight in weights:
+            weight.data = draw(*weight.shape) / hidden**0.5
+        start = [draw(batch, hidden).requires_grad_() for _ in range(2 if recurrence == "lstm" else 1)]
+        sequence, d_hidden = draw(steps, batch, inputs).requires_grad_(), draw(steps, batch, hidden)
+        parts = [part.unsqueeze(0) for part in start]
+        outputs = module(sequence, tuple(parts) if len(parts) > 1 else parts[0])[0]
+        expected = [outputs.detach(), *torch.autograd.grad(outputs, [sequence, *weights, *start], d_hidden)]
+        with torch.no_grad():
+            rows, kept, c = torch.ops.rnn_bench.forward(recurrence, sequence, start, *weights, True)
+            d_inputs, d_h, d_c, *of_weights, of_states = torch.ops.rnn_bench.backward(
+                recurrence, inputs, rows, kept, c, d_hidden, None, None, *weights[:2], True, True, True
+            )
+        found = [rows[1:, :, :hidden], d_inputs, *of_weights, d_h, *([d_c] if recurrence == "lstm" else [])]
+        found.append(of_states[0, -1])  # of the last h nothing but what comes from above
+        for each, wanted in zip(found, [*expected, d_hidden[-1]], strict=True):
+            error = float((each - wanted).abs().max() / wanted.abs().max())
+            if not error <= TOLERANCE:
+                raise RuntimeError(f"{recurrence} differs from torch by {error:.1e}, of {TOLERANCE:.0e} allowed")

@@ -1,0 +1,1 @@
+"""What papers claim: read, matched with our runs, and judged."""

@@ -1,0 +1,82 @@
+"""Which of our runs a published claim is about, and which of them count."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bench.analysis.hyperparameters import as_text
+from bench.analysis.metrics import budget_of
+from bench.papers.claims import SECTIONS, Claim
+from bench.records.record import FINAL, Record, probed
+
+FREE = ("experiment", "task", "cell", "seed", "budget", "probe", "results_dir", "launcher", "logger", "rerun",
+        "trainer", "runtime")  # fmt: skip
+"""What a command may say without leaving the setting of the experiment; ``task`` with its rows."""
+
+
+def matching(claim: Claim, records: Iterable[Record], *, against: bool = False) -> list[Record]:
+    """The runs that a claim is about, however they ended.
+
+    Args:
+        claim: The claim.
+        records: Any records.
+        against: Those on the other side of a claim that says ``before``.
+
+    Returns:
+        Records of the claim's protocol whose config has all values of ``runs``, compared as overrides are: 1 is 1.0.
+        A key that a config does not have never matches. Runs of the experiment with settings of one's own, as in
+        ``optimizer.lr=9`` on the command line, are not in the paper's setting and are left out.
+    """
+    wanted = {**claim.runs, **((claim.against or {}) if against else {})}
+    return [
+        record
+        for record in records
+        if record.experiment == claim.protocol
+        and all(as_text(value) == _setting(record, key) for key, value in wanted.items())
+        and _given(record) <= {*wanted, *FREE}
+    ]
+
+
+def _given(record: Record) -> set[str]:
+    """What a run's command sets: sections as a whole where any key of theirs is free, other keys by name."""
+    words = (word.lstrip("+").partition("=")[0] for word in shlex.split(record.command)[2:] if not word.startswith("-"))
+    return {section if (section := word.partition(".")[0]) in FREE else word for word in words}
+
+
+def _setting(record: Record, key: str) -> str | None:
+    """What a run has for a key of ``runs``; ``None`` for nothing."""
+    if key in ("task", "cell"):
+        return as_text(getattr(record, key))
+    node: Any = record.config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return None
+        node = node[part]
+    return as_text(node)
+
+
+def counted(records: Iterable[Record], budget: int) -> tuple[list[Record], bool]:
+    """The runs that count: with a result, one a seed, and never of two settings.
+
+    Args:
+        records: Those that a claim is about.
+        budget: Their budget in steps; at least one with a result must have it.
+
+    Returns:
+        The runs in the order of their seeds, of the settings that most seeds have; and whether there are others.
+    """
+    groups: dict[str, dict[int, Record]] = {}
+    for record in sorted(records, key=lambda record: (probed(record), record.run_id)):
+        if record.status in FINAL and budget_of(record) == budget:
+            groups.setdefault(_settings(record), {})[record.seed] = record
+    largest = max(sorted(groups), key=lambda key: len(groups[key]))
+    return [groups[largest][seed] for seed in sorted(groups[largest])], len(groups) > 1
+
+
+def _settings(record: Record) -> str:
+    """All that makes two trainings different, but the seed."""
+    config = {section: record.config.get(section) for section in SECTIONS}
+    return json.dumps([config, record.code_versions], sort_keys=True)

@@ -1,0 +1,143 @@
+"""Do our runs bear out what a paper says? One rule for each kind of claim, as pure functions.
+
+Counted are runs with a result, completed or diverged, one a seed. k of n solved their task; N is their budget in
+steps. Intervals: 95 %, Wilson for shares, bootstrap for medians, where an interval takes at least 5 runs: of fewer it
+covers too little to carry a verdict. A run that diverged has the worst value there is.
+
+==============  ==========================================================  ========================
+a paper says    our runs                                                    verdict
+==============  ==========================================================  ========================
+solves          lower end of k/n above 1/2                                  reproduced
+                k/n at least 1/2                                            direction only
+                fewer                                                       not solved in N steps
+fails           k = 0                                                       not solved in N steps
+                lower end of k/n above 1/2                                  contradicts
+                k/n under 1/2                                               direction only
+                otherwise                                                   undecided
+below_baseline  lower end of k/n above 1/2, or interval of the median       reproduced
+                below the baseline
+                median below the baseline                                   direction only
+                otherwise                                                   not solved in N steps
+before          none of both sides solved                                   not solved in N steps
+                sooner by the log-rank test, p <= 0.05                      reproduced
+                sooner, p > 0.05                                            direction only
+                later, p <= 0.05                                            contradicts
+                otherwise                                                   undecided
+number          in the interval of the median, on one side                  reproduced
+(of a metric)   on one side of the baseline                                 direction only
+                the paper's beats the baseline, ours does not               not solved in N steps
+                ours beats it, the paper's does not, lower end of k/n       contradicts
+                above 1/2
+                the same with fewer solved                                  undecided
+number          k/n at least 1/2                                            direction only
+(of sequences,  fewer                                                       not solved in N steps
+steps)
+any             no run with a result                                        not run: no verdict
+==============  ==========================================================  ========================
+
+Below the baseline is an error under 95 % of the baseline's, which a network that always answers the same does not reach
+by chance. A number beats the baseline where its error is under half of the baseline's; the error of a metric that is
+better higher is its distance from 1. A median a hair under the baseline is so on the baseline's side: papers at a
+baseline print such numbers. Whether a run is sooner: more of its side solved than the log-rank test expects.
+
+A negative within a budget never contradicts a paper. Where a paper hides the settings of a number, or our protocol is
+another than the paper's, the most that can be said is "direction only"; another protocol does not contradict either,
+that is "undecided".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.analysis.metrics import budget_of
+from bench.papers.claims import Claim
+from bench.papers.matching import counted, matching
+from bench.papers.rules import CONTRADICTS, DIRECTION, NOT_RUN, REPRODUCED, RULES, UNDECIDED, count_solved
+from bench.records.record import FINAL, Record
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What our runs say of a claim.
+
+    Attributes:
+        claim: The claim.
+        verdict: See the module; ``not run`` is none.
+        ours: What stands beside the paper's value, in its unit: median of a metric, or of the effort of the runs that
+            solved; for ``solves`` and ``fails`` the share of the runs that solved. ``None`` where there is none, as
+            where the median run diverged.
+        n: Runs counted; of ``before`` those of the first side.
+        solved: How many of them solved.
+        steps: Their budget, ``training.max_steps``; ``None`` where there are no runs.
+        reason: The numbers behind the verdict, in a sentence.
+        marks: ``unverified``: the claim is from memory. ``protocol differs``: our runs are not the paper's.
+            ``other settings left out``: matching runs had several settings, and those of most seeds were taken.
+        measured: The metric and its median, of ``below_baseline``.
+    """
+
+    claim: Claim
+    verdict: str
+    ours: float | None
+    n: int
+    solved: int
+    steps: int | None
+    reason: str
+    marks: tuple[str, ...]
+    measured: str = ""
+
+
+def judge(claim: Claim, records: Iterable[Record]) -> Judgement:
+    """The verdict on one claim.
+
+    Args:
+        claim: The claim.
+        records: Any records; those that the claim is not about are passed over.
+
+    Raises:
+        ValueError: The claim names a metric that its runs do not have.
+    """
+    every = list(records)
+    sides = [matching(claim, every, against=other) for other in ((False, True) if claim.against else (False,))]
+    shared = set.intersection(*({budget_of(record) for record in side if record.status in FINAL} for side in sides))
+    marks = ["unverified"] * (claim.source == "unverified") + ["protocol differs"] * bool(claim.protocol_differs)
+    if not shared:
+        return Judgement(claim, NOT_RUN, None, 0, 0, None, _missing(sides), tuple(marks))
+    # The budget that most runs have: one long run among many short ones would else stand for them all.
+    budget = max(shared, key=lambda each: (min(len(counted(side, each)[0]) for side in sides), each))
+    chosen = [counted(side, budget) for side in sides]
+    left_out = any(others for _, others in chosen) or len(shared) > 1
+    runs = chosen[0][0]
+    finding = RULES[claim.says](claim, [members for members, _ in chosen], budget)
+    verdict, cap = _capped(claim, finding.verdict)
+    if left_out:
+        marks.append("other settings left out")
+    return Judgement(
+        claim,
+        verdict,
+        finding.ours,
+        len(runs),
+        count_solved(runs),
+        budget,
+        finding.reason + cap,
+        tuple(marks),
+        finding.measured,
+    )
+
+
+def _missing(sides: Sequence[Sequence[Record]]) -> str:
+    where = "" if len(sides) == 1 else " on one of the two sides"
+    if not all(sides):
+        return f"no record matches{where}"
+    if not all(any(record.status in FINAL for record in side) for side in sides):
+        return f"none of the matching runs has a result{where}"
+    return "the two sides have no budget in common"
+
+
+def _capped(claim: Claim, verdict: str) -> tuple[str, str]:
+    """The verdict that a claim can have at best, and what to add to the reason."""
+    if claim.protocol_differs and verdict in (REPRODUCED, CONTRADICTS):
+        return (DIRECTION if verdict == REPRODUCED else UNDECIDED), f"; another protocol: {claim.protocol_differs}"
+    if claim.says == "number" and claim.tuning == "hidden" and verdict == REPRODUCED:
+        return DIRECTION, "; the paper hides the settings of its run"
+    return verdict, ""

@@ -1,0 +1,62 @@
+"""Which code and which libraries made a number."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bench import __version__
+
+LIBRARIES = ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf", "wandb", "numpy", "pyarrow")
+
+
+def source_hash(files: Iterable[Path]) -> str:
+    """Hash of the contents of source files, whatever their order and place.
+
+    Each file is read once a process: what runs is what was imported, not what is on disk an hour later.
+    """
+    digests = sorted({_digest(file) for file in files})
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
+
+
+@functools.cache
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def code_version(shared: Iterable[Path], cell: Iterable[Path]) -> dict[str, Any]:
+    """The version of the code as this process has it.
+
+    Returns:
+        ``version`` of the package, hashes of the given files as ``sources`` and ``cell``, and ``commit`` and ``dirty``
+        where the package is a git checkout.
+    """
+    return {"version": __version__, "sources": source_hash(shared), "cell": source_hash(cell), **_checkout()}
+
+
+@functools.cache
+def _checkout() -> dict[str, Any]:
+    """Asked once a process: what runs is what was imported, whatever is committed meanwhile."""
+    version: dict[str, Any] = {"commit": None, "dirty": None}
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists() and shutil.which("git"):
+        head = _git(root, "rev-parse", "HEAD")
+        if head.returncode == 0:
+            version["commit"] = head.stdout.strip()
+            version["dirty"] = bool(_git(root, "status", "--porcelain", "--untracked-files=no").stdout.strip())
+    return version
+
+
+def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries a result may depend on."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}

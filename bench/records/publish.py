@@ -1,0 +1,252 @@
+"""``bench publish``: small copies of records for a repository, with their curves thinned; torch-free.
+
+What is small enough stays as it is. A copy is a record like any other: tables, figures, status and replay take it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.records import lease, record, thinning
+from bench.records.read import check_record, find_records, read_curves, read_probe
+from bench.records.record import DamagedRecordError
+from bench.records.series import CLOCKS, PROBES, probe_file
+from bench.records.write import discard, move_into_place, prepare, recover, write_whole
+
+RESULTS_DIR = "results"
+"""The folder of results that a copy names: the default."""
+_SMALL: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 19,
+    "write_statistics": False,
+    "store_schema": False,
+}
+"""For columns of a few hundred rows: what describes them takes more room than they do."""
+
+
+class RefusedError(ValueError):
+    """Something is in the way of a copy."""
+
+
+@dataclass
+class Published:
+    """What came of it.
+
+    Attributes:
+        copied: Folders of the new copies.
+        there: Copies that were there already.
+        without_result: Records whose status is not final; they are left out.
+        damaged: What is wrong with the records that cannot be copied.
+        bytes_before: Size of the files that were copied.
+        bytes_after: Size of their copies.
+    """
+
+    copied: list[Path] = field(default_factory=list)
+    there: int = 0
+    without_result: int = 0
+    damaged: list[DamagedRecordError] = field(default_factory=list)
+    bytes_before: int = 0
+    bytes_after: int = 0
+
+    def __str__(self) -> str:
+        """One line for people."""
+        parts = [f"{_number(len(self.copied), 'record')} copied"]
+        parts += [f"{self.there} there already"] if self.there else []
+        parts += [f"{self.without_result} without a result left out"] if self.without_result else []
+        sizes = f": {_megabytes(self.bytes_before)} became {_megabytes(self.bytes_after)}" if self.copied else ""
+        return ", ".join(parts) + sizes
+
+
+def _number(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB"
+
+
+def publish_all(runs: Path, destination: Path, every: int | None = None, *, force: bool = False) -> Published:
+    """Copy all records with a result below one folder to the same places below another.
+
+    Nothing is written if a single copy is refused.
+
+    Args:
+        runs: A folder of records.
+        destination: Where the copies go; it is made.
+        every: Steps between two kept ones of a curve, besides evaluations, the first and the last; by default
+            :func:`bench.records.thinning.default_every`. Curves that are thinned already stay as they are.
+        force: Replace other records of the same runs.
+
+    Raises:
+        RefusedError: A place is taken by something else, or is among the runs.
+        OSError: The destination cannot be written to.
+    """
+    outcome = Published()
+    to_copy: list[tuple[Path, Path]] = []
+    refused: list[str] = []
+    for folder in find_records(runs):
+        target = destination / folder.relative_to(runs)
+        if target.resolve().is_relative_to(runs.resolve()):
+            raise RefusedError(f"DEST must be outside of {runs}, got {destination}")
+        try:
+            if check_record(folder).status not in record.FINAL:
+                outcome.without_result += 1
+                continue
+            _clear(target)
+            odd = difference(folder, target, every) if target.exists() else "it is not there"
+        except DamagedRecordError as error:
+            outcome.damaged.append(error)
+            continue
+        if odd is None:
+            outcome.there += 1
+            continue
+        if target.exists() and not (force and (target / record.RECORD_FILE).is_file()):
+            refused.append(f"{target} ({odd})")
+        to_copy.append((folder, target))
+    if refused:
+        more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+        allowed = "anything but records in their places" if force else "other records of these runs without --force"
+        raise RefusedError(f"DEST must not hold {allowed}, got {refused[0]}{more}")
+    for folder, target in to_copy:
+        try:
+            contents = dict(files_of(folder, every))
+        except DamagedRecordError as error:
+            outcome.damaged.append(error)
+            continue
+        _put(contents, target)
+        outcome.copied.append(target)
+        outcome.bytes_before += sum((folder / name).stat().st_size for name in contents)
+        outcome.bytes_after += sum(map(len, contents.values()))
+    return outcome
+
+
+def _clear(target: Path) -> None:
+    """Take away what a killed process left, unless the place is that of a run which somebody is doing."""
+    holder = lease.holder_of(target)
+    if holder is None or not holder.alive:
+        recover(target)
+
+
+def _put(contents: Mapping[str, bytes], target: Path) -> None:
+    draft = prepare(target)
+    try:
+        for name, content in contents.items():
+            write_whole(draft / name, content)
+        move_into_place(draft, target)
+    finally:
+        discard(draft)
+
+
+def difference(folder: Path, target: Path, every: int | None) -> str | None:
+    """What a copy would have otherwise than what is in its place; ``None`` if that is equal, value for value.
+
+    Raises:
+        DamagedRecordError: The record to be copied is damaged.
+    """
+    curves = published_curves(read_curves(folder), every)
+    wanted = {record.CURVES_FILE: curves, **probes_of(folder)}
+    if not (target / record.RECORD_FILE).is_file():
+        return "it is no record"
+    if _read(target / record.RECORD_FILE) != published_record(folder):
+        return f"its {record.RECORD_FILE} differs"
+    try:
+        there = {record.CURVES_FILE: read_curves(target), **probes_of(target)}
+    except DamagedRecordError:
+        return "it is damaged"
+    for name in sorted(wanted.keys() | there.keys()):
+        if name not in wanted or name not in there or not _equal(wanted[name], there[name]):
+            return f"its {name} differs"
+    return None
+
+
+def _equal(one: pa.Table, other: pa.Table) -> bool:
+    """Two NaNs are equal, as no table of Arrow's has them."""
+    same_whole = thinning.schema_metadata(one.schema) == thinning.schema_metadata(other.schema)
+    return same_whole and thinning.digest(one) == thinning.digest(other)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DamagedRecordError(f"{path}: not a readable record ({error})") from error
+
+
+def published_curves(curves: pa.Table, every: int | None) -> pa.Table:
+    """The curves of a record as its copy has them: thinned, with what stands for the whole as metadata.
+
+    Args:
+        curves: As they are; thinned ones, and those with no step too many, are returned unchanged.
+        every: See :func:`publish_all`.
+    """
+    if thinning.whole_of(curves.schema) is not None:
+        return curves
+    every = thinning.default_every(curves) if every is None else min(every, max(1, curves.num_rows))
+    kept = thinning.thin(curves, every)
+    if kept.num_rows == curves.num_rows:
+        return curves
+    whole = thinning.Whole(curves.num_rows, every, kept.num_rows, thinning.digest(curves, CLOCKS))
+    return kept.replace_schema_metadata(whole.metadata())
+
+
+def probes_of(folder: Path) -> dict[str, pa.Table]:
+    """The tables of the probes that a record has, by file name.
+
+    Raises:
+        DamagedRecordError: See :func:`bench.records.read.read_probe`.
+    """
+    names = {probe_file(name): name for name in PROBES}
+    return {file: read_probe(folder, name) for file, name in names.items() if (folder / file).exists()}
+
+
+def files_of(folder: Path, every: int | None) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the files of a copy: the record as it is, its tables as small as they get.
+
+    Raises:
+        DamagedRecordError: The record is damaged.
+    """
+    yield record.RECORD_FILE, published_record(folder)
+    whole = read_curves(folder)
+    curves = published_curves(whole, every)
+    for name, table in {record.CURVES_FILE: curves, **probes_of(folder)}.items():
+        yield name, smallest(table, [] if table is curves is not whole else [_read(folder / name)])
+
+
+def published_record(folder: Path) -> bytes:
+    """The record's file without where it was made: a folder of somebody's machine says nothing to others."""
+    content = _read(folder / record.RECORD_FILE)
+    node = json.loads(content)
+    command = shlex.join(word for word in shlex.split(node["command"]) if not word.startswith("results_dir="))
+    if node["config"].get("results_dir", RESULTS_DIR) == RESULTS_DIR and "results_dir=" not in node["command"]:
+        return content
+    node["config"]["results_dir"], node["command"] = RESULTS_DIR, command
+    return json.dumps(node, indent=1, allow_nan=False).encode()
+
+
+def smallest(table: pa.Table, others: list[bytes]) -> bytes:
+    """The smallest Parquet file of a table.
+
+    Args:
+        table: The table.
+        others: Files that hold it already.
+    """
+    return min([*others, *(_parquet(table, dictionary) for dictionary in (False, True))], key=len)
+
+
+def _parquet(table: pa.Table, dictionary: bool) -> bytes:
+    target = io.BytesIO()
+    plain = table.replace_schema_metadata(None)
+    with pq.ParquetWriter(target, plain.schema, use_dictionary=dictionary, **_SMALL) as writer:
+        writer.write_table(plain)
+        if table.schema.metadata:
+            writer.add_key_value_metadata(table.schema.metadata)
+    return target.getvalue()

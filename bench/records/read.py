@@ -1,0 +1,146 @@
+"""Reading records, their curves and probes; whatever is damaged is named by its path."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.records import thinning
+from bench.records.record import (
+    CURVES_FILE,
+    FINAL,
+    RECORD_FILE,
+    SCHEMA,
+    DamagedRecordError,
+    NewerRecordError,
+    Record,
+    probed,
+)
+from bench.records.series import PROBES, probe_file, probe_table
+from bench.records.validation import check_leaves
+
+
+def read_record(folder: Path) -> Record:
+    """Read the record of one folder.
+
+    Raises:
+        DamagedRecordError: It is not there, not readable, not complete, or of a newer schema.
+    """
+    path = folder / RECORD_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DamagedRecordError(f"{path}: not a readable record ({error})") from error
+    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
+        raise DamagedRecordError(f"{path}: `schema` must be an integer, got {type(data).__name__} without one")
+    schema = data.pop("schema")
+    if schema > SCHEMA:
+        raise NewerRecordError(f"{path}: `schema` must be <= {SCHEMA} for this version, got {schema}")
+    names = {field.name for field in fields(Record)}
+    if odd := sorted(names ^ data.keys()):
+        raise DamagedRecordError(f"{path}: keys missing or unknown: {', '.join(odd)}")
+    check_leaves(path, data)
+    return Record(**data)
+
+
+def check_record(folder: Path) -> Record:
+    """Read the record of one folder, and make sure that a result has all its curves without reading them.
+
+    Raises:
+        DamagedRecordError: See :func:`read_record` and :func:`read_curves`.
+    """
+    made = read_record(folder)
+    if made.status in FINAL:
+        path = folder / CURVES_FILE
+        with _opened(path) as file:
+            rows, whole = file.metadata.num_rows, thinning.whole_of(file.schema_arrow)
+        steps, kept = (rows, rows) if whole is None else (whole.rows, whole.kept)
+        if steps != made.steps:
+            raise DamagedRecordError(f"{path}: must have a row for each of {made.steps} steps, has {steps}")
+        if rows != kept:
+            raise DamagedRecordError(f"{path}: must have the {kept} rows kept of {steps} steps, has {rows}")
+    if probed(made):
+        for name in PROBES:
+            with _parquet(folder / probe_file(name)):
+                pass
+    return made
+
+
+def read_probe(folder: Path, name: str) -> pa.Table:
+    """Read one table of :data:`bench.records.series.PROBES`; empty where nothing was measured.
+
+    Raises:
+        DamagedRecordError: It is not readable, or does not have the columns.
+    """
+    path = folder / probe_file(name)
+    if not path.exists():
+        return probe_table(name, "", [])
+    with _parquet(path) as file:
+        table = file.read()
+    expected = pa.schema({"run": pa.string(), **PROBES[name]})
+    if not table.schema.equals(expected):
+        raise DamagedRecordError(f"{path}: must have the columns {', '.join(expected.names)}, and only those")
+    return table
+
+
+def read_curves(folder: Path) -> pa.Table:
+    """Read the curves of one folder, whole or thinned.
+
+    Raises:
+        DamagedRecordError: They are not there, not readable, hold anything but numbers, or miss steps.
+    """
+    path = folder / CURVES_FILE
+    with _opened(path) as file:
+        curves = file.read()
+    try:
+        thinning.check_steps(curves)
+    except ValueError as error:
+        raise DamagedRecordError(f"{path}: {error}") from error
+    return curves
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    with _parquet(path) as file:
+        for column in file.schema_arrow:
+            if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+                raise DamagedRecordError(f"{path}: `{column.name}` must be numbers, got {column.type}")
+        try:
+            thinning.whole_of(file.schema_arrow)
+        except ValueError as error:
+            raise DamagedRecordError(f"{path}: {error}") from error
+        yield file
+
+
+@contextlib.contextmanager
+def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedRecordError(f"{path}: not readable curves ({error})") from error
+
+
+def find_records(root: Path) -> list[Path]:
+    """Folders below ``root`` that hold a record, sorted; drafts are left out."""
+    if not root.is_dir():
+        return []
+    folders = (path.parent for path in root.rglob(RECORD_FILE))
+    return sorted(f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts))
+
+
+def read_all(root: Path) -> tuple[list[Record], list[DamagedRecordError]]:
+    """All records below ``root``, and what is wrong with those that cannot be read."""
+    records, damaged = [], []
+    for folder in find_records(root):
+        try:
+            records.append(read_record(folder))
+        except DamagedRecordError as error:
+            damaged.append(error)
+    return records, damaged

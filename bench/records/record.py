@@ -1,0 +1,117 @@
+"""The run record: one folder a run, written whole or not at all, and all that tables and figures read.
+
+A record is ``record.json`` (what was run, where, and how it ended) and ``curves.parquet`` (one row a step; a
+published copy keeps some, see :mod:`bench.records.thinning`). Its folder is named by the run id, a hash of the
+scientific config and of the code that computes: no clock in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA = 1
+"""Version of the record's layout; a reader refuses a newer one."""
+RECORD_FILE = "record.json"
+CURVES_FILE = "curves.parquet"
+
+Status = Literal["completed", "diverged", "failed", "interrupted"]
+FINAL: tuple[Status, ...] = ("completed", "diverged")
+"""Statuses that are results; the others are worth another try."""
+
+
+class DamagedRecordError(ValueError):
+    """A record that cannot be read; the message names the file and what is wrong with it."""
+
+
+class NewerRecordError(DamagedRecordError):
+    """A record that is whole, but was written by a later version."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run was and how it ended. Numbers that do not exist are ``None``.
+
+    Attributes:
+        run_id: Hash of the scientific config and the code; the folder's name.
+        experiment: Name of the experiment, ``default`` for single runs.
+        task: Name of the task.
+        cell: Name of the cell.
+        seed: The seed.
+        status: ``completed``, ``diverged``, ``failed`` or ``interrupted``.
+        reason: The status in words.
+        traceback: Of a failed run.
+        command: The command that makes this run.
+        config: The resolved config.
+        code: ``numerics``, the versions of the parts of the code that it used; and where these came from: package
+            version, git commit, whether the checkout was dirty, hashes of the files, ``cell`` those of the cell and
+            ``sources`` all others.
+        libraries: Versions, Python's among them.
+        device: Type and name of the device, and the machine.
+        runtime: How the process was set up.
+        model: Hidden size, engine, parameters, and the residual to a parameter budget.
+        task_facts: What tables need to know of the task: its metric, whether higher is better, extra metrics, length,
+            delay and baseline.
+        solved: Whether the criterion was met three evaluations in a row.
+        steps_to_solve: The first of these three evaluations.
+        steps: Training steps made.
+        metrics: ``eval`` (the last one) and ``test`` metrics.
+        time: Seconds in all, in training and in probes, steps a second, milliseconds a step.
+    """
+
+    run_id: str
+    experiment: str
+    task: str
+    cell: str
+    seed: int
+    status: Status
+    reason: str
+    traceback: str | None
+    command: str
+    config: dict[str, Any]
+    code: dict[str, Any]
+    libraries: dict[str, str]
+    device: dict[str, str]
+    runtime: dict[str, Any]
+    model: dict[str, Any]
+    task_facts: dict[str, Any]
+    solved: bool
+    steps_to_solve: int | None
+    steps: int
+    metrics: dict[str, dict[str, float | None]]
+    time: dict[str, float | None]
+
+    @property
+    def code_versions(self) -> dict[str, str]:
+        """Versions of the parts of the code that the run used, as far as they are not the first; see ``numerics``.
+
+        Code of a user's, which has no number, is there as ``task``, ``cell`` or ``optimizer``. Files and commits are
+        provenance: they make no run another one.
+        """
+        versions = self.code.get("numerics")
+        if versions is not None:
+            return {name: version for name, version in versions.items() if version != "1"}
+        # From before there were versions: all that is ours was the first, all else was told apart by its files.
+        files = {"task": ("tasks.", "sources"), "cell": ("bench.cells.", "cell")}
+        targets = {name: str(self.config[name].get("_target_", "")) for name in files}
+        return {name: self.code[file] for name, (ours, file) in files.items() if not targets[name].startswith(ours)}
+
+
+def run_id(science: Mapping[str, Any], code_hash: str) -> str:
+    """Twelve hexadecimal digits of SHA-256 over the scientific config and the hash of the code."""
+    text = json.dumps({"science": science, "code": code_hash}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def run_folder(results_dir: Path, experiment: str, task: str, cell: str, identity: str) -> Path:
+    """Where the record of a run lives."""
+    return results_dir / "runs" / experiment / task / cell / identity
+
+
+def probed(made: Record) -> bool:
+    """Whether a record comes with the tables of its probes."""
+    return made.status in FINAL and bool(made.config.get("probe", {}).get("enabled"))

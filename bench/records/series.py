@@ -1,0 +1,67 @@
+"""The tables of a record, curves and probes: their columns and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+CLOCKS = ("eval_train_seconds",)
+"""Columns of the curves that hold times: two equal runs differ in them."""
+
+PROBES: dict[str, dict[str, pa.DataType]] = {
+    "flow": {"step": pa.int32(), "layer": pa.int16(), "state": pa.string(), "lag": pa.int32(), "value": pa.float64()},
+    "activity": {
+        "step": pa.int32(), "layer": pa.int16(), "name": pa.string(), "statistic": pa.string(), "value": pa.float64(),
+    },
+    "gradients": {"step": pa.int32(), "parameter": pa.string(), "statistic": pa.string(), "value": pa.float64()},
+}  # fmt: skip
+"""What probes measure, a tidy table each, ``<name>.parquet`` beside the record, with the column ``run`` in front.
+
+``step`` counts updates: 0 is the network as initialised. ``flow``: RMS over the probe batch of the norm of dL/dstate,
+``lag`` steps before the first answer, ``layer`` from 1 at the input. ``activity``: statistics of a gate, or of the
+hidden state (``name`` is ``h``). ``gradients``: of a parameter at one update, ``norm`` before the clip,
+``norm_clipped`` after it, and ``update_ratio``, the norm of the update over that of the parameter.
+"""
+
+
+def curves_table(columns: Mapping[str, Sequence[float]], evaluations: Sequence[Mapping[str, int | float]]) -> pa.Table:
+    """One row a step.
+
+    Args:
+        columns: Values of every step, from step 1, all of one length.
+        evaluations: A row for each evaluation, with its ``step``; its other keys become columns ``eval_<name>``
+            that are null at all other steps.
+
+    Returns:
+        A table with the columns ``step``, those of ``columns`` and those of ``evaluations``.
+    """
+    length = len(next(iter(columns.values())))
+    data: dict[str, pa.Array] = {"step": pa.array(range(1, length + 1), pa.int32())}
+    data |= {name: pa.array(values, pa.float32()) for name, values in columns.items()}
+    for name in evaluations[0] if evaluations else ():
+        if name != "step":
+            sparse: list[float | None] = [None] * length
+            for row in evaluations:
+                sparse[int(row["step"]) - 1] = row[name]
+            data[f"eval_{name}"] = pa.array(sparse, pa.float64())
+    return pa.table(data)
+
+
+def probe_table(name: str, run: str, rows: Iterable[Sequence[Any]]) -> pa.Table:
+    """One table of :data:`PROBES`.
+
+    Args:
+        name: Which.
+        run: The run's id.
+        rows: Its rows, without the run.
+    """
+    rows = list(rows)
+    columns = {key: pa.array([row[i] for row in rows], kind) for i, (key, kind) in enumerate(PROBES[name].items())}
+    return pa.table({"run": pa.array([run] * len(rows), pa.string()), **columns})
+
+
+def probe_file(name: str) -> str:
+    """File name of a table of :data:`PROBES`."""
+    return f"{name}.parquet"

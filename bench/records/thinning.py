@@ -1,0 +1,135 @@
+"""Curves that keep some of their steps: which ones, and the digest that stands for all of them; pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+
+MOST_ROWS = 200
+"""Rows that are kept if nothing else is said; more only where there are more evaluations."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What thinned curves say of those they were made from, as metadata of the table.
+
+    Attributes:
+        rows: Steps of the whole.
+        every: Every how many steps one was kept, besides the evaluations, the first and the last.
+        kept: Rows that were kept.
+        sha256: The :func:`digest` of the whole, without times.
+    """
+
+    rows: int
+    every: int
+    kept: int
+    sha256: str
+
+    def metadata(self) -> dict[str, str]:
+        """As texts, the only thing that metadata holds."""
+        return {key: str(value) for key, value in asdict(self).items()}
+
+
+def whole_of(schema: pa.Schema) -> Whole | None:
+    """What the schema of thinned curves says of the whole; ``None`` if the curves are the whole.
+
+    Raises:
+        ValueError: It says something else.
+    """
+    found = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in schema_metadata(schema)}
+    if "rows" not in found and "sha256" not in found:
+        return None
+    for key in ("rows", "every", "kept"):
+        if re.fullmatch(r"[1-9]\d{0,17}", found.get(key, ""), re.ASCII) is None:
+            raise ValueError(f"`{key}` in the metadata must be an integer >= 1, got {found.get(key)!r}")
+    if re.fullmatch(r"[0-9a-f]{64}", found.get("sha256", "")) is None:
+        raise ValueError(f"`sha256` in the metadata must be 64 hexadecimal digits, got {found.get('sha256')!r}")
+    return Whole(int(found["rows"]), int(found["every"]), int(found["kept"]), found["sha256"])
+
+
+def schema_metadata(schema: pa.Schema) -> list[tuple[bytes, bytes]]:
+    """Keys and values that a schema comes with."""
+    return sorted((schema.metadata or {}).items())
+
+
+def digest(table: pa.Table, without: Collection[str] = ()) -> str:
+    """SHA-256 over names, types and values of a table, whatever file and order of columns it comes from.
+
+    A NaN is a NaN, whatever its sign and payload.
+
+    Args:
+        table: Columns of numbers or texts.
+        without: Names of columns that are left out.
+    """
+    state = hashlib.sha256()
+    for name in sorted(set(table.column_names) - set(without)):
+        column = table[name]
+        state.update(json.dumps([name, str(column.type), len(column)]).encode())
+        if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+            values = column.fill_null(0).to_numpy()
+            if values.dtype.kind == "f":
+                values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
+            state.update(np.packbits(column.is_valid().to_numpy()).tobytes())
+            state.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+        else:
+            state.update(json.dumps(column.to_pylist()).encode())
+    return state.hexdigest()
+
+
+def always_kept(curves: pa.Table) -> np.ndarray:
+    """Which rows of whole curves stay however much is thinned: evaluations, the first and the last."""
+    keep = np.zeros(curves.num_rows, bool)
+    keep[:1] = keep[-1:] = True
+    for name in curves.column_names:
+        if name.startswith("eval_"):
+            keep |= curves[name].is_valid().to_numpy()
+    return keep
+
+
+def default_every(curves: pa.Table) -> int:
+    """The smallest number of steps between two kept ones at which at most :data:`MOST_ROWS` rows of the whole stay.
+
+    Where evaluations alone are more, as many steps as there are: nothing stays besides them.
+    """
+    keep = always_kept(curves)
+    room = MOST_ROWS - int(keep.sum())
+    for every in range(1, curves.num_rows):
+        if int((~keep[every - 1 :: every]).sum()) <= room:
+            return every
+    return max(1, curves.num_rows)
+
+
+def thin(curves: pa.Table, every: int) -> pa.Table:
+    """Rows of whole curves: those of :func:`always_kept`, and every so many steps one.
+
+    Args:
+        curves: See :func:`bench.records.series.curves_table`.
+        every: Steps between two kept ones.
+    """
+    steps = curves["step"].to_numpy().astype(np.int64)
+    return curves.filter(pa.array(always_kept(curves) | (steps % every == 0)))
+
+
+def check_steps(curves: pa.Table) -> None:
+    """Make sure that curves, whole or thinned, have the rows that they should have.
+
+    Raises:
+        ValueError: Steps are missing or out of order.
+    """
+    whole = whole_of(curves.schema)
+    rows, kept = (whole.rows, whole.kept) if whole is not None else (curves.num_rows, curves.num_rows)
+    if curves.num_rows != kept:
+        raise ValueError(f"must have the {kept} rows kept of {rows} steps, has {curves.num_rows}")
+    if "step" not in curves.column_names or not pa.types.is_integer(curves.schema.field("step").type):
+        raise ValueError("`step` must be whole numbers, and is not there or something else")
+    if curves["step"].null_count:
+        raise ValueError(f"`step` must be whole numbers, {curves['step'].null_count} are missing")
+    steps = curves["step"].to_numpy()
+    if steps.size and not (steps[0] == 1 and steps[-1] == rows and (np.diff(steps) > 0).all()):
+        raise ValueError(f"`step` must increase from 1 to {rows}, got {steps[0]} to {steps[-1]}")

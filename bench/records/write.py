@@ -1,0 +1,126 @@
+"""Writing records whole or not at all: a draft beside the final place, renamed into it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.records.record import CURVES_FILE, RECORD_FILE, SCHEMA, Record
+from bench.records.series import probe_file
+
+
+def prepare(folder: Path) -> Path:
+    """Make the folder in which a record is put together, beside its final place, before anything is trained.
+
+    Raises:
+        OSError: The place cannot be written to.
+    """
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    return draft
+
+
+def publish(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: Mapping[str, pa.Table]) -> None:
+    """Fill a draft and rename it into place, so that a final name never stands for half a record.
+
+    Args:
+        draft: See :func:`prepare`.
+        folder: The final place.
+        record: The record.
+        curves: See :func:`bench.records.series.curves_table`.
+        probes: Tables of :data:`bench.records.series.PROBES`, none if nothing was measured.
+    """
+    _write(draft / RECORD_FILE, json.dumps(_encodable(record), indent=1, allow_nan=False).encode())
+    for name, table in {CURVES_FILE: curves, **{probe_file(name): probes[name] for name in probes}}.items():
+        with (draft / name).open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            os.fsync(file.fileno())
+    move_into_place(draft, folder)
+
+
+def move_into_place(draft: Path, folder: Path) -> None:
+    """Give a filled draft its final name; a record that was there before goes."""
+    if folder.exists():
+        # A folder cannot be renamed onto a full one. The old one goes only when the new one is in place.
+        old = draft.with_suffix(".old")
+        folder.rename(old)
+        draft.rename(folder)
+        shutil.rmtree(old)
+    else:
+        draft.rename(folder)
+
+
+def discard(draft: Path) -> None:
+    """Remove a draft that will not become a record."""
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Clear away what a killed process left beside a run; for the owner of the run's claim only.
+
+    If it was killed between the two renames of :func:`publish`, the record that was there before comes back.
+    """
+    for old in folder.parent.glob(f".{folder.name}.*.old"):
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
+    for draft in folder.parent.glob(f".{folder.name}.*.tmp"):
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what is damaged, a record's folder or a file, so that nobody takes it for whole, and say to what."""
+    number = 1
+    while (aside := path.with_name(f".{path.name.lstrip('.')}.damaged-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; its folder is made.
+
+    Raises:
+        OSError: The place cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        _write(draft, content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _encodable(record: Record) -> dict[str, Any]:
+    """The record as JSON has it: a number that is not finite becomes null."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {"schema": SCHEMA, **clean(asdict(record))}

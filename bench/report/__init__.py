@@ -1,0 +1,1 @@
+"""From numbers to text and pictures: pages, tables and figures."""

@@ -1,0 +1,103 @@
+"""Gradient norms before and after the clip in the course of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from bench.records.record import Record
+from bench.records.thinning import whole_of
+from bench.report.figures.style import (
+    LINE_STYLES,
+    PAGE_INCHES,
+    grid,
+    legend,
+    look,
+    name_panels,
+    panels_of_cells,
+    rows_having,
+)
+from bench.stats.gradient_decay import clipped_share
+
+BEFORE, AFTER = "before the clip", "after the clip"
+POINTS = 60
+"""Points of a smoothed curve."""
+
+
+def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Figure | None:
+    """One row a task, one panel a cell: norm of the gradient of all parameters before and after the clip.
+
+    Medians over seeds and over windows of steps; the band of the norm before the clip goes from the smallest to the
+    largest of both. Of thinned curves, the steps that they keep. ``None`` where there is no step.
+    """
+    rows, every = rows_having(records, lambda run: curves[run.run_id].num_rows > 0)
+    if not rows:
+        return None
+    places, across = panels_of_cells(rows)
+    figure, axes = grid(len(places), across, width=PAGE_INCHES, height=1.9, sharey="row")
+    for down, (row, columns) in enumerate(places):
+        for panel, column in zip(axes[down], columns, strict=False):
+            tables = [curves[run.run_id] for run in row.runs[column]]
+            _clip_panel(panel, tables, look(every.index(column))["color"])
+            share = _clipped(tables)
+            panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(numticks=6))
+            panel.set_xlim(left=0)
+            if share is not None:
+                all_steps = all(whole_of(table.schema) is None for table in tables)
+                said = f"{share:.0%} of {'steps' if all_steps else 'kept steps'} clipped"
+                panel.text(0.98, 0.95, said, transform=panel.transAxes, ha="right", va="top", fontsize=7)
+        name_panels(list(axes[down]), row, columns)
+        axes[down, 0].set_ylabel("gradient norm")
+    legend(figure, list(axes.flat), [BEFORE, AFTER])
+    figure.legends[0].get_lines()[0].set_color("0.5")
+    return figure
+
+
+def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
+    if not tables:
+        return
+    edges = _windows([table["step"].to_numpy() for table in tables])
+    styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("grad_norm", BEFORE, {"color": color, "linestyle": LINE_STYLES[0]}),
+        ("grad_norm_clipped", AFTER, {"color": "0.15", "linestyle": LINE_STYLES[2]}),
+    )
+    for name, label, style in styles:
+        series = [(table[name].to_numpy(), np.searchsorted(table["step"], edges, side="right")) for table in tables]
+        windows = [
+            np.concatenate([values[bounds[i] : bounds[i + 1]] for values, bounds in series])
+            for i in range(len(edges) - 1)
+        ]
+        windows = [window[np.isfinite(window) & (window > 0)] for window in windows]
+        middle = [float(np.median(window)) if window.size else np.nan for window in windows]
+        places = (edges[1:] + edges[:-1]) / 2
+        axes.plot(places, middle, label=label, marker="." if len(places) == 1 else None, **style)
+        if name == "grad_norm":
+            low = [window.min() if window.size else np.nan for window in windows]
+            high = [window.max() if window.size else np.nan for window in windows]
+            axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+
+
+def _windows(series: Sequence[np.ndarray]) -> np.ndarray:
+    """Borders of windows ``(a, b]`` over the steps of some curves, each with a step of one curve at least.
+
+    Args:
+        series: The steps of each curve, increasing.
+    """
+    steps = np.unique(np.concatenate(series))
+    edges = np.unique(np.linspace(0, steps[-1], POINTS + 1).round().astype(int)) if steps.size else np.zeros(1, int)
+    filled = np.diff(np.searchsorted(steps, edges, side="right")) > 0
+    return np.concatenate([edges[:1], edges[1:][filled]])
+
+
+def _clipped(tables: Sequence[pa.Table]) -> float | None:
+    pairs = [(table["grad_norm"].to_pylist(), table["grad_norm_clipped"].to_pylist()) for table in tables]
+    before, after = [v for one, _ in pairs for v in one], [v for _, other in pairs for v in other]
+    kept = [(b, a) for b, a in zip(before, after, strict=True) if b is not None and a is not None]
+    return clipped_share([b for b, _ in kept], [a for _, a in kept])

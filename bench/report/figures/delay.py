@@ -1,0 +1,170 @@
+"""Over how long a delay a task is solved: the share of solved runs beside the horizon."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MultipleLocator, NullFormatter, NullLocator, ScalarFormatter
+
+from bench.analysis import metrics
+from bench.analysis.delay_series import Ladder, ladders
+from bench.analysis.gradient_reach import Journey
+from bench.analysis.grouping import Row, arrange
+from bench.records.record import Record
+from bench.report.figures.style import COLUMN_INCHES, GREY, grid, key_above, legend, look, titled
+from bench.stats.intervals import success
+
+UNTRAINED, TRAINED = "untrained", "trained"
+DIAGONAL = "horizon = delay"
+SOLVED = "share of seeds solved\n(95 % interval)"
+PANELS_ACROSS = 2
+MARKERS = "os^Dv<>"
+NOTE_CHARACTERS = 52
+CLOSEST_TICKS = 0.07
+"""Of the width of the axis: delays that are closer share a tick."""
+
+
+def draw_reach(records: list[Record], journeys: Mapping[str, Journey]) -> Figure | None:
+    """Two panels a task, over the same delays: share of the seeds that have solved it, and the gradient's horizon.
+
+    Bars around a share are its 95 % Wilson interval. A horizon is a number of steps like the delay, and never longer
+    than the sequence: below the dashed grey line it does not reach over the delay. Horizons are medians over seeds,
+    bars go from the smallest to the largest; after training there are only completed runs. Where some runs with a
+    result have no horizon, a note below says how many do. Cells are drawn a little beside each other.
+
+    Args:
+        records: The records.
+        journeys: How far the gradient travels, by run id.
+
+    Returns:
+        ``None`` where no task was run with two delays and all else alike, or none of these was probed.
+    """
+    rows, columns = arrange(records)
+    found = [ladder for ladder in ladders(rows) if any(run.run_id in journeys for run in _runs(ladder))]
+    if not found:
+        return None
+    across = min(PANELS_ACROSS, len(found))
+    blocks = math.ceil(len(found) / across)
+    shape: dict[str, Any] = {"width": COLUMN_INCHES * across, "height": 1.8, "height_ratios": [1.0, 1.3] * blocks}
+    figure, axes = grid(2 * blocks, across, **shape)
+    uppers, lowers = list(axes[0::2].flat), list(axes[1::2].flat)
+    for upper, lower, ladder in zip(uppers, lowers, found, strict=False):
+        _share_panel(upper, ladder, columns)
+        _horizon_panel(lower, ladder, columns, journeys)
+        lower.sharex(upper)
+        upper.tick_params(labelbottom=False)
+        titled(upper, ladder.label)
+    for panel in (*uppers[len(found) :], *lowers[len(found) :]):
+        panel.remove()
+    legend(figure, uppers[: len(found)], columns)
+    return figure
+
+
+def _runs(ladder: Ladder) -> list[Record]:
+    return [run for row in ladder.rows for runs in row.runs.values() for run in runs]
+
+
+def _share_panel(axes: Axes, ladder: Ladder, columns: list[str]) -> None:
+    for column, places in _places(ladder, columns).items():
+        style = _marked(columns.index(column))
+        x, shares, low, high = [], [], [], []
+        for row, place in places:
+            results = metrics.results(row.runs.get(column, []))
+            if results:
+                found = success(sum(run.solved for run in results), len(results))
+                x.append(place)
+                shares.append(found.value)
+                low.append(found.interval.low if found.interval else math.nan)
+                high.append(found.interval.high if found.interval else math.nan)
+        axes.vlines(x, low, high, color=style["color"], linewidth=0.9, gid=column, clip_on=False)
+        axes.plot(x, shares, label=column, gid=column, clip_on=False, zorder=3, **style)
+    _delay_axis(axes, ladder)
+    axes.set_ylim(-0.04, 1.04)
+    axes.yaxis.set_major_locator(MultipleLocator(0.5))
+    axes.set_ylabel(SOLVED)
+
+
+def _horizon_panel(axes: Axes, ladder: Ladder, columns: list[str], journeys: Mapping[str, Journey]) -> None:
+    _delay_axis(axes, ladder)
+    left, right = axes.get_xlim()
+    ends = (max(left, 1.0), right)
+    (diagonal,) = axes.plot(ends, ends, color=GREY, linestyle=(0, (2, 2)), linewidth=1, gid=DIAGONAL)
+    longest, fewer = right, dict[str, list[str]]()
+    for column, places in _places(ladder, columns).items():
+        style = _marked(columns.index(column))
+        looks: tuple[tuple[str, dict[str, Any]], ...] = (
+            (UNTRAINED, {"ms": 6, "fillstyle": "none", "linewidth": 0.7, "alpha": 0.8}),
+            (TRAINED, {"ms": 4}),
+        )
+        for when, way in looks:
+            x, middle, low, high = [], [], [], []
+            for row, place in places:
+                results = metrics.results(row.runs.get(column, []))
+                travelled = [journeys[run.run_id] for run in results if run.run_id in journeys]
+                reached = [each.start if when == UNTRAINED else each.end for each in travelled]
+                horizons = [each.horizon for each in reached if each is not None and each.horizon is not None]
+                if len(horizons) < len(results):
+                    few = f"{when} {column}: {len(horizons)} of {len(results)} seeds at"
+                    fewer.setdefault(few, []).append(str(row.facts["delay"]))
+                if not horizons:
+                    continue
+                x.append(place)
+                middle.append(statistics.median(horizons))
+                low.append(min(horizons))
+                high.append(max(horizons))
+            axes.vlines(x, low, high, color=style["color"], linewidth=0.9, gid=f"{column} {when}")
+            axes.plot(x, middle, gid=f"{column} {when}", zorder=3, **{**style, **way})
+            longest = max([longest, *high])
+    marks: dict[str, Any] = {"color": GREY, "marker": "o", "linestyle": "none"}
+    key_above(axes, {
+        UNTRAINED: Line2D([], [], fillstyle="none", ms=6, **marks), TRAINED: Line2D([], [], ms=4, **marks),
+        DIAGONAL: diagonal,
+    })  # fmt: skip
+    axes.set_yscale("symlog", linthresh=1, linscale=0.4)  # a horizon can be 0
+    axes.set_ylim(-0.15, 1.3 * longest)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.set_ylabel("gradient horizon, steps\n(median, range)")
+    notes = [textwrap.fill(f"{few} {', '.join(delays)}", NOTE_CHARACTERS) for few, delays in fewer.items()]
+    axes.set_xlabel("\n".join(["delay (steps)", *notes]))
+
+
+def _marked(index: int) -> dict[str, Any]:
+    return {**look(index), "marker": MARKERS[index % len(MARKERS)], "ms": 4}
+
+
+def _places(ladder: Ladder, columns: list[str]) -> dict[str, list[tuple[Row, float]]]:
+    """Where each cell is drawn for each delay: beside the others, at most a third of the way to the next delay."""
+    delays = [row.facts["delay"] for row in ladder.rows]
+    gap = min(late / early for early, late in itertools.pairwise(delays))
+    present = [column for column in columns if any(column in row.runs for row in ladder.rows)]
+    step = min(math.log(gap) / 3 / len(present), 0.055)
+    middle = (len(present) - 1) / 2
+    return {
+        column: [(row, row.facts["delay"] * math.exp(step * (index - middle))) for row in ladder.rows]
+        for index, column in enumerate(present)
+    }
+
+
+def _delay_axis(axes: Axes, ladder: Ladder) -> None:
+    """A logarithmic axis with a tick at each delay that has room for one."""
+    delays = [row.facts["delay"] for row in ladder.rows]
+    room = (delays[-1] / delays[0]) ** 0.08
+    axes.set_xscale("log")
+    axes.set_xlim(delays[0] / room, delays[-1] * room)
+    kept: list[int] = []
+    for delay in delays:
+        if not kept or math.log(delay / kept[-1]) > CLOSEST_TICKS * math.log(delays[-1] / delays[0]):
+            kept.append(delay)
+    axes.xaxis.set_major_locator(FixedLocator(kept))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,197 @@
+"""Gradient over lag, after the first and the last step and in the course of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from bench.analysis.gradient_reach import Probes, flow_curve, flow_steps, looks
+from bench.analysis.grouping import Row
+from bench.records.record import Record
+from bench.report.figures.style import (
+    COLUMN_INCHES,
+    PAGE_INCHES,
+    STYLE,
+    grid,
+    legend,
+    look,
+    name_panels,
+    panels_of_cells,
+    rows_having,
+    titled,
+)
+
+UNDERFLOW, SOME_UNDERFLOW = "underflow: nothing arrives", "underflow for some seeds"
+NORM = "gradient norm $\\Vert dL/dh \\Vert$"
+LAG = "lag (steps before the first answer)"
+ProbesOfRuns = Mapping[str, Probes]
+"""Tables of the probes, by run id."""
+
+
+def gradient_flow(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
+    """One row a task: the gradient norm over lag at initialisation and after training, one line a cell.
+
+    Of the hidden state of the lowest layer. Lines are medians over seeds, bands go from the smallest to the largest.
+    After training there are only completed runs. ``None`` where nothing was probed.
+    """
+    rows, columns = probed_rows(records, probes)
+    if not rows:
+        return None
+    figure, axes = grid(len(rows), 2, width=PAGE_INCHES, height=2.2, sharey="row")
+    for down, row in enumerate(rows):
+        for panel, last, when in ((axes[down, 0], False, "at initialisation"), (axes[down, 1], True, "after training")):
+            for column, runs in row.runs.items():
+                curves = filter(None, (_curve_at(run, probes[run.run_id]["flow"], last=last) for run in runs))
+                _flow_line(panel, list(curves), column, look(columns.index(column)))
+            titled(panel, f"{row.label}, {when}", 48)
+            panel.set_xlabel(LAG)
+            panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes[down, 0].set_ylabel(NORM)
+        _floor(list(axes[down]))
+    legend(figure, list(axes.flat), [*columns, UNDERFLOW, SOME_UNDERFLOW])
+    return figure
+
+
+def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Draw what :func:`bench.probes.own.gradient_flow` returns, a line for each part of the state.
+
+    Args:
+        frame: The frame.
+        axes: Where; by default a new figure.
+    """
+    if axes is None:
+        with plt.style.context(STYLE):
+            _, panels = grid(1, 1, width=COLUMN_INCHES, height=2.3)
+            return plot_flow(frame, panels[0, 0])
+    for index, (state, curve) in enumerate(frame.groupby("state", sort=False)):
+        _flow_line(axes, [(curve["lag"].tolist(), curve["value"].tolist())], str(state), look(index))
+    axes.set_xlabel("lag (steps before the answer)")
+    axes.set_ylabel("gradient norm")
+    _floor([axes])
+    axes.legend()
+    return axes
+
+
+def flow_heatmap(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
+    """One row a task, one panel a cell: gradient norm over lag and training step.
+
+    Of the hidden state of the lowest layer; median over the seeds that were still training. Hatched where nothing
+    arrives, grey where it was no number.
+    """
+    rows, _ = probed_rows(records, probes)
+    if not rows:
+        return None
+    places, across = panels_of_cells(rows)
+    figure, axes = grid(len(places), across, width=PAGE_INCHES, height=2.1, sharey="row")
+    for down, (row, columns) in enumerate(places):
+        medians = {column: _over_training(runs, probes) for column, runs in row.runs.items()}
+        values = np.concatenate([values.ravel() for _, _, values in medians.values()])
+        values = values[np.isfinite(values) & (values > 0)]
+        low, high = (float(values.min()), float(values.max())) if values.size else (1e-3, 1.0)
+        norm = LogNorm(low, high) if low < high else LogNorm(low / 10, high * 10)
+        meshes = [_heat(panel, medians[column], norm) for panel, column in zip(axes[down], columns, strict=False)]
+        name_panels(list(axes[down]), row, columns)
+        axes[down, 0].set_ylabel("lag (steps)")
+        # Beside all panels, empty ones too, so that columns stay below each other.
+        bar = figure.colorbar(meshes[0], ax=list(axes[down]), label=NORM, pad=0.01)
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+    figure.text(0.5, -0.03, "hatched: underflow, nothing arrives", ha="center", fontsize=7, color="0.4")
+    return figure
+
+
+def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: LogNorm) -> QuadMesh:
+    steps, lags, values = curves
+    x, y = _edges(steps), _edges(lags)
+    axes.grid(visible=False)
+    axes.set_facecolor("0.85")
+    if (values == 0).any():
+        axes.pcolor(x, y, np.ma.masked_not_equal(values.T, 0), hatch="xxxx", cmap="Greys_r", vmin=-1, vmax=0,
+                    edgecolor="0.7", linewidth=0)  # fmt: skip
+    shown = np.ma.masked_where(~np.isfinite(values.T) | (values.T <= 0), values.T)
+    return axes.pcolormesh(x, y, shown, norm=norm, cmap="cividis")
+
+
+def probed_rows(records: list[Record], probes: ProbesOfRuns) -> tuple[list[Row], list[str]]:
+    """Rows of the runs with a curve over lag, and the columns of all runs, for the same colours in every figure."""
+    return rows_having(records, lambda run: run.run_id in probes and probes[run.run_id]["flow"].num_rows > 0)
+
+
+def _curve_at(made: Record, flow: pa.Table, *, last: bool) -> tuple[list[int], list[float]] | None:
+    step = looks(flow, made)[last]
+    return flow_curve(flow, step) if step is not None else None
+
+
+def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], label: str, style: dict[str, Any]) -> None:
+    """Median and range over seeds, at the lags that all of them have; what is 0 is marked later, at the floor."""
+    if not curves:
+        return
+    shared = sorted(set.intersection(*(set(lags) for lags, _ in curves)))
+    values = np.array([[dict(zip(*curve, strict=True))[lag] for lag in shared] for curve in curves])
+    middle = np.median(values, axis=0)
+    drawn = np.where(np.isfinite(middle) & (middle > 0), middle, np.nan)
+    axes.plot(shared, drawn, label=label, gid="flow", marker="." if len(shared) == 1 else None, **style)
+    positive = np.ma.masked_where(~np.isfinite(values) | (values <= 0), values)
+    low, high = positive.min(axis=0).filled(np.nan), positive.max(axis=0).filled(np.nan)
+    low = np.where((values == 0).any(axis=0), 0.0, low)  # down to the lower end of the axis
+    band = axes.fill_between(shared, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    band.set_gid("flow")
+    for label, where, fill in (
+        (UNDERFLOW, middle == 0, "full"),
+        (SOME_UNDERFLOW, (values == 0).any(axis=0) & (middle > 0), "none"),
+    ):
+        nothing = [lag for lag, is_so in zip(shared, where, strict=True) if is_so]
+        if nothing:
+            marks = {"color": style["color"], "fillstyle": fill, "ms": 3, "gid": "underflow"}
+            axes.plot(nothing, [np.nan] * len(nothing), "v", label=label, **marks)
+
+
+def _floor(panels: Sequence[Axes]) -> None:
+    """Logarithmic axes of one range; underflow is drawn at its lower end."""
+    lines = [line for axes in panels for line in axes.get_lines()]
+    drawn = np.concatenate([[], *(np.asarray(line.get_ydata(), float) for line in lines if line.get_gid() == "flow")])
+    bands = [band for axes in panels for band in axes.collections if band.get_gid() == "flow"]
+    edges = [np.asarray(path.vertices)[:, 1] for band in bands for path in band.get_paths()]
+    drawn = np.concatenate([drawn, *edges])
+    drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
+    low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (1e-3, 1.0)
+    room = (high / low) ** 0.08 if high > low else 10.0
+    for axes in panels:
+        longest = max((max(np.asarray(line.get_xdata()), default=0) for line in axes.get_lines()), default=0)
+        axes.set_xlim(0, 1.04 * longest if longest else 1)
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(low / room, high * room)
+    for line in lines:
+        if line.get_gid() == "underflow":
+            line.set_ydata([low / room**0.5] * len(np.asarray(line.get_xdata())))
+
+
+def _over_training(runs: Sequence[Record], probes: ProbesOfRuns) -> tuple[list[int], list[int], np.ndarray]:
+    """Steps, lags, and the median over the seeds that have the step, ``(step, lag)``."""
+    by_step: dict[int, list[dict[int, float]]] = {}
+    for run in runs:
+        flow = probes[run.run_id]["flow"]
+        for step in flow_steps(flow):
+            by_step.setdefault(step, []).append(dict(zip(*flow_curve(flow, step), strict=True)))
+    steps = sorted(by_step)
+    lags = sorted(set.intersection(*(set(curve) for curves in by_step.values() for curve in curves)))
+    return steps, lags, np.array([[np.median([c[lag] for c in by_step[step]]) for lag in lags] for step in steps])
+
+
+def _edges(places: Sequence[int]) -> np.ndarray:
+    """Borders of the fields around some places: half way between two of them."""
+    middle = np.asarray(places, float)
+    if len(middle) == 1:
+        return np.array([middle[0] - 0.5, middle[0] + 0.5])
+    inner = (middle[1:] + middle[:-1]) / 2
+    return np.concatenate([middle[:1], inner, middle[-1:]])

@@ -1,0 +1,71 @@
+"""Learning curves: a panel a task, a line a run."""
+
+from __future__ import annotations
+
+import math
+
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.analysis.grouping import Row, arrange
+from bench.records.record import Record
+from bench.report.figures.style import PANEL_INCHES, grid, legend, look, titled
+
+PANELS_ACROSS = 2
+WITHOUT_MEMORY = "without memory"
+
+Curves = dict[str, pa.Table]
+"""Curves by run id."""
+
+
+def learning_curves(records: list[Record], curves: Curves) -> Figure:
+    """One panel a task: its metric on the evaluation set over training steps, one line a seed, one colour a cell.
+
+    A line ends where its run ended: a dot marks a run that has solved the task, a cross one whose loss was no longer
+    finite. The dashed grey line is the best predictor without memory.
+    """
+    rows, columns = arrange(records)
+    across = min(PANELS_ACROSS, len(rows))
+    down = math.ceil(len(rows) / across)
+    figure, axes = grid(down, across, width=PANEL_INCHES[0] * across, height=PANEL_INCHES[1])
+    panels = list(axes.flat)
+    for panel, row in zip(panels, rows, strict=False):
+        _panel(panel, row, columns, curves)
+    for panel in panels[len(rows) :]:
+        panel.remove()
+    legend(figure, panels[: len(rows)], [*columns, WITHOUT_MEMORY])
+    return figure
+
+
+def _panel(axes: Axes, row: Row, columns: list[str], curves: Curves) -> None:
+    metric = row.facts["metric"]
+    for index, column in enumerate(columns):
+        for number, run in enumerate(row.runs.get(column, [])):
+            table = curves[run.run_id]
+            name = f"eval_{metric}"
+            if name not in table.column_names:
+                continue
+            points = table.select(["step", name]).drop_null()
+            steps, values = points["step"].to_pylist(), points[name].to_pylist()
+            style = look(index)
+            marker = "." if len(steps) == 1 else None  # one point makes no line
+            axes.plot(steps, values, label=column if number == 0 else None, **style, marker=marker, alpha=0.85)
+            if steps and (run.solved or run.status == "diverged"):
+                axes.plot(
+                    steps[-1],
+                    values[-1],
+                    "o" if run.status != "diverged" else "x",
+                    color=style["color"],
+                    ms=4,
+                )
+    baseline = row.facts["baselines"][metric]
+    axes.axhline(baseline, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label=WITHOUT_MEMORY)
+    if row.facts["higher_is_better"]:
+        axes.set_ylim(0, 1.02)
+    else:
+        axes.set_yscale("log")
+    titled(axes, row.label)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("training step")
+    axes.set_ylabel(f"{metric.replace('_', ' ')}, evaluation set")

@@ -1,0 +1,115 @@
+"""What all figures share: the style, a grid of panels, their titles and legends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from bench.analysis.grouping import Row, arrange
+from bench.records.record import Record
+
+STYLE = Path(__file__).with_name("paper.mplstyle")
+LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)))
+PANEL_INCHES = (3.4, 2.3)
+COLUMN_INCHES = 3.4
+PAGE_INCHES = 6.8
+TITLE_CHARACTERS = 52
+STEP = "training step"
+MOST_ACROSS = 4
+"""Panels beside each other at most."""
+TITLE_CHARACTERS_ACROSS = 88
+"""Of the titles beside each other."""
+KEY_CHARACTERS = 60
+"""Of one line of a panel's key."""
+KEY_POINTS = 9.6
+"""Height of one line of a panel's key."""
+GREY = "0.4"
+
+
+def grid(down: int, across: int, *, width: float, height: float, **shared: Any) -> tuple[Figure, np.ndarray]:
+    """A grid of panels.
+
+    Args:
+        down: Number of rows.
+        across: Number of columns.
+        width: Of the figure, in inches.
+        height: Of each row, in inches.
+        shared: ``sharex`` and ``sharey`` of ``plt.subplots``.
+    """
+    return plt.subplots(
+        down, across, figsize=(width, height * down), squeeze=False, layout="constrained", **shared
+    )  # fmt: skip
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour and line style of the ``index``-th column label, told apart in grey too."""
+    return {"color": f"C{index % 7}", "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
+
+
+def legend(figure: Figure, panels: Sequence[Axes], order: Sequence[str]) -> None:
+    """One legend above all panels, each label once."""
+    found = {text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    found = dict(sorted(found.items(), key=lambda item: order.index(item[0])))
+    if found:
+        figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=min(4, len(found)))
+
+
+def titled(axes: Axes, text: str, characters: int = TITLE_CHARACTERS) -> None:
+    """Set the title, in lines that end at a comma."""
+    lines = [""]
+    for part in text.split(", "):
+        if lines[-1] and len(lines[-1]) + len(part) + 2 > characters:
+            lines[-1] += ","
+            lines.append(part)
+        else:
+            lines[-1] += f", {part}" if lines[-1] else part
+    axes.set_title("\n".join(lines))
+
+
+def panels_of_cells(rows: Sequence[Row]) -> tuple[list[tuple[Row, list[str]]], int]:
+    """Rows of panels with the cells in each, cut where there are more than fit, and the panels across."""
+    places = []
+    for row in rows:
+        columns = list(row.runs)
+        places += [(row, columns[start : start + MOST_ACROSS]) for start in range(0, len(columns), MOST_ACROSS)]
+    return places, max(len(columns) for _, columns in places)
+
+
+def name_panels(panels: Sequence[Axes], row: Row, columns: Sequence[str]) -> None:
+    """Title the panels of one row by cell and row, and name their x-axis."""
+    for panel, column in zip(panels, columns, strict=False):
+        titled(panel, f"{column}: {row.label}", TITLE_CHARACTERS_ACROSS // len(panels))
+        panel.set_xlabel(STEP)
+        panel.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for panel in panels[len(columns) :]:
+        panel.set_axis_off()
+
+
+def rows_having(records: list[Record], wanted: Callable[[Record], bool]) -> tuple[list[Row], list[str]]:
+    """Rows and columns of all runs, and of their runs those that are wanted; rows without any are left out."""
+    rows, columns = arrange(records)
+    kept = []
+    for row in rows:
+        runs = {column: [run for run in members if wanted(run)] for column, members in row.runs.items()}
+        runs = {column: members for column, members in runs.items() if members}
+        kept += [replace(row, runs=runs)] if runs else []
+    return kept, columns
+
+
+def key_above(axes: Axes, keys: Mapping[str, Line2D]) -> int:
+    """The lines of a panel by name, between the panel and its title; returns the number of lines that it takes."""
+    each = max(map(len, keys)) + 5
+    across = max(1, min(len(keys), KEY_CHARACTERS // each))
+    axes.legend(keys.values(), keys.keys(), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=across,
+                fontsize=7, borderpad=0.1, borderaxespad=0.2, labelspacing=0.2, columnspacing=1.0)  # fmt: skip
+    return math.ceil(len(keys) / across)

@@ -1,0 +1,80 @@
+"""Time constants of gates in the course of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bench.analysis.gradient_reach import statistic
+from bench.records.record import Record
+from bench.report.figures.gradient_flow import ProbesOfRuns, probed_rows
+from bench.report.figures.style import COLUMN_INCHES, STEP, grid, legend, look, titled
+
+LONGEST_TAU = 1e6
+"""Longer time constants are drawn here; a gate of 1 has an infinite one."""
+
+
+def time_constants(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
+    """One panel a task: time constants of the gates that keep the state, over training.
+
+    Lines are the median over units, steps and sequences, bands hold 90 % of them; both are medians over seeds. The
+    dashed grey line is the task's delay. A line ends where the last seed did.
+    """
+    rows, columns = probed_rows(records, probes)
+    lines = {
+        (row.label, column, gate): by_quantile
+        for row in rows
+        for column in columns
+        for gate, by_quantile in _taus(row.runs.get(column, []), probes).items()
+    }
+    if not lines:
+        return None
+    rows = [row for row in rows if any(label == row.label for label, _, _ in lines)]
+    across = min(2, len(rows))
+    figure, axes = grid(
+        math.ceil(len(rows) / across), across, width=COLUMN_INCHES * across, height=2.2, sharey=True
+    )  # fmt: skip
+    order = list(dict.fromkeys(f"{column} {gate} gate" for _, column, gate in lines))
+    panels = list(axes.flat)
+    for panel, row in zip(panels, rows, strict=False):
+        for (label, column, gate), by_quantile in lines.items():
+            if label != row.label:
+                continue
+            style = look(columns.index(column))
+            steps = sorted(by_quantile["tau_50"])
+            low, middle, high = (
+                [min(by_quantile[q][s], LONGEST_TAU) for s in steps] for q in ("tau_05", "tau_50", "tau_95")
+            )
+            marker = "." if len(steps) == 1 else None
+            panel.plot(steps, middle, label=f"{column} {gate} gate", marker=marker, **style)
+            panel.fill_between(steps, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        delay = row.facts["delay"]
+        panel.axhline(delay, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label="delay of the task")
+        panel.set_yscale("log")
+        panel.set_xlim(left=0)
+        titled(panel, row.label)
+        panel.set_xlabel(STEP)
+    for down in axes:
+        down[0].set_ylabel("time constant (steps)")
+    for panel in panels[len(rows) :]:
+        panel.remove()
+    legend(figure, panels[: len(rows)], [*order, "delay of the task"])
+    return figure
+
+
+def _taus(runs: Sequence[Record], probes: ProbesOfRuns) -> dict[str, dict[str, dict[int, float]]]:
+    """Gate to quantile to step to its median over the seeds that have the step."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for quantile in ("tau_05", "tau_50", "tau_95"):
+        values: dict[str, dict[int, list[float]]] = {}
+        for run in runs:
+            for gate, by_step in statistic(probes[run.run_id]["activity"], quantile).items():
+                for step, value in by_step.items():
+                    values.setdefault(gate, {}).setdefault(step, []).append(value)
+        for gate, by_step in values.items():
+            medians = {step: float(np.median(each)) for step, each in by_step.items()}
+            found.setdefault(gate, {})[quantile] = medians
+    return found

@@ -1,0 +1,174 @@
+"""A page of results: its tables and figures, made anew from records where they stand in the text.
+
+A page is Markdown with places to fill. What stands between a place and its end is replaced; the words around it are
+one's own::
+
+    <!-- records: first_round/runs -->
+    <!-- table: copy_memory -->         a table of conf/table/, or of a YAML beside the page, with LaTeX and CSV beside
+    <!-- end -->
+    <!-- claims -->                     the published claims that these records speak to
+    <!-- end -->
+    <!-- figure: survival copy_memory --> a figure of the runs of that table: survival or reach
+    <!-- end -->
+
+Tables and figures go into ``tables/`` and ``figures/`` beside the records' folder. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import matplotlib
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from bench.analysis import hyperparameters
+from bench.analysis.gradient_reach import read_journeys
+from bench.analysis.metrics import Journeys
+from bench.analysis.table import Spec, read_spec
+from bench.records.read import read_all
+from bench.records.record import Record
+from bench.records.write import write_whole
+from bench.report.figures.delay import draw_reach
+from bench.report.figures.style import STYLE
+from bench.report.figures.survival import draw_survival
+from bench.report.tables import claims as claims_table
+from bench.report.tables.render import render
+
+OPEN = r"<!-- (?P<kind>(?!end\b|records\b)\w+)(?:: (?P<what>[^>]+?))? -->\n"
+PLACE = re.compile(rf"(?P<open>{OPEN})(?:(?!<!-- ).)*?(?P<end><!-- end -->)", re.S)
+RECORDS = re.compile(r"<!-- records: (\S+) -->")
+FIGURES: dict[str, tuple[str, Callable[[list[Record], Journeys], Figure | None]]] = {
+    "survival": ("share of seeds solved over training steps", lambda runs, _: draw_survival(runs)),
+    "reach": ("share of seeds solved and gradient horizon over delay", draw_reach),
+}
+"""What a figure shows, and how it is drawn."""
+Files = dict[Path, bytes]
+"""What is to be written."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page and what its places are filled from.
+
+    Attributes:
+        path: The Markdown file.
+        folder: Where the records' folder is, and tables and figures go.
+        records: All its records.
+        journeys: How far the gradient travels, by run id.
+    """
+
+    path: Path
+    folder: Path
+    records: list[Record]
+    journeys: Journeys
+
+
+def fill_page(path: Path) -> list[Path]:
+    """Fill the places of a page, and write what is beside it.
+
+    Returns:
+        The files written; the page last.
+
+    Raises:
+        ValueError: A page without records or with a place that means nothing, or a damaged record.
+        OSError: Something cannot be read or written.
+    """
+    text = path.read_text(encoding="utf-8")
+    places, openings = PLACE.findall(text), re.findall(OPEN, text)
+    if len(places) != len(openings) or len(places) != text.count("<!-- end -->"):
+        raise ValueError(
+            f"`{path}` must have an <!-- end --> for each of its {len(openings)} places, got {len(places)}"
+        )
+    page = _open(path, text)
+    files: Files = {}
+
+    def filled(place: re.Match[str]) -> str:
+        kind, what = place["kind"], (place["what"] or "").split()
+        if kind == "claims" and not what:
+            body = _claims(page, files)
+        elif kind == "table" and len(what) == 1:
+            body = _table(page, what[0], files)
+        elif kind == "figure" and len(what) == 2 and what[0] in FIGURES:
+            body = _figure(page, what[0], what[1], files)
+        else:
+            known = f"table: NAME, claims, or figure: {' or '.join(FIGURES)} NAME"
+            raise ValueError(f"`{path}` must have places such as {known}, got {place['open'].strip()!r}")
+        return f"{place['open']}{body}{place['end']}"
+
+    new = PLACE.sub(filled, text)
+    # Only now: a page with a place that cannot be filled stays as it is, and so does all that belongs to it.
+    files[path] = new.encode()
+    for name, content in files.items():
+        write_whole(name, content)
+    return list(files)
+
+
+def _open(path: Path, text: str) -> Page:
+    named = RECORDS.search(text)
+    if named is None:
+        raise ValueError(f"`{path}` must name its records, as in <!-- records: first_round/runs -->, got none")
+    root = path.parent / named[1]
+    records, damaged = read_all(root)
+    journeys, more = read_journeys(root)
+    if damaged or more:
+        raise (damaged or more)[0]
+    if not records:
+        raise ValueError(f"`{path}` must name a folder with records, found none below {str(root)!r}")
+    return Page(path, root.parent, records, journeys)
+
+
+def _table(page: Page, name: str, files: Files) -> str:
+    spec = _spec(page, name)
+    latex, comma = (page.folder / "tables" / f"{Path(name).stem}.{suffix}" for suffix in ("tex", "csv"))
+    files[latex] = render(page.records, "latex", page.journeys, spec).encode()
+    alone = replace(spec, compare=False, published=False)  # these are no lines of its CSV
+    files[comma] = render(page.records, "csv", page.journeys, alone).encode()
+    body = render(page.records, "markdown", page.journeys, spec)
+    return f"{body}\n{_links(page, LaTeX=latex, CSV=comma)}\n"
+
+
+def _spec(page: Page, name: str) -> Spec:
+    """A table of ``conf/table/``, or a file beside the page."""
+    beside = page.path.parent / name
+    return read_spec(str(beside) if beside.is_file() else name)
+
+
+def _claims(page: Page, files: Files) -> str:
+    judged = claims_table.judge_all(page.records)
+    latex, comma = (page.folder / "tables" / f"claims.{suffix}" for suffix in ("tex", "csv"))
+    files[latex] = claims_table.render(judged, "latex").encode()
+    files[comma] = claims_table.render(judged, "csv").encode()
+    return f"{claims_table.render(judged, 'markdown')}\n{_links(page, LaTeX=latex, CSV=comma)}\n"
+
+
+def _figure(page: Page, kind: str, name: str, files: Files) -> str:
+    matplotlib.use("Agg")
+    chosen = _spec(page, name).chosen(page.records)
+    words, draw = FIGURES[kind]
+    with plt.style.context(STYLE):
+        figure = draw(chosen, page.journeys)
+    if figure is None:
+        raise ValueError(f"`{page.path}` must have figures that its records allow, got {kind} {name}")
+    png, pdf = (page.folder / "figures" / f"{kind}_{Path(name).stem}.{suffix}" for suffix in ("png", "pdf"))
+    for path in (png, pdf):
+        buffer = io.BytesIO()
+        metadata = {"CreationDate": None} if path == pdf else None
+        with plt.style.context(STYLE):
+            figure.savefig(buffer, format=path.suffix[1:], metadata=metadata)
+        files[path] = buffer.getvalue()
+    plt.close(figure)
+    protocols = ", ".join(sorted({hyperparameters.protocol_of(made) for made in chosen}))
+    return f"![{protocols}: {words}]({_relative(page, png)})\n\n{_links(page, PDF=pdf)}\n"
+
+
+def _links(page: Page, **files: Path) -> str:
+    return ", ".join(f"[{name}]({_relative(page, path)})" for name, path in files.items())
+
+
+def _relative(page: Page, path: Path) -> str:
+    return path.relative_to(page.path.parent).as_posix()

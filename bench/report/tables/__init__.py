@@ -1,0 +1,1 @@
+"""Tables as text: in a terminal, in Markdown, LaTeX, HTML and CSV."""

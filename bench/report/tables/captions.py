@@ -1,0 +1,133 @@
+"""What stands above and below a table: title, protocols, devices and code; how its numbers were obtained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench.analysis import hyperparameters, metrics
+from bench.analysis.grouping import Row
+from bench.analysis.metrics import name_of
+from bench.analysis.table import Table
+from bench.records.record import Record
+from bench.stats import small_samples
+
+DAGGER = "†"
+"""Stands at a row whose protocol must be told."""
+
+
+def marks(rows: Sequence[Row]) -> list[str]:
+    """``a``, ``b``, ..., ``z``, ``aa``, ..."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return [(letters[i // 26 - 1] if i >= 26 else "") + letters[i % 26] for i in range(len(rows))]
+
+
+def caption(table: Table) -> str:
+    """Title, what is shown, protocols with their budgets, device and code version."""
+    runs = table.runs
+    shown = name_of(table.spec.only) if table.spec.only is not None else ""
+    title = ": ".join(text for text in (table.spec.title.rstrip("."), shown) if text)
+    budgets = sorted({(hyperparameters.protocol_of(run), metrics.budget_of(run)) for run in runs})
+    by_protocol: dict[str, list[str]] = {}
+    for protocol, steps in budgets:
+        by_protocol.setdefault(protocol, []).append(f"{steps:,}")
+    protocols = "; ".join(f"{name}, at most {' or '.join(steps)} steps" for name, steps in by_protocol.items())
+    parts = (f"{title[:1].upper()}{title[1:]}", f"Protocol: {protocols}")
+    return " ".join([*(f"{part}." for part in parts if part), origin(runs)])
+
+
+def origin(runs: Iterable[Record]) -> str:
+    """Where runs were made, and with which code."""
+    runs = list(runs)
+    devices = "; ".join(sorted({machine_of(run) for run in runs}))
+    return f"Run on {devices}. Code: {', '.join(sorted({code_of(run) for run in runs}))}."
+
+
+def machine_of(run: Record) -> str:
+    """Device, its type, and the threads of a processor."""
+    threads = run.runtime["threads"]
+    count = f", {threads} thread{'s' if threads != 1 else ''}" if run.device["type"] == "cpu" else ""
+    return f"{run.device['name']} ({run.device['type']}{count})"
+
+
+def code_of(run: Record) -> str:
+    """The commit; where there is none, or files had changed since, the hash of the sources that compute."""
+    commit = str(run.code.get("commit") or "")[:7]
+    if commit and not run.code.get("dirty"):
+        return f"commit {commit}"
+    return f"sources {run.code['sources']}{f', changed since commit {commit}' if commit else ''}"
+
+
+def notes(table: Table) -> list[str]:
+    """What a reader must know to read the numbers."""
+    shown = list(dict.fromkeys(metric for row in table.rows for metric in table.metrics(row)))
+    return [_method(table, shown), *_explained(shown), *_by_row(table)]
+
+
+def _method(table: Table, shown: Sequence[str]) -> str:
+    """How numbers and intervals were obtained."""
+    by_statistic: dict[str, list[str]] = {}
+    for metric in shown:
+        by_statistic.setdefault(metrics.default_statistic(metric, table.spec.statistic), []).append(name_of(metric))
+    most = max(by_statistic, key=lambda name: len(by_statistic[name]))
+    words = [f"{', '.join(names)}: {metrics.STATISTICS[name]}" for name, names in by_statistic.items() if name != most]
+    words.append(f"{'all else: ' if words else ''}{metrics.STATISTICS[most]}")
+    text = "; ".join(words)
+    return (
+        f"{text[:1].upper()}{text[1:]}; 95 % intervals in brackets. Scores on the test set. Baseline: the best "
+        "predictor without memory. Solved: the task's criterion met at three evaluations in a row. Bold, or * in a "
+        "terminal: the best of a line, where its interval is apart from all others; bootstrap intervals count from "
+        f"{metrics.LEAST_RUNS} runs on."
+    )
+
+
+def _explained(shown: Sequence[str]) -> list[str]:
+    if not any(metric in metrics.HORIZONS for metric in shown):
+        return []
+    return [
+        "Horizon: the largest probed lag, in steps before the first answer, at which the gradient of the answer's loss "
+        "with respect to the hidden state of the lowest layer is at least 1 % of that at lag 0. Decay: slope of its "
+        "log10 over lag, a step."
+    ]
+
+
+def _by_row(table: Table) -> list[str]:
+    """What is to be said of single rows; the same words once for all of them."""
+    found: dict[str, list[str]] = {}
+    for mark, row in zip(marks(table.rows), table.rows, strict=True):
+        for text in _row_notes(table, row):
+            found.setdefault(text, []).append(mark)
+    return [f"[{', '.join(marks)}] {text}" for text, marks in found.items()]
+
+
+def _row_notes(table: Table, row: Row) -> Iterable[str]:
+    """Marks, settings that differ between columns, and what so few runs cannot say."""
+    yield from (f"{text}." for text in row.marks)
+    for key, values in row.uneven.items():
+        texts = ", ".join(f"{column} {hyperparameters.text(value)}" for column, value in values.items())
+        yield f"{key} differs between columns: {texts}."
+    metric = row.facts["metric"]
+    for column, runs in row.runs.items() if metric in table.metrics(row) else ():
+        if (groups := metrics.bimodal(runs, metric, table.journeys)) is not None:
+            yield f"{column}, {name_of(metric)}: {groups}."
+    seeds = {column: {run.seed for run in metrics.results(runs)} for column, runs in row.runs.items()}
+    seeds = {column: each for column, each in seeds.items() if each}
+    statistics = {metrics.default_statistic(metric, table.spec.statistic) for metric in table.metrics(row)}
+    least = min(map(len, seeds.values()), default=1)
+    if "median" in statistics and 1 < least < metrics.LEAST_RUNS:
+        most = 100 - 100 / 2 ** (least - 1)
+        yield f"A bootstrap interval of {least} runs covers their median with at most {most:.3g} %."
+    yield from _incomparable(seeds)
+
+
+def _incomparable(seeds: Mapping[str, set[int]]) -> Iterable[str]:
+    """Columns that share too few seeds with any other for a verdict."""
+    if len(seeds) < 2:
+        return
+    shared = {one: max(len(its & seeds[other]) for other in seeds if other != one) for one, its in seeds.items()}
+    few = {column: sentence for column, n in shared.items() if (sentence := small_samples.too_few(n)) is not None}
+    if len(few) == len(seeds) and len(set(few.values())) == 1:
+        yield f"Between columns, by a paired test, {next(iter(few.values()))}."
+    else:
+        for sentence in dict.fromkeys(few.values()):
+            columns = ", ".join(column for column, each in few.items() if each == sentence)
+            yield f"Between {columns} and others, by a paired test, {sentence}."

@@ -1,0 +1,165 @@
+"""What papers report beside what our runs give, with a verdict on each claim."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.papers import verdicts
+from bench.papers.claims import EFFORTS, Paper, read_claims
+from bench.papers.rules import NOT_RUN, REPRODUCED
+from bench.papers.verdicts import Judgement
+from bench.records.record import Record
+from bench.report.tables import captions, formats
+from bench.report.tables.grid import Entry, Grid
+
+FORMS = (*formats.FORMS, "csv")
+SAID = {
+    "solves": "solved",
+    "fails": "not solved",
+    "below_baseline": "below baseline",
+    "before": "before the other",
+}
+"""What a claim without a number says, in a word."""
+SIGNS = {"unverified": captions.DAGGER, "protocol differs": "‡", "other settings left out": "§"}
+"""What marks of a judgement stand for in the table."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Claims with their verdicts.
+
+    Attributes:
+        papers: By the key that claims name them by.
+        judgements: Of every claim that has runs.
+        without: How many claims of the same papers have none.
+        origin: Where the runs were made, and with which code.
+    """
+
+    papers: Mapping[str, Paper]
+    judgements: Sequence[Judgement]
+    without: int
+    origin: str
+
+
+def judge_all(records: Iterable[Record]) -> Judged:
+    """A judgement on every claim that the records have runs for.
+
+    Raises:
+        ValueError: A claim that cannot be read, see :func:`bench.papers.claims.read_claims`, or none that has runs.
+    """
+    records = list(records)
+    known = read_claims()
+    every = [verdicts.judge(claim, records) for claim in known.claims]
+    judged = [each for each in every if each.verdict != NOT_RUN]
+    if not judged:
+        raise ValueError("`published` must have runs of a paper's protocol, as of +experiment=arjovsky2016, got none")
+    about = {each.claim.paper for each in judged}
+    protocols = {each.claim.protocol for each in judged}
+    origin = captions.origin(made for made in records if made.experiment in protocols)
+    return Judged(known.papers, judged, sum(each.claim.paper in about for each in every) - len(judged), origin)
+
+
+def render(judged: Judged, form: str) -> str:
+    """The claims as a table; see :data:`FORMS`.
+
+    Raises:
+        ValueError: Another form.
+    """
+    if form not in FORMS:
+        raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
+    return _csv(judged) if form == "csv" else formats.write([as_grid(judged)], form)
+
+
+def as_grid(every: Judged) -> Grid:
+    """A line a claim: what the paper says, what our runs give, and the verdict."""
+    papers, judged = every.papers, every.judgements
+    rows, rules = [], set()
+    for i, each in enumerate(judged):
+        paper = papers[each.claim.paper]
+        if i == 0 or judged[i - 1].claim.paper != each.claim.paper:
+            rules.add(i)
+        marks = "".join(sign for mark, sign in SIGNS.items() if mark in each.marks)
+        rows.append(
+            (
+                Entry((f"{paper.authors} {paper.year}",) if i in rules else ()),
+                Entry((f"{each.claim.claim}",)),
+                Entry((f"{each.claim.where}{marks}",)),
+                Entry((_paper_says(each),)),
+                Entry((_ours(each),)),
+                Entry((each.verdict,), each.verdict == REPRODUCED),
+            )
+        )
+    counts = Counter(
+        "not solved in N steps" if each.verdict.startswith("not solved") else each.verdict for each in judged
+    )
+    told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return Grid(
+        caption=f"Published claims put to the test: {len(judged)} with a verdict; {told}. Claims of "
+        f"these papers without runs: {every.without}. {every.origin}",
+        header=("paper", "claim", "where", "published", "ours", "verdict"),
+        rows=tuple(rows),
+        rules=frozenset(rules),
+        notes=tuple(_notes(judged)),
+        left=frozenset(range(6)),
+        # 80 with what stands between; tabulate widens a column to its header and 2, the verdict has a star.
+        wide={0: 11, 1: 17, 2: 8, 3: 11, 4: 12, 5: 11},
+    )
+
+
+def _notes(judged: Sequence[Judgement]) -> list[str]:
+    found = [
+        "Reproduced: so with confidence in our runs, in the paper's own setting. Direction only: so in most runs, or "
+        "where the paper hides its settings. Not solved in N steps: all that can be said of runs that did not solve "
+        "within their budget; it neither confirms nor refutes. Contradicts: the opposite, with confidence. Undecided: "
+        "none of these. Ours: k/n solved, and where a number is compared its median. Numbers of sequences stand beside "
+        "each other and are not compared."
+    ]
+    if any("unverified" in each.marks for each in judged):
+        found.append(f"{SIGNS['unverified']} quoted from memory of the paper, not read again.")
+    if any("other settings left out" in each.marks for each in judged):
+        found.append(f"{SIGNS['other settings left out']} runs of other settings or budgets were there and left out.")
+    found += list(
+        dict.fromkeys(
+            f"{SIGNS['protocol differs']} {each.claim.paper}, another protocol than the paper's: "
+            f"{each.claim.protocol_differs}."
+            for each in judged
+            if each.claim.protocol_differs
+        )
+    )
+    return found
+
+
+def _paper_says(each: Judgement) -> str:
+    return SAID[each.claim.says] if each.claim.value is None else _in_unit(each.claim.value, each.claim.unit)
+
+
+def _ours(each: Judgement) -> str:
+    solved = f"{each.solved}/{each.n} solved"
+    if each.measured:
+        return f"{each.measured}, {solved}"
+    if each.claim.value is None or each.ours is None:
+        return solved
+    return f"{_in_unit(each.ours, each.claim.unit)}, {solved}"
+
+
+def _in_unit(value: float, unit: str | None) -> str:
+    if unit in EFFORTS:
+        return f"{value:,.0f} {unit}"
+    return f"{value:.5g}{'' if unit == 'share' else f' {unit}'}"
+
+
+def _csv(every: Judged) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("claim", "paper", "text", "where", "says", "published", "unit", "source", "protocol",
+                     "protocol_differs", "ours", "n", "solved", "max_steps", "verdict", "reason"))  # fmt: skip
+    for each in every.judgements:
+        claim, paper = each.claim, every.papers[each.claim.paper]
+        writer.writerow((claim.id, f"{paper.authors} {paper.year}", claim.claim, claim.where, claim.says, claim.value,
+                         claim.unit, claim.source, claim.protocol, claim.protocol_differs, each.ours, each.n,
+                         each.solved, each.steps, each.verdict, each.reason))  # fmt: skip
+    return buffer.getvalue()

@@ -1,0 +1,122 @@
+"""A table as text: terminal and Markdown here, HTML by :mod:`bench.report.tables.html`, LaTeX by
+:mod:`bench.report.tables.latex`. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import SEPARATING_LINE, tabulate
+
+from bench.report.tables import latex
+from bench.report.tables.grid import Entry, Grid
+from bench.report.tables.html import html_page
+
+WIDTH = 80
+"""Of a terminal."""
+
+
+def terminal(grid: Grid) -> str:
+    """At most 80 columns, where one column of numbers beside the words leaves room; else in several parts."""
+    parts = "\n\n".join(_fitting(grid, list(range(len(grid.header))))) if grid.header else ""
+    notes = "".join(f"{textwrap.fill(note, WIDTH)}\n" for note in grid.notes)
+    commands = "".join(f"{mark}: {_continued(command)}\n" for mark, each in grid.commands for command in each)
+    caption = textwrap.fill(grid.caption, WIDTH)
+    return "\n\n".join(text.rstrip("\n") for text in (caption, parts, notes, commands) if text) + "\n"
+
+
+def markdown(grid: Grid) -> str:
+    """A GitHub table, its caption above, notes and commands below."""
+
+    def cell(entry: Entry) -> str:
+        text = _md(" ".join(entry.lines))
+        return f"**{text}**" if entry.best and text else text
+
+    align = ["left" if i in grid.left else "right" for i in range(len(grid.header))]
+    body = [[cell(entry) for entry in row] for row in grid.rows]
+    table = tabulate(
+        body, headers=list(map(_md, grid.header)), tablefmt="github", disable_numparse=True, colalign=align
+    )
+    notes = "\n".join(f"- {note}" for note in grid.notes)
+    commands = "\n".join(f"- {mark}: `{command}`" for mark, each in grid.commands for command in each)
+    return "\n\n".join(text for text in (grid.caption, table, notes, commands) if text) + "\n"
+
+
+FORMS = ("terminal", "markdown", "latex", "html")
+
+
+def write(grids: Sequence[Grid], form: str) -> str:
+    """Tables as one text, one below the other.
+
+    Args:
+        grids: At least one.
+        form: One of :data:`FORMS`.
+    """
+    if form == "html":
+        return html_page(grids)
+    writers = {"terminal": terminal, "markdown": markdown, "latex": latex.latex}
+    return "\n".join(writers[form](grid) for grid in grids)
+
+
+def _md(text: str) -> str:
+    """Escaped: what would be set as code or in bold, part columns, or begin a tag; _ within words is none of these."""
+    return re.sub(r"<(?=[A-Za-z/!])", "&lt;", re.sub(r"([\\|*`])", r"\\\1", text))
+
+
+def _fitting(grid: Grid, columns: list[int]) -> list[str]:
+    """The table, cut into as many as it takes to stay within the terminal's width; words stand in all of them."""
+    body = [[_stacked(grid, i, row[i]) for i in columns] for row in grid.rows]
+    text = tabulate(
+        _with_rules(body, grid.rules),
+        headers=[grid.header[i] for i in columns],
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=["left" if i in grid.left else "right" for i in columns],
+    )
+    lines = [line.rstrip() for line in text.splitlines()]
+    numbers = [i for i in columns if i not in grid.left]
+    if max(map(len, lines)) <= WIDTH or len(numbers) <= 1:
+        return ["\n".join(lines)]
+    words = [i for i in columns if i in grid.left]
+    middle = (len(numbers) + 1) // 2
+    return _fitting(grid, words + numbers[:middle]) + _fitting(grid, words + numbers[middle:])
+
+
+def _stacked(grid: Grid, column: int, entry: Entry) -> str:
+    lines = [part for line in entry.lines for part in _wrapped(line, grid.wide.get(column))]
+    if entry.best and lines:
+        lines[0] = f"*{lines[0]}"
+    return "\n".join(lines)
+
+
+def _wrapped(line: str, width: int | None) -> list[str]:
+    return [line] if width is None else textwrap.wrap(line, width) or [""]
+
+
+def _with_rules(body: list[list[str]], rules: frozenset[int]) -> list[Any]:
+    """A line between blocks."""
+    rows: list[Any] = []
+    for number, row in enumerate(body):
+        rows += [SEPARATING_LINE] if number in rules and number else []
+        rows.append(row)
+    return rows
+
+
+def _continued(command: str) -> str:
+    """A command over several lines that can be pasted; where a word is cut, at a comma, the next line has no indent."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        long = len(word) > WIDTH - 6 and "'" not in word
+        between = " "
+        for piece in re.findall(r"[^,]*,|[^,]+", word) if long else [word]:
+            if lines[-1] and len(f"{lines[-1]}{between}{piece}") > WIDTH - 6:
+                lines[-1] += f"{between}\\"
+                lines.append(f"{'   ' if between else ''}{piece}")
+            else:
+                lines[-1] += f"{between if lines[-1] else ''}{piece}"
+            between = ""
+    return "\n".join(lines)

@@ -1,0 +1,90 @@
+"""From a number to what stands in a place of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from bench.analysis import metrics
+from bench.analysis.metrics import Number
+from bench.records.record import Record
+from bench.report.tables.grid import Entry
+
+NOTHING = "-"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, or all in front of the point."""
+    return NOTHING if value is None else _digits(value, 3)
+
+
+def interval(shown: Number) -> str:
+    """Both ends in brackets, rounded outwards; nothing for no interval, or one that lies among failed runs."""
+    low, high = shown.low, shown.high
+    if low is None or high is None or not (math.isfinite(low) or math.isfinite(high)):
+        return ""
+    return f"[{_end(shown.metric, low, math.floor)}, {_end(shown.metric, high, math.ceil)}]"
+
+
+def entry(shown: Number | None, runs: Sequence[Record], *, counted: bool, best: bool = False) -> Entry:
+    """What stands in one place: the number, its interval, and what became of the runs.
+
+    Args:
+        shown: The number; ``None`` where there are no runs.
+        runs: The runs of the place.
+        counted: Whether n and solved stand below; else n is told only where it is not that of all results.
+        best: Whether it is the best of its row.
+    """
+    if shown is None:
+        return Entry((NOTHING,))
+    counts = metrics.counts_of(runs)
+    mishaps = [f"{count} {status}" for status, count in counts.mishaps.items()]
+    lines = [_value(shown, counts.solved, runs)]
+    lines += [text] if (text := interval(shown)) else []
+    if shown.metric == metrics.SOLVED:
+        lines += [f"({', '.join(mishaps)})"] if mishaps else []
+    elif counted:
+        of = [f"n={shown.n}"] if shown.n != counts.results else []
+        lines.append(", ".join([*of, f"{counts.solved}/{counts.results} solved", *mishaps]))
+    elif 0 < shown.n < counts.results:
+        lines.append(f"n={shown.n}")
+    return Entry(tuple(lines), best)
+
+
+def _value(shown: Number, solved: int, runs: Sequence[Record]) -> str:
+    if shown.metric == metrics.SOLVED:
+        return f"{solved}/{shown.n}"
+    if shown.value is None:
+        return NOTHING
+    if shown.metric == metrics.PARAMETERS:
+        sizes = sorted({run.model["parameters"] for run in runs if run.model["parameters"]})
+        return ", ".join(f"{size:,}" for size in sizes)
+    if shown.metric == metrics.STEPS and not math.isfinite(shown.value):
+        return f">{max(map(metrics.budget_of, runs))}" if runs else NOTHING
+    return _steps(shown.value) if _is_steps(shown.metric) else number(shown.value)
+
+
+def _end(metric: str, end: float, outwards: Callable[[float], int]) -> str:
+    """Steps as whole numbers, others with two significant digits, so that a number is in its interval as printed."""
+    if _is_steps(metric):
+        return _steps(end) if math.isfinite(end) else "∞"
+    if end == 0 or not math.isfinite(end):
+        return _digits(end, 2)
+    unit = 10.0 ** (math.floor(math.log10(abs(end))) - 1)
+    near = round(end / unit)
+    return _digits(unit * (near if math.isclose(end, near * unit, rel_tol=1e-9) else outwards(end / unit)), 2)
+
+
+def _digits(value: float, digits: int) -> str:
+    if not math.isfinite(value):
+        return "diverged"
+    # No 1.3e+02.
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:#.{digits}g}".removesuffix(".")
+
+
+def _is_steps(metric: str) -> bool:
+    return metric in (metrics.STEPS, "horizon_untrained", "horizon_trained")
+
+
+def _steps(value: float) -> str:
+    return f"{value:.0f}"

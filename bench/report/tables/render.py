@@ -1,0 +1,195 @@
+"""Records to tables: every number with its interval, its n and what became of its runs; as text, or as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench.analysis import comparisons, hyperparameters
+from bench.analysis.grouping import Row
+from bench.analysis.metrics import MISHAPS, PARAMETERS, SOLVED, Journeys, Number, best_of, budget_of, counts_of, name_of
+from bench.analysis.table import Spec, Table
+from bench.records.record import Record
+from bench.report.tables import captions, commands, formats
+from bench.report.tables import claims as claims_table
+from bench.report.tables.comparison import grid
+from bench.report.tables.grid import Entry, Grid
+from bench.report.tables.numbers import entry, number
+
+FORMS = (*formats.FORMS, "csv")
+
+
+def render(records: Iterable[Record], form: str, journeys: Journeys, spec: Spec | None = None) -> str:
+    """The table of a set of records.
+
+    Args:
+        records: At least one that is completed.
+        form: ``terminal`` (80 columns), ``markdown``, ``latex``, ``html`` or ``csv``.
+        journeys: See :data:`bench.analysis.metrics.Journeys`.
+        spec: What it shows; nothing in particular gives every task and cell with the usual lines.
+
+    Raises:
+        ValueError: Another form, or a specification that does not fit the records.
+    """
+    if form not in FORMS:
+        raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
+    table = Table.of(records, spec or Spec(), journeys)
+    if form == "csv":
+        if table.spec.compare or table.spec.published:
+            raise ValueError(
+                "`format` must be another than csv for --compare or --published, which are tables of their own"
+            )
+        return _csv(table)
+    grids = _terminal(table) if form == "terminal" else [_whole(table, headed=form in ("latex", "html"))]
+    if table.spec.compare:
+        grids.append(grid(comparisons.compare(table.rows, table.spec.only, journeys)))
+    if table.spec.published:
+        grids.append(claims_table.as_grid(claims_table.judge_all(table.runs)))
+    return formats.write(grids, form)
+
+
+def _is_matrix(table: Table) -> bool:
+    return table.spec.only is not None
+
+
+def _row_entries(table: Table, row: Row, metric: str, columns: Sequence[str]) -> list[Entry]:
+    numbers = [table.number(row, column, metric) for column in columns]
+    best = best_of(numbers)
+    metrics = table.metrics(row)
+    # What became of the runs is told once: with the solved ones, where these are shown.
+    counted = _is_matrix(table) or (SOLVED not in metrics and metric == metrics[0])
+    return [
+        # What a network costs has no spread over seeds.
+        entry(
+            _bare(each) if metric == PARAMETERS and each else each,
+            row.runs.get(column, []),
+            counted=counted,
+            best=i == best,
+        )
+        for i, (column, each) in enumerate(zip(columns, numbers, strict=True))
+    ]
+
+
+def _bare(shown: Number) -> Number:
+    return Number(shown.metric, shown.statistic, shown.value, None, None, shown.n, None)
+
+
+def _baseline(row: Row, metric: str) -> Entry:
+    value = row.facts["baselines"].get(metric)
+    return Entry((number(value),)) if value is not None else Entry()
+
+
+def _whole(table: Table, *, headed: bool) -> Grid:
+    """All rows in one grid: a line a row for one metric, a block of lines a row for several.
+
+    Args:
+        table: The table.
+        headed: Whether a block's task stands above it, across all columns, or in a column of its own.
+    """
+    matrix = _is_matrix(table)
+    headed = headed and not matrix
+    rows: list[tuple[Entry, ...]] = []
+    headings = {}
+    for mark, row in zip(captions.marks(table.rows), table.rows, strict=True):
+        headings[len(rows)] = _heading(row, mark)
+        for metric in table.metrics(row):
+            label = [] if headed else [Entry(_label(row, mark) if len(rows) in headings else ())]
+            name = [] if matrix else [Entry((name_of(metric),))]
+            rows.append((*label, *name, _baseline(row, metric), *_row_entries(table, row, metric, table.columns)))
+    words = ["task"] * (not headed) + [""] * (not matrix)
+    whole = Grid(
+        caption=captions.caption(table),
+        header=(*words, "baseline", *table.columns),
+        rows=tuple(rows),
+        rules=frozenset() if matrix else frozenset(headings),
+        headings=headings if headed else {},
+        notes=tuple(captions.notes(table)),
+        commands=_commands(table),
+        left=frozenset(range(len(words))),
+    )
+    return whole if any(row[len(words)].lines for row in rows) else _without(whole, len(words))
+
+
+def _heading(row: Row, mark: str) -> str:
+    """Task and settings in one line."""
+    return f"{row.label} [{mark}]{captions.DAGGER if row.marks else ''}"
+
+
+def _label(row: Row, mark: str) -> tuple[str, ...]:
+    """Task and settings, a line each."""
+    lines = (row.task, *row.settings)
+    return (*lines[:-1], f"{lines[-1]} [{mark}]{captions.DAGGER if row.marks else ''}")
+
+
+def _without(whole: Grid, column: int) -> Grid:
+    """The grid without a column that says nothing."""
+    rows = tuple((*row[:column], *row[column + 1 :]) for row in whole.rows)
+    return replace(whole, header=(*whole.header[:column], *whole.header[column + 1 :]), rows=rows)
+
+
+def _terminal(table: Table) -> list[Grid]:
+    """For a terminal, where room is scarce: the baseline stands below a name, and every block is a grid of its own."""
+    matrix, blocks, lines = _is_matrix(table), [], []
+    for mark, row in zip(captions.marks(table.rows), table.rows, strict=True):
+        columns = table.columns if matrix else [column for column in table.columns if column in row.runs]
+        for metric in table.metrics(row):
+            name = _label(row, mark) if matrix else [name_of(metric)]
+            baseline = [f"baseline {text}" for text in _baseline(row, metric).lines]
+            lines.append((Entry((*name, *baseline)), *_row_entries(table, row, metric, columns)))
+        if not matrix:
+            blocks.append(Grid(_heading(row, mark), ("", *columns), tuple(lines)))
+            lines = []
+    if matrix:
+        blocks = [Grid("", ("task", *table.columns), tuple(lines), frozenset(range(len(lines))))]
+    return [
+        *blocks,
+        Grid("", (), (), notes=(captions.caption(table), *captions.notes(table)), commands=_commands(table)),
+    ]
+
+
+def _commands(table: Table) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """For the mark of each row the commands that make it."""
+    made = (commands.merged(run.command for runs in row.runs.values() for run in runs) for row in table.rows)
+    return tuple(zip(captions.marks(table.rows), map(tuple, made), strict=True))
+
+
+def _csv(table: Table) -> str:
+    """One line for each row, column and metric; numbers in full."""
+    lines: list[dict[str, Any]] = []
+    for row in table.rows:
+        for column in table.columns:
+            if runs := row.runs.get(column):
+                lines += [_csv_line(table, row, column, runs, metric) for metric in table.metrics(row)]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue()
+
+
+def _csv_line(table: Table, row: Row, column: str, runs: list[Record], metric: str) -> dict[str, Any]:
+    shown, counts = table.number(row, column, metric), counts_of(runs)
+    assert shown is not None
+    return {
+        "task": row.task,
+        "settings": " ".join(row.settings),
+        "column": column,
+        "metric": metric,
+        "statistic": shown.statistic,
+        "value": shown.value,
+        "low": shown.low,
+        "high": shown.high,
+        "n": shown.n,
+        "baseline": row.facts["baselines"].get(metric),
+        "runs": len(runs),
+        "solved": counts.solved,
+        **{status: counts.mishaps.get(status, 0) for status in MISHAPS},
+        "max_steps": max(map(budget_of, runs)),
+        "protocol": "; ".join(sorted({hyperparameters.protocol_of(run) for run in runs})),
+        "device": "; ".join(sorted({captions.machine_of(run) for run in runs})),
+        "code": "; ".join(sorted({captions.code_of(run) for run in runs})),
+        "command": "; ".join(commands.merged(run.command for run in runs)),
+    }

@@ -1,0 +1,223 @@
+"""Checkpoints: the whole state of an unfinished run in one file, from which it goes on bit for bit."""
+
+from __future__ import annotations
+
+import io
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from bench.probes.probing import Probing
+from bench.records.write import write_whole
+from bench.sweeps import signals
+from bench.training.curves import CURVES
+from bench.training.loop import TrainingModule
+from tasks.base import Batch
+
+SCHEMA = 1
+_KEYS = {"schema": int, "run_id": str, "wall_seconds": float, "random": dict, "state": dict}
+_STATE_KEYS = {
+    "step": int,
+    "model": dict,
+    "optimizer": dict,
+    "curves": dict,
+    "evaluations": list,
+    "solved_in_a_row": int,
+    "looked_at": int,
+    "train_seconds": float,
+}
+_PROBE_KEYS = {"rows": dict, "seconds": float}
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint that cannot be gone on from; the message names the file and what is wrong with it."""
+
+
+def save(path: Path, run_id: str, state: Mapping[str, Any], wall_seconds: float) -> None:
+    """Write a checkpoint, whole or not at all, in place of an older one.
+
+    Args:
+        path: Where.
+        run_id: The run it belongs to.
+        state: See :meth:`bench.training.loop.TrainingModule.state`.
+        wall_seconds: Time spent on the run so far.
+
+    Raises:
+        OSError: The place cannot be written to.
+    """
+    random = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random["cuda"] = torch.cuda.get_rng_state()
+    content = {
+        "schema": SCHEMA, "run_id": run_id, "wall_seconds": wall_seconds, "random": random, "state": dict(state),
+    }  # fmt: skip
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def load(path: Path, run_id: str, shapes: Mapping[str, torch.Size]) -> dict[str, Any] | None:
+    """Read the checkpoint of a run; tensors and plain containers only, so that no file can bring code along.
+
+    Args:
+        path: Where.
+        run_id: The run it must belong to.
+        shapes: The shapes its weights must have, by name.
+
+    Returns:
+        ``wall_seconds``, ``random`` and ``state``; ``None`` without a checkpoint.
+
+    Raises:
+        DamagedCheckpointError: It cannot be read, or does not fit.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # it is refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        # An unpickler that is fed with noise can raise anything.
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise _damaged(path, f"not a readable checkpoint ({reason})") from error
+    _check_types(path, content, _KEYS)
+    _check_types(path, content["state"], _STATE_KEYS)
+    if content["state"].get("probes") is not None:
+        _check_types(path, content["state"]["probes"], _PROBE_KEYS)
+    if content["schema"] > SCHEMA:
+        raise _damaged(path, f"`schema` must be <= {SCHEMA} for this version, got {content['schema']}")
+    if content["run_id"] != run_id:
+        raise _damaged(path, f"`run_id` must be {run_id}, got {content['run_id']!r}")
+    found = {name: getattr(value, "shape", None) for name, value in content["state"]["model"].items()}
+    for name in sorted(found.keys() | shapes.keys()):
+        if found.get(name) != shapes.get(name):
+            raise _damaged(path, f"`{name}` must have the shape {_shape(shapes, name)}, got {_shape(found, name)}")
+    _check_state(path, content)
+    return content
+
+
+def _check_state(path: Path, content: Mapping[str, Any]) -> None:
+    """Whether what :meth:`bench.training.loop.TrainingModule.restore` relies on is there; its own checks come later."""
+    state, randomness = content["state"], content["random"].get("cpu")
+    if not isinstance(randomness, torch.Tensor) or randomness.dtype != torch.uint8:
+        raise _damaged(path, "`random.cpu` must be the state of a generator")
+    for name in CURVES:
+        curve = state["curves"].get(name)
+        if not isinstance(curve, torch.Tensor) or curve.shape != (state["step"],):
+            raise _damaged(path, f"`curves.{name}` must be {state['step']} numbers")
+    for name in ("state", "param_groups"):
+        if name not in state["optimizer"]:
+            raise _damaged(path, f"`optimizer.{name}` must be there")
+    if not isinstance(state.get("solved_at", ""), int | None):
+        raise _damaged(path, "`solved_at` must be an integer or null")
+
+
+def restore(path: Path, content: Mapping[str, Any], module: TrainingModule) -> None:
+    """Let a training module take over a checkpoint.
+
+    Raises:
+        DamagedCheckpointError: It does not fit after all.
+    """
+    try:
+        module.restore(content["state"])
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise _damaged(path, f"not a checkpoint of this run ({reason})") from error
+
+
+def _check_types(path: Path, content: Any, kinds: Mapping[str, type]) -> None:
+    for name, kind in kinds.items():
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+            raise _damaged(path, f"`{name}` must be there and of type {kind.__name__}")
+
+
+def _shape(shapes: Mapping[str, Any], name: str) -> str:
+    return str(tuple(shapes[name])) if shapes.get(name) is not None else "none"
+
+
+def _damaged(path: Path, what: str) -> DamagedCheckpointError:
+    return DamagedCheckpointError(f"{path}: {what}; without this file the run starts anew")
+
+
+class Checkpointing(L.Callback):
+    """Writes checkpoints between two steps, an evaluation after the first of them included; stops when asked to.
+
+    Args:
+        path: Where.
+        run_id: The run.
+        every: Steps between two; ``None`` for none but the one at a stop.
+        started: When this try began, by ``time.perf_counter``.
+        lost: Whether another process has taken the run over.
+
+    Attributes:
+        resumed: The checkpoint that this try goes on from, as :func:`load` gives it.
+        probing: The probes, whose findings are part of the state; ``None`` without any.
+    """
+
+    def __init__(self, path: Path, run_id: str, every: int | None, started: float, lost: Callable[[], bool]) -> None:
+        self.path = path
+        self.run_id = run_id
+        self.every = every
+        self.resumed: dict[str, Any] | None = None
+        self.probing: Probing | None = None
+        self.started = started
+        self.lost = lost
+
+    @property
+    def wall_seconds(self) -> float:
+        """Time spent on the run, earlier tries included."""
+        before = self.resumed["wall_seconds"] if self.resumed is not None else 0.0
+        return before + time.perf_counter() - self.started
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go on with the global generators where they were; take the signals back from Lightning."""
+        signals.listen_again()
+        if self.resumed is not None:
+            torch.set_rng_state(self.resumed["random"]["cpu"])
+            if "cuda" in self.resumed["random"] and torch.cuda.is_available():
+                torch.cuda.set_rng_state(self.resumed["random"]["cuda"])
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """A step without an evaluation is over."""
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.global_step % pl_module.config.eval_every:
+            self._between_steps(trainer, pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A step with an evaluation is over."""
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.state.fn == "fit":
+            self._between_steps(trainer, pl_module)
+
+    def _between_steps(self, trainer: L.Trainer, module: TrainingModule) -> None:
+        step = trainer.global_step
+        if step == module.config.max_steps or trainer.should_stop:
+            return
+        if self.lost():
+            raise signals.StoppedError
+        stop = signals.requested() is not None
+        if stop or (self.every is not None and step % self.every == 0):
+            probes = self.probing.state() if self.probing is not None else None
+            save(self.path, self.run_id, {**module.state(), "probes": probes}, self.wall_seconds)
+        if stop:
+            raise signals.StoppedError
+
+
+def advance(trainer: L.Trainer, steps: int) -> None:
+    """Let a fresh trainer count on from ``steps``, so that steps, evaluations and the end fall where they would have.
+
+    A checkpoint of Lightning's own would bring its loops back in the middle of an epoch, with the batches of its
+    beginning; here batches are numbered by the step.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    loop.batch_progress.total.ready = steps
+    loop.batch_progress.total.completed = steps
+    updates = loop.automatic_optimization.optim_progress.optimizer.step.total
+    updates.ready = updates.completed = steps

@@ -1,0 +1,125 @@
+"""The live log of a run: its metrics and what the probes found, to one of Lightning's loggers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import Logger
+
+from bench.probes.probing import Probing, Rows
+from bench.stats.gradient_decay import clipped_share, reach
+from bench.training.curves import Curves, Evaluation
+from bench.training.loop import TrainingModule
+from tasks.base import Batch
+
+STEPS_BETWEEN_LINES = 50
+"""Steps between two entries of the training loss in a mirror; every step is in the record."""
+
+
+def probe_metrics(rows: Rows, step: int) -> dict[str, float]:
+    """What the probes found at one step, by name below ``flow/``, ``gates/`` and ``grad/``.
+
+    Args:
+        rows: See :attr:`bench.probes.probing.Probing.rows`.
+        step: The step.
+    """
+    metrics: dict[str, float | None] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for _, layer, state, lag, value in (row for row in rows["flow"] if row[0] == step):
+        curves.setdefault(f"flow/layer{layer}.{state}", []).append((lag, value))
+    for name, points in curves.items():
+        lags, values = zip(*points, strict=True)
+        metrics |= {f"{name}/{what}": value for what, value in asdict(reach(lags, values)).items()}
+    for _, layer, name, statistic, value in (row for row in rows["activity"] if row[0] == step):
+        metrics[f"gates/layer{layer}.{name}/{statistic}"] = value
+    for _, parameter, statistic, value in (row for row in rows["gradients"] if row[0] == step):
+        metrics[f"grad/{parameter}/{statistic}"] = value
+    return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def _clipped_lately(curves: Curves, step: int) -> float:
+    """Share of the last :data:`STEPS_BETWEEN_LINES` steps whose gradient was clipped."""
+    lately = slice(max(0, step - STEPS_BETWEEN_LINES), step)
+    return clipped_share(curves.grad_norm[lately].tolist(), curves.grad_norm_clipped[lately].tolist()) or 0.0
+
+
+class LiveLog(L.Callback):
+    """Hands the curves to the trainer's logger as they grow."""
+
+    def __init__(self, baseline: float, probing: Probing | None) -> None:
+        self.baseline = baseline
+        self.probing = probing
+        self._told: Counter[str] = Counter()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """What a run that goes on from a checkpoint had told before: this mirror has seen none of it."""
+        assert isinstance(pl_module, TrainingModule)
+        if trainer.logger is None:
+            return
+        evaluations = {row.step: row for row in pl_module.curves.evaluations}
+        for step in range(trainer.global_step + 1):
+            self._log_probes(trainer.logger, step)
+            if step and step % STEPS_BETWEEN_LINES == 0:
+                self._log_step(trainer.logger, step, pl_module.curves)
+            if step in evaluations:
+                self._log_evaluation(trainer.logger, evaluations[step])
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Training loss and gradient norms, every :data:`STEPS_BETWEEN_LINES` steps and at the last."""
+        step = trainer.global_step
+        if trainer.logger is None:
+            return
+        self._log_probes(trainer.logger, step)
+        if step % STEPS_BETWEEN_LINES and step != trainer.max_steps:
+            return
+        assert isinstance(pl_module, TrainingModule)
+        self._log_step(trainer.logger, step, pl_module.curves)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The last look of the probes, where it is not one of the schedule."""
+        if trainer.logger is not None:
+            self._log_probes(trainer.logger, trainer.global_step)
+
+    def _log_probes(self, logger: Logger, step: int) -> None:
+        """What has not been told yet of a step."""
+        if self.probing is None:
+            return
+        found = self.probing.rows.items()
+        new = {name: [row for row in rows[self._told[name] :] if row[0] == step] for name, rows in found}
+        self._told.update({name: len(rows) for name, rows in new.items()})
+        if metrics := probe_metrics(new, step):
+            self._log(logger, step, metrics)
+
+    def _log_step(self, logger: Logger, step: int, curves: Curves) -> None:
+        self._log(
+            logger,
+            step,
+            {
+                "train/loss": float(curves.loss[step - 1]),
+                "train/baseline": self.baseline,
+                "grad/norm": float(curves.grad_norm[step - 1]),
+                "grad/norm_clipped": float(curves.grad_norm_clipped[step - 1]),
+                "grad/clipped_share": _clipped_lately(curves, step),
+            },
+        )
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Metrics of the evaluation set, with the baseline."""
+        assert isinstance(pl_module, TrainingModule)
+        evaluations = pl_module.curves.evaluations
+        if trainer.logger is None or not evaluations:
+            return
+        self._log_evaluation(trainer.logger, evaluations[-1])
+
+    def _log_evaluation(self, logger: Logger, evaluation: Evaluation) -> None:
+        metrics = {f"eval/{name}": value for name, value in evaluation.metrics.items()}
+        self._log(logger, evaluation.step, {**metrics, "eval/baseline": self.baseline})
+
+    @staticmethod
+    def _log(logger: Logger, step: int, metrics: dict[str, float]) -> None:
+        logger.log_metrics({**metrics, "step": step}, step=step)

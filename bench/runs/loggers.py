@@ -1,0 +1,124 @@
+"""Lightning's loggers as live mirrors of a run: CSV or W&B. The record on disk stays the truth."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from bench.config.checks import check_wandb, import_wandb
+from bench.records.record import FINAL, Record
+
+CONNECT_SECONDS = 20
+"""How long an online W&B run may take to connect, and to finish, before it is given up."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a mirror is told of a run.
+
+    Attributes:
+        run_id: The run's id.
+        experiment: Name of the experiment.
+        task: Name of the task.
+        cell: Name of the cell.
+        seed: The seed.
+        config: The resolved config.
+        draft: The folder in which the record is put together.
+        results_dir: The results folder.
+    """
+
+    run_id: str
+    experiment: str
+    task: str
+    cell: str
+    seed: int
+    config: dict[str, Any]
+    draft: Path
+    results_dir: Path
+
+
+def no_logger(info: RunInfo) -> None:
+    """No mirror: the record is all there is."""
+
+
+def csv_logger(info: RunInfo) -> Logger:
+    """``metrics.csv`` in the folder of the record."""
+    return CSVLogger(save_dir=info.draft, name="", version="")
+
+
+def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) -> Logger:
+    """One W&B run for one run: id = run id, group = experiment, job type = task.
+
+    Args:
+        info: The run.
+        mode: ``offline`` (files below ``results_dir/wandb``, uploaded by ``wandb sync``) or ``online``.
+        project: W&B project.
+        entity: W&B user or team; ``None`` for the key's own.
+
+    Raises:
+        ValueError: An unknown mode, or ``online`` without a key.
+    """
+    check_wandb(mode)
+    wandb = import_wandb()
+    info.results_dir.mkdir(parents=True, exist_ok=True)
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        init_timeout=CONNECT_SECONDS,
+        login_timeout=CONNECT_SECONDS,
+        finish_timeout=CONNECT_SECONDS,
+    )
+    logger = WandbLogger(
+        name=f"{info.task} {info.cell} seed={info.seed}",
+        save_dir=info.results_dir,
+        id=info.run_id,
+        project=project,
+        entity=entity,
+        mode=mode,
+        group=info.experiment,
+        job_type=info.task,
+        config=info.config,
+        settings=settings,
+    )
+    # Lightning passes this on unasked, and wandb then warns that it has no effect.
+    logger._wandb_init.pop("anonymous", None)
+    try:
+        logger.experiment.define_metric("step")
+        logger.experiment.define_metric("*", step_metric="step")
+    except Exception:
+        # Not finished, it would take in the next run of this process.
+        wandb.finish(exit_code=1)
+        raise
+    return logger
+
+
+def finish(logger: Logger | None, record: Record | None) -> None:
+    """Close a mirror, with the run's outcome as its summary; without it the next run would be merged into this one."""
+    if not isinstance(logger, WandbLogger):
+        return
+    run = logger.experiment
+    try:
+        if record is not None:
+            run.summary.update(_summary(record))
+        run.finish(exit_code=0 if record is not None and record.status in FINAL else 1)
+    except Exception as error:  # noqa: BLE001 - the record is written; a mirror must not cost the sweep
+        print(f"bench run: W&B did not take the end of run {run.id}: {error}", file=sys.stderr)
+
+
+def _summary(record: Record) -> dict[str, Any]:
+    summary = {
+        "status": record.status,
+        "solved": record.solved,
+        "steps_to_solve": record.steps_to_solve,
+        "steps": record.steps,
+        "baseline": record.task_facts["baselines"]["loss"],
+        "parameters": record.model["parameters"],
+        "steps_per_second": record.time["steps_per_second"],
+    }
+    return summary | {f"test/{name}": value for name, value in record.metrics["test"].items()}

@@ -1,0 +1,147 @@
+"""Makes a run again from its record alone, elsewhere, and compares every number."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.config.explain import ConfigError, explain
+from bench.config.resolve import build
+from bench.config.run_spec import Plan
+from bench.config.schema import Config
+from bench.engines import ENGINES
+from bench.records import record, thinning
+from bench.records.compare import (
+    compared,
+    digest_difference,
+    first_difference,
+    first_probe_difference,
+    probe_rows,
+    surroundings,
+)
+from bench.records.read import check_record, read_curves
+from bench.records.record import DamagedRecordError, Record
+from bench.runs import trust
+from bench.runs.execute import execute
+from bench.runs.progress import Pulse
+from bench.sweeps import signals
+
+TOLERANCE = 1e-3
+"""Relative difference allowed where machine or versions differ."""
+NO_PROBE = {"enabled": False, "every": None, "batch_size": 1, "lags": "log", "gates": None}
+"""For records from before there were probes."""
+
+
+def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tolerance: float) -> int:
+    """Replay one record and print what came of it.
+
+    Args:
+        folder: Folder of the record.
+        trusted: Names that the record may import besides our own.
+        config_dir: Folder of the user's own classes.
+        tolerance: Relative difference allowed where the surroundings differ.
+
+    Returns:
+        0 if equal, 1 if not, 2 if the record cannot be replayed, 130 or 143 if stopped.
+    """
+    sys.path[:0] = [str(Path(config_dir).absolute())] if config_dir else []
+    sys.path.append(str(Path.cwd()))
+    try:
+        old, old_curves = check_record(folder), read_curves(folder)
+        with tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
+            plan = rebuild(old, Path(scratch), trusted)
+            signals.listen()
+            new = execute(plan, old.command, Pulse(), lambda: False, f"replay of {plan.label}")
+            stopped = signals.requested()
+            if stopped is not None:
+                print(f"bench replay: stopped by {stopped}", file=sys.stderr)
+                return 130 if stopped == "SIGINT" else 143
+            new_curves = read_curves(plan.folder)
+            old_probes, new_probes = probe_rows(folder), probe_rows(plan.folder)
+    except (ConfigError, DamagedRecordError) as error:
+        print(f"bench replay: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"bench replay: the folder for temporary files must be writable ({error})", file=sys.stderr)
+        return 2
+    finally:
+        signals.forget()
+    if new.status == "failed":
+        print(f"{new.traceback}bench replay: failed, {new.reason}", file=sys.stderr)
+        return 1
+    changes = surroundings(old, new)
+    for change in changes:
+        print(f"bench replay: warning: {change}", file=sys.stderr)
+    allowed = tolerance if changes else 0.0
+    within = f" within a relative difference of {tolerance:g}" if changes else ", bit for bit"
+    whole = thinning.whole_of(old_curves.schema)
+    kept = new_curves if whole is None else thinning.thin(new_curves, whole.every)
+    different = first_difference(old, old_curves, new, kept, allowed)
+    if whole is not None and allowed == 0:
+        different = different or digest_difference(whole, new_curves)
+    different = different or first_probe_difference(old_probes, new_probes, allowed)
+    if different is not None:
+        print(f"different: {different}")
+        return 1
+    curves = sum(name != "step" for name in compared(old_curves))
+    metrics, probed = len(old.metrics["test"]) + len(old.metrics["eval"]), sum(map(len, old_probes.values()))
+    steps = f"{old.steps} steps of {curves} curves"
+    if whole is not None:
+        others = "the rest by digest" if allowed == 0 else "the record keeps no others"
+        steps += f" ({whole.kept} by value, {others})"
+    print(f"equal{within}: {steps}, {metrics} final metrics, {probed} values of probes")
+    return 0
+
+
+def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> Plan:
+    """The run of a record, to be made elsewhere and without a mirror, on a device of the same kind if there is one.
+
+    Raises:
+        ConfigError: Its config no longer composes, or names code that is not trusted.
+    """
+    if old.status not in record.FINAL:
+        raise ConfigError(f"status must be one of {', '.join(record.FINAL)} to be replayed, got {old.status!r}")
+    try:
+        trust.check({name: value for name, value in old.config.items() if name != "logger"}, trusted)
+    except ValueError as error:
+        raise ConfigError(f"config.{str(error).replace('`', '')}") from error
+    on_gpu = old.device["type"] == "cuda" and torch.cuda.is_available()
+    changes = {
+        "logger": {"_target_": "bench.runs.loggers.no_logger", "_partial_": True},
+        "launcher": {"name": "serial", "workers": None, "workers_per_gpu": None},
+        "training": {"checkpoint_every": None},
+        "trainer": {"accelerator": "gpu" if on_gpu else "cpu"},
+        "runtime": {"threads": old.runtime["threads"]},
+        "results_dir": str(scratch),
+        "rerun": "none",
+        "sweep": None,
+    }
+    config = {name: value for name, value in old.config.items() if name not in ("logger", "launcher")}
+    config = {"probe": NO_PROBE, "budget": None} | config
+    config["model"] = {"readout_init": "torch"} | config["model"]
+    try:
+        # The engine of the record, or else whichever there is here; a difference is told.
+        engine = old.model.get("engine")
+        for asked in [engine, "auto"] if engine in ENGINES else ["auto"]:
+            cfg = OmegaConf.merge(OmegaConf.structured(Config), config, changes, {"model": {"engine": asked}})
+            assert isinstance(cfg, DictConfig)
+            try:
+                return build(cfg, {"task": old.task, "cell": old.cell, "experiment": old.experiment}, [], _say)
+            except ConfigError as error:
+                if asked == "auto" or not str(error).startswith("model.engine"):
+                    raise
+        raise AssertionError("auto is always there")
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the record's config no longer composes: {explain(error)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"the record's config no longer composes: {error}") from error
+
+
+def _say(text: str) -> None:
+    print(f"bench replay: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Pure statistics: intervals, survival, paired tests, small samples, decay of gradients."""

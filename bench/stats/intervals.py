@@ -1,0 +1,286 @@
+"""How sure a number over a few runs is: share, median and interquartile mean with their intervals. Pure.
+
+A result holds its estimate, its interval, the number of values and how it was obtained. Where there is no interval it
+is ``None``. Nothing is dropped.
+
+A value that is not finite (NaN, inf, -inf) stands for a run that failed or diverged. It needs ``better``, which says
+what is good, ``"higher"`` or ``"lower"``, and then counts as the worst: -inf where higher is better, inf where lower
+is. An estimate or the end of an interval that is infinite lies among the failed runs. Without ``better`` it is an
+error.
+
+References:
+    Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice": interquartile mean,
+    stratified bootstrap. Efron and Tibshirani 1993, "An introduction to the bootstrap", ch. 13: percentile interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TypeAlias
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+
+Numbers: TypeAlias = Sequence[float | int] | np.ndarray
+"""One value a run, in one dimension."""
+
+Flags: TypeAlias = Sequence[bool] | np.ndarray
+"""One truth value a run."""
+
+Labels: TypeAlias = Sequence[Hashable] | np.ndarray
+"""The name of something for each run, for example its task or its cell."""
+
+Seed: TypeAlias = int | np.random.Generator
+"""An integer >= 0: the same numbers at each call. A generator: it goes on from where it is."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval, both ends included.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end, at least ``low``. Where both are one number no resample differed: that shows no spread, and
+            is not certainty (:func:`bench.stats.small_samples.no_width`).
+        confidence: Nominal coverage, in (0, 1).
+    """
+
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number over runs.
+
+    Attributes:
+        value: Point estimate; infinite where it lies among the failed runs.
+        interval: ``None`` where the values say nothing about their spread.
+        n: Number of values, failed ones included.
+        failed: Values that were not finite and counted as the worst.
+        method: How estimate and interval were obtained.
+    """
+
+    value: float
+    interval: Interval | None
+    n: int
+    failed: int
+    method: str
+
+
+def success(solved: int, runs: int, *, confidence: float = CONFIDENCE) -> Estimate:
+    """Share of the runs that solved the task, with the Wilson score interval.
+
+    It covers close to its nominal confidence for small n, stays in [0, 1], and has a width for 0 of n and n of n.
+
+    Args:
+        solved: Runs that solved it, in [0, ``runs``].
+        runs: All runs, failed ones included, at least 1.
+        confidence: In (0, 1).
+
+    Raises:
+        ValueError: Numbers out of range.
+
+    References:
+        Wilson 1927, "Probable inference, the law of succession, and statistical inference". Brown, Cai and DasGupta
+        2001, "Interval estimation for a binomial proportion", eq. 4.
+    """
+    z = normal_quantile(confidence)
+    if runs < 1:
+        raise ValueError(f"`runs` must be >= 1, got {runs}")
+    if not 0 <= solved <= runs:
+        raise ValueError(f"`solved` must be >= 0 and <= {runs}, got {solved}")
+    share = solved / runs
+    middle = (share + z**2 / (2 * runs)) / (1 + z**2 / runs)
+    half = z / (1 + z**2 / runs) * math.sqrt(share * (1 - share) / runs + z**2 / (4 * runs**2))
+    # For 0 of n and n of n one end is 0 or 1 but for rounding.
+    low = 0.0 if solved == 0 else middle - half
+    high = 1.0 if solved == runs else middle + half
+    return Estimate(share, Interval(low, high, confidence), runs, 0, "share, Wilson score")
+
+
+def median(
+    values: Numbers,
+    *,
+    seed: Seed,
+    better: str | None = None,
+    strata: Labels | None = None,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """Median with a percentile-bootstrap interval.
+
+    The interval never leaves the range of the values, so it covers the median of what they were drawn from with at
+    most 1 - 2^(1 - n): 75 % for 3 values, 94 % for 5. With 10 values of a normal distribution an interval of
+    nominally 95 % covers 94 %.
+
+    Args:
+        values: At least one.
+        seed: Of the resampling.
+        better: ``"higher"`` or ``"lower"``; must be given where a value is not finite, see the module.
+        strata: What each value was drawn from, for example its task, where several are pooled on one scale: resampling
+            keeps the number of values of each. No interval where one of them has a single value; without strata, for
+            n = 1.
+        confidence: In (0, 1).
+        resamples: Number of bootstrap samples, at least 1. The ends are order statistics of their medians, taken
+            outwards: there is no interpolation, which infinite ones would not allow.
+
+    Raises:
+        ValueError: No values, a value that is not finite without ``better``, or arguments out of range.
+    """
+    cut = (len(values) - 1) // 2
+    return _trimmed("median", cut, values, seed, better, strata, confidence, resamples)
+
+
+def interquartile_mean(
+    values: Numbers,
+    *,
+    seed: Seed,
+    better: str | None = None,
+    strata: Labels | None = None,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """Mean of the middle half (IQM) with a percentile-bootstrap interval.
+
+    floor(n / 4) values are left off at each end, as in ``scipy.stats.trim_mean(values, 0.25)`` and rliable. So where n
+    is not divisible by 4 slightly more than half of the values are averaged, and under 4 it is the mean of all. With
+    failed runs in that half it is infinite. With 10 values of a normal distribution an interval of nominally 95 %
+    covers 94 %.
+
+    Args:
+        values: See :func:`median`, like the other arguments.
+        seed: Of the resampling.
+        better: ``"higher"`` or ``"lower"``; must be given where a value is not finite.
+        strata: What each value was drawn from.
+        confidence: In (0, 1).
+        resamples: Number of bootstrap samples, at least 1.
+
+    Raises:
+        ValueError: See :func:`median`.
+    """
+    return _trimmed("interquartile mean", len(values) // 4, values, seed, better, strata, confidence, resamples)
+
+
+def percentile_interval(resampled: np.ndarray, confidence: float) -> Interval:
+    """The interval that leaves out (1 - confidence) / 2 of the resampled numbers at each end, or fewer.
+
+    Args:
+        resampled: One number a bootstrap sample; infinite ones are in order.
+        confidence: In (0, 1).
+    """
+    ordered, last = np.sort(resampled), len(resampled) - 1
+    left = math.floor((1 - confidence) / 2 * last)
+    return Interval(float(ordered[left]), float(ordered[last - left]), confidence)
+
+
+def numbers(name: str, values: Numbers) -> np.ndarray:
+    """Values as one float64 array.
+
+    Raises:
+        ValueError: No values, or more than one dimension.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"`{name}` must have at least one value, in one dimension, got shape {array.shape}")
+    return array
+
+
+def failed_as_worst(name: str, values: np.ndarray, better: str | None) -> np.ndarray:
+    """Values with those that are not finite as the worst: -inf where higher is better, inf where lower is.
+
+    Raises:
+        ValueError: Another ``better``, or none where there are such values.
+    """
+    if better not in ("higher", "lower", None):
+        raise ValueError(f"`better` must be higher or lower, got {better!r}")
+    finite = np.isfinite(values)
+    if better is None and not finite.all():
+        raise ValueError(f"`{name}` must be finite where `better` is not given, got {values[~finite][0]}")
+    return np.where(finite, values, -math.inf if better == "higher" else math.inf)
+
+
+def generator(seed: Seed) -> np.random.Generator:
+    """The generator that a seed stands for.
+
+    Raises:
+        ValueError: A negative seed.
+    """
+    if isinstance(seed, int) and seed < 0:
+        raise ValueError(f"`seed` must be >= 0, got {seed}")
+    return np.random.default_rng(seed)
+
+
+def normal_quantile(confidence: float) -> float:
+    """Half the width, in standard deviations, of the middle of a normal distribution that has this share.
+
+    Raises:
+        ValueError: ``confidence`` not in (0, 1).
+    """
+    check_share("confidence", confidence)
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def check_share(name: str, value: float) -> None:
+    """An argument that must be in (0, 1).
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not 0 < value < 1:
+        raise ValueError(f"`{name}` must be > 0 and < 1, got {value}")
+
+
+def check_resampling(confidence: float, resamples: int) -> None:
+    """The arguments of a bootstrap.
+
+    Raises:
+        ValueError: ``confidence`` not in (0, 1), ``resamples`` under 1.
+    """
+    check_share("confidence", confidence)
+    if resamples < 1:
+        raise ValueError(f"`resamples` must be >= 1, got {resamples}")
+
+
+def _trimmed(
+    name: str,
+    cut: int,
+    values: Numbers,
+    seed: Seed,
+    better: str | None,
+    strata: Labels | None,
+    confidence: float,
+    resamples: int,
+) -> Estimate:
+    """The mean of what is left when ``cut`` values are left off at each end."""
+    check_resampling(confidence, resamples)
+    random = generator(seed)
+    given = numbers("values", values)
+    ranked = failed_as_worst("values", given, better)
+    n, failed = len(ranked), int(np.sum(~np.isfinite(given)))
+
+    def middle(samples: np.ndarray) -> np.ndarray:
+        return np.sort(samples, axis=1)[:, cut : n - cut].mean(axis=1)
+
+    members = _members(n, strata)
+    value, over = float(middle(ranked[None])[0]), f" within {len(members)} strata" if strata is not None else ""
+    if min(map(len, members)) < 2:
+        return Estimate(value, None, n, failed, f"{name}; a single value{over} gives no interval")
+    drawn = [each[random.integers(len(each), size=(resamples, len(each)))] for each in members]
+    interval = percentile_interval(middle(ranked[np.concatenate(drawn, axis=1)]), confidence)
+    return Estimate(value, interval, n, failed, f"{name}, percentile bootstrap, {resamples} resamples{over}")
+
+
+def _members(n: int, strata: Labels | None) -> list[np.ndarray]:
+    """The positions of each stratum, in order of appearance."""
+    if strata is None:
+        return [np.arange(n)]
+    if len(strata) != n:
+        raise ValueError(f"`strata` must have one entry for each of {n} values, got {len(strata)}")
+    return [np.flatnonzero([other == each for other in strata]) for each in dict.fromkeys(strata)]

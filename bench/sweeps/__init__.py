@@ -1,0 +1,1 @@
+"""Many runs: their state, driver, invocation, monitor, status and signals."""

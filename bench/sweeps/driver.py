@@ -1,0 +1,188 @@
+"""From checked plans to records, in one pass over the sweep or in several, whatever becomes of its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.config.run_spec import Plan
+from bench.records import lease
+from bench.records.paths import checkpoint_path
+from bench.runs.execute import give_up
+from bench.sweeps import signals
+from bench.sweeps.invocation import Invocation, planned
+from bench.sweeps.monitor import Monitor
+from bench.sweeps.state import Inventory, Look, PlannedRun
+
+DEATHS = 3
+"""Times that a run may take its process with it, without getting any further, before it counts as failed."""
+SECONDS_BETWEEN_LOOKS = 1.0
+
+Pass = Callable[[Path | None], BaseException | None]
+"""Goes through all jobs once, or makes the one run of a folder; returns what ended it early, if anything did."""
+
+
+class WorkersDieError(RuntimeError):
+    """Workers are killed before they begin a run."""
+
+
+class Driver:
+    """Repeats passes over the jobs until every run has ended, here or in another process.
+
+    Args:
+        plans: All runs.
+        invocation: What the jobs share.
+        one_pass: Goes through all jobs.
+        workers: Runs at once.
+        command: The command that makes one run.
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        invocation: Invocation,
+        one_pass: Pass,
+        workers: int,
+        command: Callable[[Plan], str],
+    ) -> None:
+        self.plans = {plan.folder: plan for plan in plans}
+        self.invocation = invocation
+        self.one_pass = one_pass
+        self.inventory = Inventory(plans[0].results_dir, planned(plans))
+        self.workers = workers
+        self.command = command
+        self.error: BaseException | None = None
+        self._given_up: set[Path] = set()
+        self._suspects: set[Path] = set()
+        self._deaths: Counter[tuple[Path, float]] = Counter()
+        self._deaths_in_vain = 0
+        self._asked: set[int] = set()
+
+    def run(self) -> None:
+        """Make all runs that are to be made; what cannot be made is left out."""
+        if self.invocation.alone:
+            self._repeat()
+            return
+        news = lambda look: self.invocation.is_news(self._folder(look.run))  # noqa: E731
+        with Monitor(self.inventory, news, self.workers, self._pass_on_stop):
+            self._repeat()
+
+    def _repeat(self) -> None:
+        told = False
+        while todo := self._to_do():
+            elsewhere = [look for look in todo if look.state == "running"]
+            if len(elsewhere) == len(todo):
+                if not told:
+                    _say_who_has(elsewhere)
+                    told = True
+                self._wait()
+            else:
+                suspect = next((folder for look in todo if (folder := self._folder(look.run)) in self._suspects
+                                and look.state != "running"), None)  # fmt: skip
+                died = self.one_pass(suspect)
+                if died is not None and not _is_death_of_worker(died):
+                    self.error = died
+                elif not self.invocation.stopped:
+                    self._after_pass(died, todo, suspect)
+            if self.error is not None or self.invocation.stopped:
+                return
+
+    def _to_do(self) -> list[Look]:
+        looks = self.inventory.look()
+        return [
+            look
+            for look in looks
+            if self._folder(look.run) not in self._given_up
+            and look.state != "damaged"
+            and (look.state == "running" or self.invocation.wants(self._folder(look.run)))
+        ]
+
+    def _wait(self) -> None:
+        """Until a run that another process has is free or done; a look a second."""
+        ends = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        while time.monotonic() < ends and not self.invocation.stopped:
+            time.sleep(0.05)
+
+    def _after_pass(self, died: BaseException | None, before: Sequence[Look], suspect: Path | None) -> None:
+        """Decide about what a pass has left undone: another try, one alone, or none."""
+        left = self._to_do()
+        if died is None:
+            free = {self._folder(look.run) for look in before if look.state != "running"}
+            mine = free if suspect is None else {suspect}
+            # What this pass tried without success will not come of another one of the same kind.
+            self._given_up |= {self._folder(look.run) for look in left if not self._left_by_others(look)} & mine
+            self._suspects -= mine
+            return
+        dead = []
+        for folder in (self._folder(look.run) for look in left):
+            holder = lease.holder_of(folder)
+            if holder is not None and not holder.alive and holder.owner.sweep == self.invocation.sweep:
+                dead.append(folder)
+                lease.bury(folder, holder.owner)
+        if dead:
+            print("bench run: a worker was killed (out of memory?); its run goes on", file=sys.stderr, flush=True)
+        elif len(left) == len(before):
+            self._deaths_in_vain += 1
+            if self._deaths_in_vain == DEATHS:
+                self.error = WorkersDieError(f"workers were killed {DEATHS} times before they began (out of memory?)")
+        # All workers die with the first of them. Which run is to blame shows when each is made alone.
+        self._suspects |= set(dead)
+        if len(dead) == 1:
+            self._count_death(dead[0])
+
+    def _left_by_others(self, look: Look) -> bool:
+        """Whether another sweep had a run during our pass, and left it."""
+        folder = self._folder(look.run)
+        holder = lease.holder_of(folder)
+        if holder is not None and holder.owner.sweep != self.invocation.sweep:
+            return True
+        return look.record is not None and look.record.status == "interrupted" and self.invocation.is_news(folder)
+
+    def _count_death(self, folder: Path) -> None:
+        """The third death without a new checkpoint in between is the run's own fault."""
+        saved = checkpoint_path(folder)
+        version = saved.stat().st_mtime if saved.exists() else 0.0
+        self._deaths[folder, version] += 1
+        if self._deaths[folder, version] < DEATHS:
+            return
+        reason = f"its process was killed {DEATHS} times without getting any further (out of memory?)"
+        self._given_up.add(folder)
+        with contextlib.suppress(OSError):
+            claim = lease.take(folder, lease.this_process(self.invocation.sweep), dict)
+            if claim is not None:
+                with claim:
+                    give_up(self.plans[folder], self.command(self.plans[folder]), reason)
+
+    def _pass_on_stop(self) -> None:
+        """Tell the workers to stop when this process was told to."""
+        if signals.requested() is None:
+            return
+        with contextlib.suppress(OSError):
+            Path(self.invocation.stop_file).touch()
+        for run in self.inventory.runs:
+            holder = lease.holder_of(self._folder(run))
+            if holder is None or not holder.alive or holder.owner.sweep != self.invocation.sweep:
+                continue
+            if holder.owner.pid != os.getpid() and holder.owner.pid not in self._asked:
+                self._asked.add(holder.owner.pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(holder.owner.pid, signal.SIGTERM)
+
+    def _folder(self, run: PlannedRun) -> Path:
+        return self.inventory.results_dir / run.folder
+
+
+def _say_who_has(looks: Sequence[Look]) -> None:
+    owners = {f"process {look.holder.owner.pid} on {look.holder.owner.host}" for look in looks if look.holder}
+    runs = looks[0].run.label if len(looks) == 1 else f"{len(looks)} runs"
+    print(f"waiting for {runs}, done by {', '.join(sorted(owners))}", file=sys.stderr, flush=True)
+
+
+def _is_death_of_worker(error: BaseException) -> bool:
+    return type(error).__name__ in ("TerminatedWorkerError", "BrokenProcessPool")

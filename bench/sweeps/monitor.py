@@ -1,0 +1,110 @@
+"""A sweep in the foreground: one bar for all its runs, and a line for each that ends."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from bench.sweeps.state import Inventory, Look, share_done
+from bench.sweeps.terminal import close_quietly, ended, in_notebook, summary_line, time_left
+
+SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_LINES = 30.0
+BAR = "{desc} {percentage:.0f}% {bar}{postfix}"
+
+
+class Monitor:
+    """Looks at the runs of a sweep from a thread of its own, so that workers need not report.
+
+    Args:
+        inventory: The runs.
+        is_news: Whether a run's record was written since the sweep began.
+        workers: Runs at once.
+        on_look: Called after every look.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        is_news: Callable[[Look], bool],
+        workers: int,
+        on_look: Callable[[], None],
+    ) -> None:
+        self._inventory = inventory
+        self._is_news = is_news
+        self._workers = workers
+        self._on_look = on_look
+        self._told: set[tuple[str, str]] = set()
+        self._error: Exception | None = None
+        self._bar: tqdm[Any] | None = None
+        self._line_at = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
+
+    def __enter__(self) -> Monitor:
+        if sys.stderr.isatty() or in_notebook():
+            self._bar = tqdm(
+                total=len(self._inventory.runs), bar_format=BAR, leave=False, dynamic_ncols=True, delay=1e-9
+            )
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._look()
+        if self._bar is not None:
+            self._bar.close()
+        if self._error is not None:
+            raise self._error
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(SECONDS_BETWEEN_LOOKS):
+            self._look()
+
+    def _look(self) -> None:
+        """Look and tell; what goes wrong is raised at the end, the sweep must not miss a signal for it."""
+        looks: list[Look] = []
+        try:
+            looks = self._inventory.look()
+            if self._error is None:
+                self._show(looks)
+        except BrokenPipeError:
+            # The reader has seen enough, as in `bench run ... | head`; the runs go on.
+            close_quietly()
+        except Exception as error:  # noqa: BLE001 - a record that nobody foresaw
+            self._error = self._error or error
+        self._on_look()
+
+    def _show(self, looks: Sequence[Look]) -> None:
+        width = len(str(len(looks)))
+        news = [look for look in looks if look.record is not None and look.state != "running" and self._is_news(look)]
+        fresh = [look for look in news if (look.run.folder, look.state) not in self._told]
+        done = sum(look.final for look in looks) - sum(look.final for look in fresh)
+        for look in fresh:
+            assert look.record is not None
+            done += look.final
+            self._told.add((look.run.folder, look.state))
+            self._print(f"[{done:>{width}}/{len(looks)}] {ended(look.record, look.run.label)}")
+        self._draw(looks)
+
+    def _print(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+        print(line, flush=True)
+
+    def _draw(self, looks: Sequence[Look]) -> None:
+        left = time_left(looks, self._workers)
+        if self._bar is not None:
+            self._bar.n = sum(map(share_done, looks))
+            self._bar.set_description_str(summary_line(looks), refresh=False)
+            self._bar.set_postfix_str(left, refresh=False)
+            self._bar.refresh()
+        elif time.monotonic() - self._line_at >= SECONDS_BETWEEN_LINES:
+            self._line_at = time.monotonic()
+            print(f"{summary_line(looks)}{left and ', about '}{left}", file=sys.stderr, flush=True)

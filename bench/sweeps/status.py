@@ -1,0 +1,167 @@
+"""``bench status``: how far every planned run is, what is wrong, and what brings it on; torch-free."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.records import lease, record
+from bench.records.paths import checkpoint_path
+from bench.records.read import find_records, read_record
+from bench.records.write import set_aside
+from bench.sweeps.state import Inventory, Look, PlannedRun, Sweep, count, read_sweeps, seconds_left
+from bench.sweeps.terminal import duration
+
+COLUMNS = {
+    "planned": "planned",
+    "completed": "done",
+    "diverged": "diverged",
+    "running": "running",
+    "interrupted": "interrupted",
+    "failed": "failed",
+    "damaged": "damaged",
+    "to do": "to do",
+}
+"""States and how their columns are headed; that of damaged runs is shown only where there are any."""
+_RUN_ID = re.compile(r"\.([0-9a-f]{12})\.(claim|checkpoint)")
+
+
+class Place:
+    """The runs below a folder: those planned, and those found.
+
+    Args:
+        folder: A results folder, its ``runs``, an experiment in it, or any folder of records.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        parts = folder.absolute()
+        if (folder / "runs").is_dir() or (folder / "sweeps").is_dir():
+            self.results_dir = parts
+        elif parts.name == "runs":
+            self.results_dir = parts.parent
+        elif parts.parent.name == "runs":
+            self.results_dir = parts.parent.parent
+        else:
+            self.results_dir = parts
+        self.sweeps = [
+            sweep
+            for sweep in read_sweeps(self.results_dir)
+            if any((self.results_dir / run.folder).is_relative_to(parts) for run in sweep.runs)
+        ]
+
+    def runs(self) -> list[PlannedRun]:
+        """Every run once."""
+        planned = {run.folder: run for sweep in self.sweeps for run in sweep.runs}
+        for folder in self._found():
+            place = str(folder.relative_to(self.results_dir))
+            if place not in planned:
+                planned[place] = _unplanned(folder, self.results_dir)
+        root = self.folder.absolute()
+        return [run for run in planned.values() if (self.results_dir / run.folder).is_relative_to(root)]
+
+    def _found(self) -> list[Path]:
+        """Folders of runs that have a record, a claim or a checkpoint."""
+        root = self.folder.absolute()
+        begun = [
+            path.with_name(found[1]) for path in root.rglob(".*") if (found := _RUN_ID.fullmatch(path.name)) is not None
+        ]
+        return [*find_records(root), *begun]
+
+
+def _unplanned(folder: Path, results_dir: Path) -> PlannedRun:
+    """A run that no sweep has planned, from its place."""
+    try:
+        made = read_record(folder)
+        label, steps = f"{made.task} {made.cell} seed={made.seed}", int(made.config["training"].get("max_steps", 1))
+    except (record.DamagedRecordError, TypeError, ValueError):
+        label, steps = "/".join(folder.parts[-3:]), 1
+    return PlannedRun(folder.name, str(folder.relative_to(results_dir)), label, folder.parent.name, max(1, steps))
+
+
+def show(place: Place) -> tuple[str, list[Look]]:
+    """The status as text of 80 columns, and what it was made from."""
+    looks = Inventory(place.results_dir, place.runs()).look()
+    text = f"{_table(looks)}\n"
+    running = [look for look in looks if look.state == "running" and look.holder is not None]
+    if running:
+        text += "\nRunning:\n" + "".join(f"  {_running(look)}\n" for look in running)
+    failed = [look for look in looks if look.state == "failed" and look.record is not None]
+    if failed:
+        text += "\nFailed:\n" + "".join(f"  {look.run.label}: {look.record.reason}\n" for look in failed if look.record)
+    open_sweeps = [sweep.command for sweep in place.sweeps if not _is_done(sweep, looks)]
+    if open_sweeps and not running:
+        text += "\nTo go on:\n" + "".join(f"  {command}\n" for command in open_sweeps)
+    return text, looks
+
+
+def _table(looks: Sequence[Look]) -> str:
+    by_experiment: dict[str, list[Look]] = {}
+    for look in looks:
+        parts = Path(look.run.folder).parts
+        # A folder of published records may hold its runs without the experiment's folder in between.
+        names = [part for part in parts[:-3] if part != "runs"]
+        by_experiment.setdefault(names[-1] if names else "-", []).append(look)
+    columns = [name for name in COLUMNS if name != "damaged" or count(looks)["damaged"]]
+    header = ["experiment", *(COLUMNS[name] for name in columns), "left"]
+    rows = [header, *(_row(name, chosen, columns) for name, chosen in sorted(by_experiment.items()))]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(header))]
+    lines = []
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]))
+    return "\n".join(lines)
+
+
+def _row(name: str, looks: Sequence[Look], columns: Sequence[str]) -> list[str]:
+    by_state: dict[str, int] = {**count(looks), "planned": len(looks), "to do": count(looks)["planned"]}
+    seconds = seconds_left(looks)
+    left = "?" if seconds is None else "-" if seconds == 0 else duration(seconds)
+    return [name, *(str(by_state.get(column, 0)) for column in columns), left]
+
+
+def _running(look: Look) -> str:
+    assert look.holder is not None
+    owner, step = look.holder.owner, int(look.holder.progress.get("step", 0))
+    return f"{look.run.label}: step {step}/{look.run.max_steps}, process {owner.pid} on {owner.host}"
+
+
+def _is_done(sweep: Sweep, looks: Sequence[Look]) -> bool:
+    final = {look.run.folder for look in looks if look.final}
+    return all(run.folder in final for run in sweep.runs)
+
+
+def watch(place: Callable[[], Place], seconds: float) -> list[Look]:
+    """Show the status again and again, until nothing is left to do."""
+    while True:
+        text, looks = show(place())
+        if sys.stdout.isatty():
+            print("\x1b[2J\x1b[H", end="")
+        print(text, flush=True)
+        if all(look.final or look.state in ("failed", "damaged") for look in looks):
+            return looks
+        time.sleep(seconds)
+
+
+def repair(place: Place) -> list[str]:
+    """Set aside what is damaged, so that it is made again.
+
+    Returns:
+        A line for each file or folder set aside.
+    """
+    lines = []
+    for look in Inventory(place.results_dir, place.runs()).look():
+        folder = place.results_dir / look.run.folder
+        holder = lease.holder_of(folder)
+        if holder is not None and holder.alive:
+            continue
+        if look.damage is not None and not isinstance(look.damage, record.NewerRecordError):
+            lines.append(f"{look.damage}; set aside as {set_aside(folder)}")
+        saved = checkpoint_path(folder)
+        if saved.exists() and not zipfile.is_zipfile(saved):
+            lines.append(f"{saved}: not a readable checkpoint; set aside as {set_aside(saved)}")
+    return lines

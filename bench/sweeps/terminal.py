@@ -1,0 +1,58 @@
+"""How the progress of a sweep reads: durations, states, time left; and where it is shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from bench.records import record
+from bench.records.record import Record
+from bench.sweeps.state import Look, count, seconds_left
+
+
+def close_quietly() -> None:
+    """Send what is printed from here on nowhere, after its reader has gone; Python would complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    return "ipykernel" in sys.modules
+
+
+def ended(made: Record, label: str) -> str:
+    """One line on how a run ended; the label is that of its plan."""
+    if made.status in ("failed", "interrupted"):
+        return f"{label}: {made.status}, {made.reason}"
+    metric = made.task_facts["metric"]
+    value = made.metrics["test"].get(metric)
+    score = "" if value is None else f", test {metric} {value:.4g}"
+    if made.status == "diverged":
+        outcome = made.reason
+    else:
+        outcome = f"solved at step {made.steps_to_solve}" if made.solved else f"unsolved at step {made.steps}"
+    return f"{label}: {outcome}{score}, {duration(made.time['wall_seconds'] or 0)}"
+
+
+def summary_line(looks: Sequence[Look]) -> str:
+    """``12/18 runs, 2 running, 1 failed``."""
+    by_state = count(looks)
+    done = sum(by_state[state] for state in record.FINAL)
+    states = ("diverged", "running", "interrupted", "failed", "damaged")
+    return ", ".join(
+        [f"{done}/{len(looks)} runs", *(f"{by_state[state]} {state}" for state in states if by_state[state])]
+    )
+
+
+def time_left(looks: Sequence[Look], workers: int | None) -> str:
+    """``3:10 left``, or nothing while there is nothing to tell it from."""
+    seconds = seconds_left(looks, workers)
+    return "" if seconds is None else f"{duration(seconds)} left"

@@ -1,0 +1,35 @@
+"""The norm of all gradients together, and clipping by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Float[Tensor, ""]:
+    """Euclidean norm of the gradient of all parameters together."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+def clip_gradients(
+    parameters: list[nn.Parameter], clip_norm: float | None, clip_value: float | None
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Clip gradients in place, by norm or by value.
+
+    Returns:
+        The norm before and the norm after.
+    """
+    before = gradient_norm(parameters)
+    if clip_norm is not None:
+        if before.device.type == "cpu" and clip_norm / (float(before) + 1e-6) >= 1:
+            return before, before  # torch would multiply by 1; on a GPU the question would cost more than that
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, before)
+    elif clip_value is not None:
+        torch.nn.utils.clip_grad_value_(parameters, clip_value)
+    else:
+        return before, before
+    return before, gradient_norm(parameters)

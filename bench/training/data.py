@@ -1,0 +1,148 @@
+"""Streams of ready-made batches, and the LightningDataModule that hands them out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import lightning as L
+import torch
+
+from bench.training import rng
+from tasks.base import Batch, Task
+
+
+@dataclass
+class DataConfig:
+    """How much data; every number counts sequences.
+
+    Attributes:
+        batch_size: Sequences a training step, at least 1.
+        train_size: Size of a fixed training set, at least ``batch_size``, shuffled anew every epoch and without
+            its last incomplete batch; ``None`` draws fresh sequences for every step.
+        eval_size: Size of the set that decides when the task is solved, at least 1.
+        test_size: Size of the set that is looked at once, at the end, at least 1.
+        eval_batch_size: Sequences handled at once in evaluation and test, at least 1.
+    """
+
+    batch_size: int
+    train_size: int | None
+    eval_size: int
+    test_size: int
+    eval_batch_size: int
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "eval_size", "test_size", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}")
+        if self.train_size is not None and self.train_size < self.batch_size:
+            raise ValueError(f"`train_size` must be null or >= batch_size ({self.batch_size}), got {self.train_size}")
+
+
+def select(batch: Batch, columns: torch.Tensor) -> Batch:
+    """The sequences of a batch at the given columns."""
+    return Batch(**{field.name: getattr(batch, field.name)[:, columns] for field in fields(Batch)})
+
+
+@dataclass(frozen=True)
+class TrainingStream:
+    """Endless training batches; batch ``k`` is a function of (seed, k) alone.
+
+    Attributes:
+        task: What is asked.
+        config: How much of it.
+        seed: The run's seed.
+        device: Where the batches are made.
+        start: Number of the first batch; a resumed run goes on where it was.
+    """
+
+    task: Task
+    config: DataConfig
+    seed: int
+    device: torch.device
+    start: int = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._fresh() if self.config.train_size is None else self._fixed(self.config.train_size)
+
+    def _fresh(self) -> Iterator[Batch]:
+        for index in itertools.count(self.start):
+            yield self.task.sample(self.config.batch_size, rng.generator("train", self.seed, index, self.device))
+
+    def _fixed(self, train_size: int) -> Iterator[Batch]:
+        whole = self.task.sample(train_size, rng.generator("train", self.seed, 0, self.device))
+        first_epoch, skipped = divmod(self.start, train_size // self.config.batch_size)
+        for epoch in itertools.count(first_epoch):
+            shuffle = rng.generator("shuffle", self.seed, epoch, self.device)
+            order = torch.randperm(train_size, generator=shuffle, device=self.device)
+            for columns in order.split(self.config.batch_size)[skipped:]:
+                if len(columns) == self.config.batch_size:
+                    yield select(whole, columns)
+            skipped = 0
+
+
+class EvaluationSet:
+    """A fixed set of sequences in ready-made batches; the last one may be smaller."""
+
+    def __init__(
+        self,
+        task: Task,
+        stream: rng.Stream,
+        *,
+        size: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.batches = [
+            task.sample(min(batch_size, size - start), rng.generator(stream, seed, index, device))
+            for index, start in enumerate(range(0, size, batch_size))
+        ]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class SequenceData(L.LightningDataModule):
+    """Training, evaluation and test batches of one task and seed, made on the device that uses them."""
+
+    def __init__(self, task: Task, config: DataConfig, seed: int, device: torch.device, start: int = 0) -> None:
+        super().__init__()
+        self.task = task
+        self.config = config
+        self.seed = seed
+        self.device = device
+        self.start = start
+        self._evaluation: EvaluationSet | None = None
+
+    def train_dataloader(self) -> TrainingStream:
+        """Endless batches of the ``train`` stream."""
+        return TrainingStream(self.task, self.config, self.seed, self.device, self.start)
+
+    def val_dataloader(self) -> EvaluationSet:
+        """The evaluation set, made once."""
+        if self._evaluation is None:
+            self._evaluation = self._set("eval", self.config.eval_size)
+        return self._evaluation
+
+    def test_dataloader(self) -> EvaluationSet:
+        """The test set, from a stream of its own."""
+        return self._set("test", self.config.test_size)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Nothing to do: batches are made where they are used."""
+        return batch
+
+    def _set(self, stream: rng.Stream, size: int) -> EvaluationSet:
+        return EvaluationSet(
+            self.task,
+            stream,
+            size=size,
+            batch_size=self.config.eval_batch_size,
+            seed=self.seed,
+            device=self.device,
+        )

@@ -1,0 +1,282 @@
+"""The LightningModule: loss, optimiser, metrics, and when to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+
+from bench.training import rng
+from bench.training.clipping import clip_gradients
+from bench.training.curves import CURVES, Curves, Evaluation
+from bench.training.model import SequenceModel
+from tasks.base import Batch, Task
+
+NUMERICS = 1
+"""Raised when what is computed here changes; `make numerics` says when that is."""
+
+SOLVED_IN_A_ROW = 3
+"""Evaluations in a row that must meet the task's criterion before it counts as solved."""
+STEPS_BETWEEN_LOOKS = 50
+"""Steps between two looks at the losses on a device where each look waits for the device."""
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass
+class TrainingConfig:
+    """How a network is trained.
+
+    Attributes:
+        max_steps: Training steps at most, at least 1.
+        eval_every: Steps between two evaluations, at least 1; there is always one after the last step.
+        clip_norm: Largest Euclidean norm of the gradient of all parameters together, > 0; ``None`` for no limit.
+        clip_value: Largest absolute value of each entry of the gradient, > 0; ``None`` for no limit.
+        stop_when_solved: Stop at the third evaluation in a row that meets the task's criterion.
+        checkpoint_every: Steps between two checkpoints, at least 1; ``None`` writes one only when stopped. Changes no
+            number.
+    """
+
+    max_steps: int
+    eval_every: int
+    clip_norm: float | None
+    clip_value: float | None
+    stop_when_solved: bool
+    checkpoint_every: int | None
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "eval_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}")
+        if self.checkpoint_every is not None and self.checkpoint_every < 1:
+            raise ValueError(f"`checkpoint_every` must be null or >= 1, got {self.checkpoint_every}")
+        for name in ("clip_norm", "clip_value"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"`{name}` must be null or a finite number > 0, got {value}")
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError(f"`clip_value` must be null where clip_norm is given, got {self.clip_value}")
+
+
+class TrainingModule(L.LightningModule):
+    """Trains one network on one task and keeps the curves.
+
+    Step ``k``, counted from 1, is the ``k``-th update; its loss and gradient are those before the update.
+
+    Attributes:
+        curves: Loss and gradient norms of every step, metrics of every evaluation.
+        diverged_at: The first step with a loss that is not finite, or ``None``.
+        solved_at: The step of the first of :data:`SOLVED_IN_A_ROW` evaluations in a row that met the criterion.
+        test_metrics: Filled by the one look at the test set.
+        train_seconds: Wall time of training steps, evaluations not counted.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: SequenceModel,
+        make_optimizer: MakeOptimizer,
+        config: TrainingConfig,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.model = model
+        self.make_optimizer = make_optimizer
+        self._weights = list(model.parameters())  # asked for at every step
+        self.config = config
+        self.seed = seed
+        unknown = torch.full((3, config.max_steps), float("nan"), device=device)
+        self.curves = Curves(loss=unknown[0], grad_norm=unknown[1], grad_norm_clipped=unknown[2])
+        self.diverged_at: int | None = None
+        self.solved_at: int | None = None
+        self.test_metrics: dict[str, float] = {}
+        self.train_seconds = 0.0
+        self._looked_at = 0
+        self._solved_in_a_row = 0
+        self._optimizer_state: dict[str, Any] | None = None
+        self._resumed_at: float | None = None
+        self._looks = 1 if device.type == "cpu" else STEPS_BETWEEN_LOOKS
+        names = task.scores(
+            torch.zeros(1 if task.readout == "last" else task.length, 1, task.output_size),
+            task.sample(1, rng.generator("eval", seed)),
+        )
+        # "disable": a NaN must be seen, not skipped.
+        self.metrics = MetricCollection(
+            {name: MeanMetric(nan_strategy="disable") for name in names}, compute_groups=False
+        ).to(device)
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the evaluation set has been looked at after the last step."""
+        return bool(self.curves.evaluations) and self.curves.evaluations[-1].step == self.global_step
+
+    @property
+    def steps(self) -> int:
+        """Updates made so far, up to and with a diverged one."""
+        return self.global_step if self.diverged_at is None else self.diverged_at
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on after the last step, as tensors and plain containers."""
+        step = self.global_step
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        return {
+            "step": step,
+            "model": self.model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "curves": {name: getattr(self.curves, name)[:step].cpu() for name in CURVES},
+            "evaluations": [asdict(row) for row in self.curves.evaluations],
+            "solved_at": self.solved_at,
+            "solved_in_a_row": self._solved_in_a_row,
+            "looked_at": self._looked_at,
+            "train_seconds": self.seconds,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a :meth:`state`, before the fit.
+
+        Raises:
+            Exception: What torch raises for the weights or the optimiser's state of another network.
+        """
+        if state["step"] > self.config.max_steps:
+            raise ValueError(f"`step` must be <= {self.config.max_steps}, got {state['step']}")
+        self.model.load_state_dict(state["model"])
+        self.make_optimizer(self.model.parameters()).load_state_dict(state["optimizer"])
+        self._optimizer_state = state["optimizer"]
+        for name in CURVES:
+            getattr(self.curves, name)[: state["step"]] = state["curves"][name]
+        self.curves.evaluations = [Evaluation(**row) for row in state["evaluations"]]
+        self.solved_at = state["solved_at"]
+        self._solved_in_a_row = state["solved_in_a_row"]
+        self._looked_at = state["looked_at"]
+        self.train_seconds = state["train_seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Training time up to now."""
+        return self.train_seconds + (time.perf_counter() - self._resumed_at if self._resumed_at is not None else 0.0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimiser over all parameters of the network, with the state it had when the run was stopped."""
+        optimizer = self.make_optimizer(self.model.parameters())
+        if self._optimizer_state is not None:
+            optimizer.load_state_dict(self._optimizer_state)
+        return optimizer
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch; dropout draws from a stream of its own."""
+        dropout = None
+        if self.model.dropout > 0:
+            dropout = rng.generator("dropout", self.seed, self.global_step, self.device)
+        loss = self.task.loss(self.model(batch.inputs, dropout), batch)
+        self.curves.loss[self.global_step] = loss.detach()
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, after backward and before the update; keep both norms."""
+        before, after = clip_gradients(self._weights, self.config.clip_norm, self.config.clip_value)
+        self.curves.grad_norm[self.global_step] = before
+        self.curves.grad_norm_clipped[self.global_step] = after
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Forget the gradients; torch's own way, which can be profiled, takes a tenth of a millisecond."""
+        for weight in self._weights:
+            weight.grad = None
+
+    def on_train_start(self) -> None:
+        """Start the clock of training time."""
+        self.resume_clock()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Look for a loss that is not finite; stop at the first."""
+        if self.global_step % self._looks == 0:
+            self.look_for_divergence()
+
+    def on_validation_start(self) -> None:
+        """Stop the clock; look at the last losses, so that no evaluation follows a divergence unseen."""
+        self.look_for_divergence()
+        self.pause_clock()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the scores of one batch of the evaluation set."""
+        self._add_scores(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Keep the metrics of the evaluation set; stop if the task has been solved often enough in a row."""
+        metrics = self._collect_scores()
+        if self.diverged_at is not None:
+            return
+        if not math.isfinite(metrics["loss"]):
+            self._diverge(self.global_step)
+            return
+        self.curves.evaluations.append(Evaluation(self.global_step, metrics, self.train_seconds))
+        self._solved_in_a_row = self._solved_in_a_row + 1 if self.task.solved(metrics) else 0
+        if self._solved_in_a_row == SOLVED_IN_A_ROW and self.solved_at is None:
+            self.solved_at = self.curves.evaluations[-SOLVED_IN_A_ROW].step
+            if self.config.stop_when_solved:
+                self.trainer.should_stop = True
+
+    def on_validation_end(self) -> None:
+        """Start the clock again."""
+        self.resume_clock()
+
+    def on_train_end(self) -> None:
+        """Stop the clock for good."""
+        self.look_for_divergence()
+        self.pause_clock()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the scores of one batch of the test set."""
+        self._add_scores(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Keep the metrics of the test set; the last update may have made them infinite or NaN."""
+        self.test_metrics = self._collect_scores()
+        if not math.isfinite(self.test_metrics["loss"]):
+            self._diverge(self.global_step)
+
+    def _add_scores(self, batch: Batch) -> None:
+        for name, values in self.task.scores(self.model(batch.inputs), batch).items():
+            self.metrics[name].update(values)
+
+    def _collect_scores(self) -> dict[str, float]:
+        metrics = {name: float(value) for name, value in self.metrics.compute().items()}
+        self.metrics.reset()
+        return metrics
+
+    def look_for_divergence(self) -> None:
+        """Look at the losses since the last look; stop at the first that is not finite."""
+        losses = self.curves.loss[self._looked_at : self.global_step].tolist()
+        for number, loss in enumerate(losses, start=self._looked_at + 1):
+            if not math.isfinite(loss) and self.diverged_at is None:
+                self._diverge(number)
+        self._looked_at = self.global_step
+
+    def _diverge(self, step: int) -> None:
+        self.diverged_at = step
+        self.trainer.should_stop = True
+
+    def pause_clock(self) -> None:
+        """What follows is not training time."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.train_seconds = self.seconds
+        self._resumed_at = None
+
+    def resume_clock(self) -> None:
+        """What follows is training time."""
+        self._resumed_at = time.perf_counter()

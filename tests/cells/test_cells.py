@@ -1,0 +1,249 @@
+"""The cell contract for every cell in ``conf/``, and each cell against ``torch.nn``."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import math
+from typing import Any
+
+import hydra.utils
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from bench.cells import Cell
+from bench.cells.init import Initialization, chrono_bias
+from bench.training.rng import generator
+from tests.conftest import ROOT, options
+
+TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
+INITS = [
+    TORCH,
+    Initialization(input="glorot", recurrent="glorot", bias="zero"),
+    Initialization(input="torch", recurrent="orthogonal", bias="torch"),
+    Initialization(input="glorot", recurrent="identity", bias="zero"),
+]
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *[(name, {}) for name in options("cell")],
+    ("rnn", {"nonlinearity": "relu"}),
+    ("lstm", {"forget_bias": None}),
+    ("lstm", {"forget_bias": "chrono"}),
+]
+SHAPES = [(1, 1, 1, 1), (2, 1, 7, 3), (17, 5, 3, 8), (60, 3, 10, 13)]
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
+
+
+def make(
+    name: str, input_size: int, hidden_size: int, init: Initialization = TORCH, delay: int = 20, **settings: Any
+) -> Cell:
+    node = OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "cell" / f"{name}.yaml"), settings)
+    cell: Cell = hydra.utils.instantiate(node)(input_size, hidden_size, init=init)
+    cell.reset_parameters(generator("init", 0), delay)
+    return cell
+
+
+def unroll(cell: Cell, inputs: torch.Tensor) -> torch.Tensor:
+    state = cell.initial_state(inputs.shape[1])
+    hidden = []
+    for projected in cell.project(inputs):
+        state = cell.step(projected, state)
+        hidden.append(state[0])
+    return torch.stack(hidden)
+
+
+@pytest.fixture(params=VARIANTS, ids=str)
+def variant(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return request.param
+
+
+class TestContract:
+    @pytest.mark.parametrize("shape", SHAPES, ids=str)
+    @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+    @pytest.mark.parametrize("init", INITS, ids=lambda init: init.recurrent)
+    def test_fused_and_stepwise_agree(
+        self,
+        variant: tuple[str, dict[str, Any]],
+        shape: tuple[int, int, int, int],
+        dtype: torch.dtype,
+        init: Initialization,
+    ):
+        time, batch, input_size, hidden_size = shape
+        stepwise = make(variant[0], input_size, hidden_size, init, **variant[1]).to(dtype)
+        fused = copy.deepcopy(stepwise)
+        assert fused.fused is not None
+        draw = generator("probe", 0)
+        inputs = torch.randn(time, batch, input_size, generator=draw, dtype=dtype, requires_grad=True)
+        weights = torch.randn(time, batch, hidden_size, generator=draw, dtype=dtype) / (time * batch)
+        twin = inputs.detach().clone().requires_grad_()
+        one, two = unroll(stepwise, inputs), fused.fused(twin)[0]
+        (one * weights).sum().backward()
+        (two * weights).sum().backward()
+        if init.recurrent == "identity" and variant[1].get("nonlinearity") == "relu":
+            scale = max(1.0, one.abs().max().item())  # an IRNN's state grows without bound
+        else:
+            scale = 1.0
+        limit = TOLERANCES[dtype] * scale
+        assert (one - two).abs().max() <= limit
+        pairs = zip([inputs, *stepwise.parameters()], [twin, *fused.parameters()], strict=True)
+        for a, b in pairs:
+            assert a.grad is not None
+            assert b.grad is not None
+            assert (a.grad - b.grad).abs().max() <= limit
+
+    def test_gradcheck_of_the_step(self, variant: tuple[str, dict[str, Any]]):
+        cell = make(variant[0], 3, 4, **variant[1]).double()
+        draw = generator("probe", 1)
+        projected = torch.randn(2, len(cell.blocks) * 4, generator=draw, dtype=torch.double, requires_grad=True)
+        state = tuple(torch.randn(2, 4, generator=draw, dtype=torch.double, requires_grad=True) for _ in cell.states)
+        assert torch.autograd.gradcheck(lambda p, *s: cell.step(p, s), (projected, *state))
+
+    def test_blocks_and_gates_are_visible_by_name(self, variant: tuple[str, dict[str, Any]]):
+        cell = make(variant[0], 3, 5, **variant[1])
+        state = tuple(torch.randn(2, 5, generator=generator("probe", 2)) for _ in cell.states)
+        values = cell.activate(cell.project(torch.randn(1, 2, 3, generator=generator("probe", 3)))[0], state)
+        assert tuple(values) == cell.blocks
+        assert set(cell.gates) <= set(cell.blocks)
+        for gate in cell.gates:
+            assert 0 < values[gate].min() <= values[gate].max() < 1
+        after = cell.update(values, state)
+        assert len(after) == len(cell.states)
+        assert cell.states[0] == "h"
+
+    def test_parameters_carry_torchs_names_and_shapes(self, variant: tuple[str, dict[str, Any]]):
+        cell = make(variant[0], 3, 5, **variant[1])
+        rows = 5 * len(cell.blocks)
+        shapes = {name: tuple(p.shape) for name, p in cell.named_parameters()}
+        assert shapes == {"weight_ih": (rows, 3), "weight_hh": (rows, 5), "bias_ih": (rows,), "bias_hh": (rows,)}
+
+    def test_the_kernel_works_on_the_cells_own_parameters(self, variant: tuple[str, dict[str, Any]]):
+        cell = make(variant[0], 3, 5, **variant[1])
+        for each in (cell, copy.deepcopy(cell), copy.deepcopy(cell).double()):
+            assert each.fused is not None
+            assert each.fused.weight_hh_l0 is each.weight_hh
+            inputs = torch.ones(2, 1, 3, dtype=each.weight_hh.dtype)
+            before = each.fused(inputs)[0]
+            with torch.no_grad():
+                each.bias_ih.add_(1)
+            assert not torch.equal(before, each.fused(inputs)[0])
+
+    def test_initial_values_are_a_function_of_the_generator(self, variant: tuple[str, dict[str, Any]]):
+        global_before = torch.get_rng_state()
+        one, two = make(variant[0], 3, 5, **variant[1]), make(variant[0], 3, 5, **variant[1])
+        for a, b in zip(one.parameters(), two.parameters(), strict=True):
+            assert torch.equal(a, b)
+        two.reset_parameters(generator("init", 1), 20)
+        assert not torch.equal(one.weight_hh, two.weight_hh)
+        assert torch.equal(global_before, torch.get_rng_state())
+
+    def test_bad_sizes(self, variant: tuple[str, dict[str, Any]]):
+        with pytest.raises(ValueError, match="`hidden_size` must be >= 1, got 0"):
+            make(variant[0], 3, 0, **variant[1])
+        with pytest.raises(ValueError, match="`input_size` must be >= 1, got 0"):
+            make(variant[0], 0, 3, **variant[1])
+
+    def test_no_concrete_cell_inherits_from_another(self, variant: tuple[str, dict[str, Any]]):
+        assert type(make(variant[0], 1, 1, **variant[1])).__bases__ == (Cell,)
+
+
+class TestAgainstTorch:
+    """Step by step against an independent module of ``torch.nn`` with copied weights."""
+
+    @pytest.mark.parametrize(
+        ("name", "settings", "oracle"),
+        [
+            ("rnn", {"nonlinearity": "tanh"}, lambda: nn.RNN(3, 5)),
+            ("rnn", {"nonlinearity": "relu"}, lambda: nn.RNN(3, 5, nonlinearity="relu")),
+            ("lstm", {}, lambda: nn.LSTM(3, 5)),
+            ("gru", {}, lambda: nn.GRU(3, 5)),
+        ],
+    )
+    def test_outputs(self, name: str, settings: dict[str, Any], oracle: Any):
+        theirs = oracle().double()
+        ours = make(name, 3, 5, **settings).double()
+        ours.load_state_dict({key.removesuffix("_l0"): value for key, value in theirs.state_dict().items()})
+        inputs = torch.randn(11, 4, 3, generator=generator("probe", 0), dtype=torch.double)
+        torch.testing.assert_close(unroll(ours, inputs), theirs(inputs)[0], rtol=0, atol=1e-12)
+
+
+class TestInitialization:
+    @pytest.mark.parametrize("name", options("cell"))
+    def test_torch_default_range(self, name: str):
+        cell = make("lstm", 50, 100, forget_bias=None) if name == "lstm" else make(name, 50, 100)
+        for parameter in cell.parameters():
+            assert 0.09 < parameter.abs().max() <= 0.1
+
+    def test_glorot_is_by_block(self):
+        cell = make("lstm", 50, 100, Initialization(input="glorot", recurrent="glorot", bias="zero"), forget_bias=None)
+        assert cell.weight_ih.abs().max().item() == pytest.approx(math.sqrt(6 / 150), rel=1e-2)
+        assert cell.weight_hh.abs().max().item() == pytest.approx(math.sqrt(6 / 200), rel=1e-2)
+        assert not cell.bias_ih.any()
+        assert not cell.bias_hh.any()
+
+    @pytest.mark.parametrize("name", options("cell"))
+    def test_orthogonal_and_identity_blocks(self, name: str):
+        eye = torch.eye(20)
+        for block in make(name, 3, 20, INITS[2]).weight_hh.split(20):
+            torch.testing.assert_close(block @ block.T, eye, atol=1e-5, rtol=0)
+            assert not torch.equal(block, eye)
+        for block in make(name, 3, 20, INITS[3]).weight_hh.split(20):
+            assert torch.equal(block, eye)
+
+    def test_forget_bias_is_the_sum_of_both_biases(self):
+        plain, shifted = make("lstm", 3, 5, forget_bias=None), make("lstm", 3, 5, forget_bias=2.5)
+        total = (shifted.bias_ih + shifted.bias_hh).view(4, 5)
+        assert (total[1] == 2.5).all()
+        others = [0, 2, 3]
+        assert torch.equal(total[others], (plain.bias_ih + plain.bias_hh).view(4, 5)[others])
+
+    def test_chrono_covers_the_tasks_delay(self):
+        cell = make("lstm", 3, 4000, delay=100, forget_bias="chrono")
+        total = (cell.bias_ih + cell.bias_hh).detach().view(4, 4000)
+        assert torch.equal(total[0], -total[1])
+        spans = total[1].exp()
+        # U[1, 149]: mean 75, standard deviation 42.7.
+        assert spans.min() >= 1
+        assert spans.max() <= 149.01
+        assert spans.mean().item() == pytest.approx(75, abs=4 * 42.7 / math.sqrt(4000))
+
+    def test_chrono_has_a_range_even_for_a_delay_of_one(self):
+        values = chrono_bias(100, 1, generator("init", 0))
+        assert values.min() >= 0
+        assert values.exp().max() <= 2.01
+        assert len(values.unique()) > 90
+
+    def test_unknown_words(self):
+        with pytest.raises(ValueError, match="`forget_bias` must be a number, null or chrono, got 'much'"):
+            make("lstm", 1, 1, forget_bias="much")
+        with pytest.raises(ValueError, match="`nonlinearity` must be one of tanh, relu, got 'sin'"):
+            make("rnn", 1, 1, nonlinearity="sin")
+
+
+def test_a_kernel_of_another_shape_is_refused():
+    class Odd(Cell):
+        blocks = ("a", "b")
+
+        def activate(self, projected: Any, state: Any) -> Any: ...
+        def update(self, values: Any, state: Any) -> Any: ...
+        def kernel(self) -> nn.RNNBase:
+            return nn.RNN(self.input_size, self.hidden_size, device="meta")
+
+    with pytest.raises(ValueError, match="`weight_ih` of Odd does not have the shape of its kernel's"):
+        Odd(2, 3, init=TORCH)
+
+
+@pytest.mark.parametrize("name", options("cell"))
+def test_a_cell_is_one_recurrence_in_a_file_of_its_name(name: str):
+    # A YAML may be a variant of a cell, with other settings.
+    target = OmegaConf.select(OmegaConf.load(ROOT / "conf" / "cell" / f"{name}.yaml"), "_target_")
+    file = str(target).split(".")[2]
+    module = importlib.import_module(f"bench.cells.{file}")
+    own = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
+    assert [c.__name__ for c in own] == [f"{file.upper()}Cell"]
+
+
+def test_every_cell_file_has_a_yaml():
+    files = {path.stem for path in (ROOT / "bench" / "cells").glob("*.py")} - {"__init__", "base", "init"}
+    assert files <= set(options("cell"))

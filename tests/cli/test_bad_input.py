@@ -1,0 +1,388 @@
+"""Bad input: one line that names the key, the value and what is allowed; exit code not 0; nothing written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.config.experiments import names
+from bench.config.explain import explain
+from bench.records import record
+from bench.training import process
+from tests.conftest import Bench, Outcome
+
+RUN = [
+    # unknown options
+    ("cell=lsmt", "cell must be one of gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
+    (
+        "task=temporal",
+        "task must be one of adding_1997, adding_problem, copy_memory, multiplication, temporal_order, got "
+        "'temporal', did you mean temporal_order?",
+    ),
+    ("optimizer=adamw", "optimizer must be one of adam, rmsprop, sgd, got 'adamw', did you mean adam?"),
+    ("trainer=tpu", "trainer must be one of auto, cpu, gpu, got 'tpu'"),
+    ("logger=mlflow", "logger must be one of csv, none, wandb, got 'mlflow'"),
+    ("+experiment=nope", f"experiment must be one of {', '.join(names())}, got 'nope'"),
+    ("experiment=demo", "experiment is not chosen by default: add it with a plus, +experiment=..."),
+    ("cell=null", "cell must be the name of one option, got null"),
+    ("cell=[gru]", "cell must be the name of one option"),
+    ("task=[1,2]", "task must be the name of one option, got [1,2]"),
+    ("-m cell=rnn,lsmt", "cell must be one of gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
+    # misspelt keys
+    ("model.hiden_size=3", "model.hiden_size is no setting, did you mean model.hidden_size?"),
+    ("task.lenght=5", "task.lenght is no setting, did you mean task.length?"),
+    ("hidden_size=3", "hidden_size is no setting, did you mean model.hidden_size?"),
+    ("training.lr=1", "training.lr is no setting, did you mean optimizer.lr?"),
+    ("optimizer.beta=1", "optimizer.beta is no setting, did you mean optimizer.betas?"),
+    ("cell=gru cell.forget_bias=1", "cell.forget_bias is no setting"),
+    ("cell=gru +cell.forget_bias=1", "cell.forget_bias is no setting of GRUCell"),
+    ("task=copy_memory task.length=5", "task.length is no setting, did you mean task.delay?"),
+    ("+foo=1", "foo is no setting"),
+    ("+model.size=1", "model.size is no setting"),
+    ("~task.length", "task.length must be given, AddingProblem needs it"),
+    ("cell", "'cell' must have the form key=value"),
+    ("=3", "'=3' must have the form key=value"),
+    # wrong types
+    ("task.length=abc", "task.length must be an integer, got 'abc'"),
+    ("task.length=1.5", "task.length must be an integer, got 1.5"),
+    ("task.length=null", "task.length must be an integer, got null"),
+    ("model.hidden_size=big", "model.hidden_size must be an integer, got 'big'"),
+    ("model.layers=null", "model.layers must not be null"),
+    ("training=3", "training must be a single value or the keys below it, got 3"),
+    ("training.stop_when_solved=maybe", "training.stop_when_solved must be true or false, got 'maybe'"),
+    ("training.max_steps=", "training.max_steps must be an integer, got ''"),
+    ("seed=x", "seed must be an integer, got 'x'"),
+    ("optimizer.lr=fast", "optimizer.lr must be a number, got 'fast'"),
+    ("optimizer.betas=[0.9]", "optimizer.betas must be a list of 2 numbers, got [0.9]"),
+    ("cell.init=3", "cell.init must be the settings of Initialization, got 3"),
+    # values out of range
+    ("task=copy_memory task.delay=0", "task.delay must be >= 1, got 0"),
+    ("task=copy_memory task.delay=-3", "task.delay must be >= 1, got -3"),
+    ("task=copy_memory task.form=raw", "task.form must be one of categorical, scalar, got 'raw'"),
+    ("task=adding_1997 task.length=19", "task.length must be >= 20, got 19"),
+    ("task=adding_1997 task.operation=mean", "task.operation must be one of sum, product, got 'mean'"),
+    (
+        "task=multiplication task.solved_error=0.5",
+        "task.solved_error must be > 0 and below the baseline 0.2005, got 0.5",
+    ),
+    ("task=multiplication task.solved_correct=1.5", "task.solved_correct must be > 0 and <= 1, got 1.5"),
+    ("task=temporal_order task.classes=5", "task.classes must be one of 4, 8, got 5"),
+    ("task=temporal_order task.solved_accuracy=0.2", "task.solved_accuracy must be > 0.25 and <= 1, got 0.2"),
+    ("task.length=0", "task.length must be >= 2, got 0"),
+    ("task.length=-7", "task.length must be >= 2, got -7"),
+    ("task.length=1", "task.length must be >= 2, got 1"),
+    ("task.markers=thirds", "task.markers must be one of halves, anywhere, got 'thirds'"),
+    ("task.solved_mse=0", "task.solved_mse must be > 0 and below the baseline 0.1667, got 0.0"),
+    ("model.hidden_size=0", "model.hidden_size must be >= 1, got 0"),
+    ("model.hidden_size=-2", "model.hidden_size must be >= 1, got -2"),
+    ("model.layers=0", "model.layers must be >= 1, got 0"),
+    ("model.layers=2 model.dropout=1", "model.dropout must be >= 0 and < 1, got 1.0"),
+    ("model.dropout=0.5", "model.dropout acts between layers: it must be 0 where layers is 1, got 0.5"),
+    ("model.engine=warp", "model.engine must be one of auto, fused, stepwise, compiled, native, got 'warp'"),
+    ("data.batch_size=0", "data.batch_size must be >= 1, got 0"),
+    ("data.batch_size=-1", "data.batch_size must be >= 1, got -1"),
+    ("data.train_size=3", "data.train_size must be null or >= batch_size (4), got 3"),
+    ("data.eval_size=0", "data.eval_size must be >= 1, got 0"),
+    ("data.test_size=0", "data.test_size must be >= 1, got 0"),
+    ("training.max_steps=0", "training.max_steps must be >= 1, got 0"),
+    ("training.max_steps=-5", "training.max_steps must be >= 1, got -5"),
+    ("training.eval_every=0", "training.eval_every must be >= 1, got 0"),
+    ("training.clip_norm=0", "training.clip_norm must be null or a finite number > 0, got 0.0"),
+    ("training.clip_norm=nan", "training.clip_norm must be null or a finite number > 0, got nan"),
+    ("optimizer.lr=0", "optimizer.lr must be a finite number > 0, got 0.0"),
+    ("optimizer.lr=nan", "optimizer.lr must be a finite number > 0, got nan"),
+    ("optimizer.betas=[0.9,2]", "optimizer.betas must be numbers >= 0 and < 1, got [0.9, 2.0]"),
+    ("cell=lstm cell.forget_bias=much", "cell.forget_bias must be a number, null or chrono, got 'much'"),
+    ("cell=rnn cell.nonlinearity=sin", "cell.nonlinearity must be one of tanh, relu, got 'sin'"),
+    (
+        "cell.init.recurrent=round",
+        "cell.init.recurrent must be torch or glorot or gaussian or orthogonal or identity, got 'round'",
+    ),
+    ("runtime.threads=0", "runtime.threads must be null or >= 1, got 0"),
+    ("trainer.precision=16", "trainer.precision must be one of 32, bf16-mixed, got '16'"),
+    ("seed=-1", "seed must be >= 0 and < 2^63, got -1"),
+    ("seed=100000000000000000000000", "seed must be >= 0 and < 2^63, got 100000000000000000000000"),
+    ("~seed", "seed must be given"),
+    ("~model", "model must be given"),
+    ("cell=lstm cell.forget_bias=nan", "cell.forget_bias must be finite, got nan"),
+    ("model.hidden_size=10000000000", "model: "),
+    ("optimizer=rmsprop optimizer.alpha=1.5", "optimizer.alpha must be >= 0 and < 1, got 1.5"),
+    ("results_dir=", "results_dir must be the name of a folder, got ''"),
+    ("--config-name=nope", "--config-name is not for bench run, --config-dir adds a folder of yours, got 'nope'"),
+    (
+        "-m runtime.keep_pages=true,false",
+        "runtime.keep_pages must be the same for all runs of one process, which cannot change it: True, got False",
+    ),
+    ("logger=wandb logger.mode=sometimes", "logger.mode must be one of offline, online, got 'sometimes'"),
+    # keys that contradict each other
+    (
+        "model.hidden_size=8 model.parameter_budget=1000",
+        "model.hidden_size must be null where parameter_budget is given (1000), got 8",
+    ),
+    ("model.hidden_size=null", "model.hidden_size must be given where parameter_budget is null, got null"),
+    (
+        "model.hidden_size=null model.parameter_budget=3",
+        "model.parameter_budget must be >= 17, the parameters at hidden size 1, got 3",
+    ),
+    ("training.clip_value=1", "training.clip_value must be null where clip_norm is given, got 1.0"),
+    # sweeps: the last of the runs is wrong, and none is started
+    ("-m task.length=10,0", "task.length must be >= 2, got 0"),
+    ("seed=0,1", "seed must be one value, or a sweep with -m (--multirun), got 0,1"),
+    ("-m seed=range(0,3", "'seed=range(0,3' must have the form key=value"),
+    ("-m model.hidden_size=interval(1,3)", "a sweep's values must be a list, a choice() or a range()"),
+    # your own classes
+    ("cell._target_=nothing.Here", "cell._target_ must be importable, got 'nothing.Here'"),
+    ("cell._target_=torch.nn.LSTM", "cell._target_ must name a subclass of bench.cells.Cell, got 'torch.nn.LSTM'"),
+    ("cell._target_=math.pi", "cell._target_ must be a class or a function, got 'math.pi'"),
+    ("task._target_=bench.cells.gru.GRUCell", "task."),
+    ("--config-dir /nowhere cell=mine", "--config-dir must be a folder, got '/nowhere'"),
+    # how runs are shared out, and what is made again
+    ("rerun=maybe", "rerun must be one of none, failed, all, got 'maybe'"),
+    ("rerun=null", "rerun must not be null"),
+    ("-m rerun=all,none", "rerun must be the same for all runs of one command: all, got none"),
+    ("training.checkpoint_every=0", "training.checkpoint_every must be null or >= 1, got 0"),
+    ("training.checkpoint_every=often", "training.checkpoint_every must be an integer, got 'often'"),
+    ("launcher=threads", "launcher must be one of joblib, serial, got 'threads'"),
+    ("launcher=null", "launcher must be the name of one option, got null"),
+    ("launcher=serial launcher.workers=2", "launcher.workers must be null where launcher is serial, got 2"),
+    ("launcher=joblib launcher.workers=0", "launcher.workers must be null or >= 1, got 0"),
+    ("launcher=joblib launcher.workers=two", "launcher.workers must be an integer, got 'two'"),
+    (
+        "launcher=joblib launcher.workers_per_gpu=2",
+        "launcher.workers_per_gpu must be null on the CPU, where launcher.workers counts, got 2",
+    ),
+    ("-m launcher=serial,joblib", "launcher must be the same for all runs of one command: serial, got joblib"),
+    ("launcher.name=fast", "launcher.name must be one of serial, joblib, got 'fast'"),
+    ("hydra.launcher.n_jobs=3", "hydra.launcher.n_jobs is not for bench run, launcher.workers sets it, got 3"),
+    ("-m hydra.sweep.dir=x", "hydra.sweep.dir is not for bench run, results_dir sets it, got x"),
+    ("hydra/launcher=nope", "hydra/launcher must be one of basic, joblib, got 'nope'"),
+    ("--plan task.length=0", "task.length must be >= 2, got 0"),
+    # places that cannot be written to
+    ("results_dir=/dev/null/x", "results_dir must be a folder, got '/dev/null/x', where /dev/null is a file"),
+    ("results_dir=/proc/nowhere", "results_dir must be writable"),
+]
+
+
+def assert_one_line(outcome: Outcome, command: str, message: str) -> None:
+    assert outcome.code != 0
+    assert outcome.out == ""
+    lines = [line for line in outcome.err.splitlines() if not line.startswith("Error executing job")]
+    assert len(lines) == 1, outcome.err
+    assert lines[0].startswith(f"bench {command}: {message}"), lines[0]
+
+
+@pytest.mark.parametrize(("overrides", "message"), RUN, ids=[overrides for overrides, _ in RUN])
+def test_run(bench: Bench, overrides: str, message: str):
+    outcome = bench.run(*overrides.split())
+    assert_one_line(outcome, "run", message)
+    assert not bench.results.exists()
+
+
+def own_yaml(text: bytes) -> Callable[[Path], list[str]]:
+    """A YAML of the user's, as an experiment."""
+
+    def make(folder: Path) -> list[str]:
+        (folder / "mine" / "experiment").mkdir(parents=True)
+        (folder / "mine" / "experiment" / "own.yaml").write_bytes(b"# @package _global_\n" + text)
+        return [f"--config-dir={folder / 'mine'}", "+experiment=own"]
+
+    return make
+
+
+def loop(folder: Path) -> list[str]:
+    (folder / "loop").symlink_to(folder / "loop")
+    return [f"results_dir={folder / 'loop' / 'results'}"]
+
+
+FILES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
+    "not UTF-8": (own_yaml(b"seed: \xff\xfe"), "'utf-8' codec can't decode"),
+    "not YAML": (own_yaml(b"seed: [1, 2\nmodel: }"), "while parsing"),
+    "a list": (own_yaml(b"- 1\n- 2\n"), ""),
+    "NaN for an integer": (own_yaml(b"model: {hidden_size: .nan}"), "model.hidden_size must be an integer, got 'nan'"),
+    "NaN for a limit": (
+        own_yaml(b"training: {clip_norm: .nan}"),
+        "training.clip_norm must be null or a finite number > 0, got nan",
+    ),
+    "a setting there is none of": (own_yaml(b"model: {size: 3}"), ""),
+    "an interpolation of nothing": (own_yaml(b"seed: ${nothing}"), ""),
+    "a circle of interpolations": (own_yaml(b"rerun: ${rerun}"), ""),
+    "a text for a section": (own_yaml(b"training: fast"), ""),
+    "10 MB": (
+        lambda _: ["task.length=" + "1" * 10_000_000],
+        "an override must have at most 100000 characters, got 10000012",
+    ),
+    "a loop of links": (loop, "results_dir must be a folder, got "),
+    "a config folder that is a file": (
+        lambda folder: [f"--config-dir={__file__}"],
+        "--config-dir must be a folder, got ",
+    ),
+}
+
+
+def test_a_circle_of_causes_has_an_end():
+    """OmegaConf makes one under a debugger."""
+    error, cause = ValueError("one"), ValueError("two")
+    error.__cause__, cause.__cause__ = cause, error
+    assert explain(error) == "one"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files(bench: Bench, tmp_path: Path, name: str):
+    make, message = FILES[name]
+    outcome = bench.run(*make(tmp_path))
+    assert_one_line(outcome, "run", message)
+    assert len(outcome.err) < 600
+    assert not bench.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("status {there} --watch=0", "--watch must be a number of seconds > 0, got 0.0"),
+        ("status {there} --watch=nan", "--watch must be a number of seconds > 0, got nan"),
+        ("status {there}/nothing", "EXPERIMENT|DIR must be a folder that is there, or one of {names}, got "),
+        ("status {there}", "EXPERIMENT|DIR must hold runs, found none below "),
+        ("replay {there}", "{there}/record.json: not a readable record"),
+        (
+            "replay {there}/nothing",
+            "RUN must be the folder of a record, or a run id below results, found 0 records of ",
+        ),
+        ("replay {there} --tolerance=-1", "--tolerance must be a number >= 0, got -1.0"),
+        ("replay {there} --tolerance=nan", "--tolerance must be a number >= 0, got nan"),
+    ],
+)
+def test_status_and_replay(bench: Bench, tmp_path: Path, arguments: str, message: str):
+    there = tmp_path / "there"
+    there.mkdir()
+    words = arguments.format(there=there).split()
+    assert_one_line(bench.call(*words), words[0], message.format(there=there, names=", ".join(names())))
+    assert list(there.iterdir()) == []
+
+
+def test_gpu_where_there_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(process.torch.cuda, "is_available", lambda: False)
+    outcome = bench.call("run", "trainer=gpu", f"results_dir={bench.results}")
+    assert_one_line(outcome, "run", "trainer.accelerator must be auto or cpu on this machine, where torch finds no GPU")
+    assert not bench.results.exists()
+
+
+def test_a_precision_the_device_lacks(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(process, "supports_bf16", lambda device: False)
+    outcome = bench.run("trainer.precision=bf16-mixed")
+    assert_one_line(outcome, "run", "trainer.precision must be 32 on this cpu, which lacks bfloat16, got 'bf16-mixed'")
+    assert not bench.results.exists()
+
+
+def test_online_wandb_without_a_key(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    outcome = bench.run("logger=wandb", "logger.mode=online")
+    assert_one_line(outcome, "run", "logger.mode must be offline where W&B has no key")
+    assert not bench.results.exists()
+
+
+def test_a_results_folder_that_is_a_file(bench: Bench):
+    bench.results.write_text("mine")
+    outcome = bench.run()
+    assert_one_line(outcome, "run", f"results_dir must be a folder, got '{bench.results}'")
+    assert bench.results.read_text() == "mine"
+
+
+def test_a_cell_file_with_a_mistake(bench: Bench, tmp_path: Path):
+    folder = tmp_path / "mine"
+    (folder / "cell").mkdir(parents=True)
+    (folder / "cell" / "mine.yaml").write_text("_target_: broken_cell.Mine\n_partial_: true\n")
+    (folder / "broken_cell.py").write_text("import torch\nclass Mine(:\n")
+    outcome = bench.run(f"--config-dir={folder}", "cell=mine")
+    assert_one_line(outcome, "run", "cell._target_ must be importable, got 'broken_cell.Mine' (SyntaxError")
+    assert not bench.results.exists()
+
+
+@pytest.mark.parametrize("command", ["table", "figures"])
+class TestReadingRecords:
+    def test_a_folder_that_is_not_there(self, bench: Bench, command: str):
+        outcome = bench.call(command, str(bench.results))
+        assert_one_line(outcome, command, f"DIR must hold records, found none below '{bench.results}'")
+        assert not bench.results.exists()
+
+    def test_a_folder_without_a_record(self, bench: Bench, command: str):
+        bench.results.mkdir()
+        outcome = bench.call(command, str(bench.results))
+        assert_one_line(outcome, command, "DIR must hold records, found none below")
+        assert list(bench.results.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("damage", "message"),
+        [
+            (b"", "not a readable record"),
+            (b'{"schema": 1, "ru', "not a readable record"),
+            (b"\xff\xfe\x00", "not a readable record"),
+            (b"[]", "`schema` must be an integer"),
+            (b'{"schema": 1}', "keys missing or unknown"),
+            (b'{"schema": 99}', "`schema` must be <= 1 for this version, got 99"),
+            ({"seed": "x"}, "`seed` must be an integer, got 'x'"),
+            ({"seed": True}, "`seed` must be an integer, got True"),
+            ({"steps_to_solve": "x"}, "`steps_to_solve` must be an integer or null, got 'x'"),
+            (
+                {"time": {"wall_seconds": 1, "steps_per_second": 1, "milliseconds_per_step": "x"}},
+                "`time.milliseconds_per_step` must be a number or null",
+            ),
+            ({"metrics": {"eval": {}, "test": None}}, "`metrics.test` must be numbers by name, got None"),
+            ({"status": "splendid"}, "`status` must be one of completed, diverged, failed, interrupted"),
+            ({"metrics": None}, "`metrics.eval` must be numbers by name, and is not there"),
+            ({"config": {}}, "`config.task` must be settings by name, and is not there"),
+            ({"task_facts": {"metric": 3}}, "`task_facts.baselines` must be numbers by name, and is not there"),
+            ({"extra": 1}, "keys missing or unknown: extra"),
+        ],
+        ids=str,
+    )
+    def test_a_damaged_record_is_named_and_the_rest_is_shown(
+        self, bench: Bench, command: str, damage: bytes | dict[str, object], message: str
+    ):
+        bench.ready("seed=1")
+        path = bench.folder(bench.ready("seed=2")) / record.RECORD_FILE
+        if isinstance(damage, dict):
+            path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+        else:
+            path.write_bytes(damage)
+        outcome = bench.call(command, str(bench.results))
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"bench {command}: {path}: {message}"), outcome.err
+        assert len(outcome.err.splitlines()) == 1
+        assert ("adding_problem" in outcome.out) if command == "table" else ("learning_curves.pdf" in outcome.out)
+
+    def test_only_damaged_records(self, bench: Bench, command: str):
+        folder = bench.results / "runs" / "x"
+        folder.mkdir(parents=True)
+        (folder / record.RECORD_FILE).write_text("{")
+        outcome = bench.call(command, str(bench.results))
+        assert_one_line(outcome, command, f"{folder / record.RECORD_FILE}: not a readable record")
+
+    def test_an_output_that_cannot_be_written(self, bench: Bench, command: str):
+        bench.ready()
+        outcome = bench.call(command, str(bench.results), "--output=/dev/null/there")
+        assert_one_line(outcome, command, "--output must be a")
+
+
+def test_curves_that_are_gone_or_damaged(bench: Bench):
+    folders = [bench.folder(bench.ready(f"seed={seed}")) for seed in (1, 2, 3)]
+    (folders[0] / record.CURVES_FILE).unlink()
+    (folders[1] / record.CURVES_FILE).write_bytes(b"PAR1 not really")
+    outcome = bench.call("figures", str(bench.results))
+    assert outcome.code == 1
+    lines = sorted(outcome.err.splitlines())
+    assert [line.partition(": not readable")[0] for line in lines] == sorted(
+        f"bench figures: {folder / record.CURVES_FILE}" for folder in folders[:2]
+    )
+
+
+@pytest.mark.parametrize("arguments", [["tabel"], ["table", "--format=word"], [], ["table", "a", "b"]], ids=str)
+def test_unknown_commands_and_flags(bench: Bench, arguments: list[str]):
+    outcome = bench.call(*arguments)
+    assert outcome.code == 2
+    assert outcome.err.startswith("usage: bench")
+    assert "error:" in outcome.err

@@ -1,0 +1,111 @@
+"""What the README shows is what the published records give, and what it says to type works."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import statistics
+from pathlib import Path
+
+import pytest
+
+from bench.analysis.gradient_reach import read_journeys
+from bench.records.read import check_record, find_records, read_all, read_curves, read_record
+from bench.report.tables.render import render
+from benchmarks import report
+from tests.conftest import ROOT, Bench
+
+README = (ROOT / "README.md").read_text()
+DEMO = ROOT / "results" / "demo"
+
+
+def test_the_table_is_that_of_the_published_records():
+    records, damaged = read_all(DEMO)
+    assert damaged == []
+    assert len(records) == 18
+    journeys, damaged = read_journeys(DEMO)
+    assert damaged == []
+    assert len(journeys) == 18
+    found = re.search(r"<!-- table: results/demo -->\n```text\n(.*?)```\n<!-- end of table -->", README, re.DOTALL)
+    assert found is not None
+    assert found[1] == render(records, "terminal", journeys)
+
+
+def test_the_published_records_are_whole_and_name_no_place():
+    for folder in find_records(DEMO):
+        made = read_record(folder)
+        curves = read_curves(folder)
+        assert curves.num_rows == made.steps
+        assert (made.experiment, made.config["results_dir"], made.code["dirty"]) == ("demo", "results", False)
+        assert shlex.split(made.command)[:2] == ["bench", "run"]
+        assert "+experiment=demo" in shlex.split(made.command)
+
+
+def test_the_figure_is_there():
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_record_to_replay_is_there():
+    (run,) = re.findall(r"^bench replay (results\S+)", README, re.MULTILINE)
+    assert check_record(ROOT / run).status == "completed"
+
+
+def test_the_speed_named_is_the_speed_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    times = {
+        row["cell"]: {name: timing["median"] for name, timing in row["timings"].items()}
+        for row in measured["peers"]["rows"]
+        if row["case"] == "adding 600"
+    }
+    ours = {cell: each.pop("ours") for cell, each in times.items()}
+    plain = {cell: each.pop("torch") / ours[cell] for cell, each in times.items()}
+    others = {cell: min(each.values()) / ours[cell] for cell, each in times.items()}
+    said = " ".join(README.split())
+    assert "takes {rnn:.1f} ms (RNN), {lstm:.1f} ms (LSTM) and {gru:.1f} ms (GRU)".format(**ours) in said
+    assert "{rnn:.1f}, {lstm:.1f} and {gru:.1f} times as fast as the plain PyTorch loop".format(**plain) in said
+    assert "{rnn:.1f}, {lstm:.1f} and {gru:.1f} times as fast as the fastest of".format(**others) in said
+    around = measured["around"]
+    assert f"a step of {around['bare_ms']:.1f} ms in a bare loop takes {around['bench_ms']:.1f} ms" in said
+
+
+def test_the_cost_of_probes_and_the_gain_of_workers_are_those_measured():
+    said = " ".join(README.split())
+    rows = json.loads((ROOT / "benchmarks" / "probes.json").read_text())["rows"]
+    looks = {(row["cell"], row["length"]): f"{row['look_in_steps']:.1f}" for row in rows}
+    short, long = ([looks[cell, length] for cell in ("rnn", "lstm", "gru")] for length in (100, 600))
+    assert f"costs {short[0]} (RNN), {short[1]} (LSTM) and {short[2]} (GRU) training steps at length 100" in said
+    assert f"and {long[0]}, {long[1]} and {long[2]} at length 600" in said
+    (lstm,) = [row for row in rows if (row["cell"], row["length"]) == ("lstm", 600)]
+    assert f"takes {lstm['flow_ms']:.0f} ms, and {lstm['plain_flow_ms']:.0f} ms step by step" in said
+    through = json.loads((ROOT / "benchmarks" / "throughput.json").read_text())
+    seconds = [statistics.median(through[f"{way}_seconds"]) for way in ("workers", "serial")]
+    assert f"one thread each {seconds[0]:.0f} s, and one process of two threads {seconds[1]:.0f} s" in said
+    assert f"{through['ratio']:.2f} times the runs an hour" in said
+    shares = [made.time["probe_seconds"] / made.time["train_seconds"] for made in read_all(DEMO)[0]]  # type: ignore[operator]
+    assert f"pays {100 * min(shares):.1f} to {100 * max(shares):.1f} % of the training time" in said
+
+
+def test_the_results_are_those_measured(tmp_path: Path):
+    measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    report.write(measured, tmp_path)
+    assert (tmp_path / "RESULTS.md").read_text() == (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for text in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in text.splitlines()
+    if line.startswith("bench run") and "--config-dir" not in line and "--help" not in line and "--plan" not in line
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+@pytest.mark.long
+def test_its_commands_work(bench: Bench, line: str):
+    words = [*shlex.split(line)[2:], "probe=flow", "probe.lags=[0,3]", "launcher=serial", "seed=0"]
+    outcome = bench.run(*words, "task.length=4") if "length" in line else bench.run(*words)
+    assert outcome.code == 0, outcome.err[-500:]
+    assert bench.records()

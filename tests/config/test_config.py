@@ -1,0 +1,216 @@
+"""Every key of the config changes what it says, and the run id is on the right side of each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from bench.config import schema
+from tests.conftest import ROOT, TINY, Bench, options, own_experiment
+
+TWO_LAYERS = ("model.layers=2",)
+PROBED = ("probe=flow", "task.length=9")
+SCIENCE: dict[str, tuple[str, ...]] = {
+    # key=other value: what else to set on both sides
+    "seed=1": (),
+    "task.length=101": (),
+    "task.markers=anywhere": (),
+    "task.solved_mse=0.16": (),
+    "task.delay=4": ("task=copy_memory",),
+    "task.form=scalar": ("task=copy_memory",),
+    "task.solved_recall=0.13": ("task=copy_memory",),
+    "task.operation=product": ("task=adding_1997",),
+    "task.solved_error=0.02": ("task=adding_1997",),
+    "task.solved_correct=0.5": ("task=multiplication",),
+    "task.classes=8": ("task=temporal_order",),
+    "task.solved_accuracy=0.3": ("task=temporal_order",),
+    "cell.nonlinearity=relu": ("cell=rnn",),
+    "cell.forget_bias=3": ("cell=lstm",),
+    "cell.forget_bias=chrono": ("cell=lstm",),
+    "cell.init.input=glorot": (),
+    "cell.init.recurrent=orthogonal": (),
+    "cell.init.recurrent=identity": (),
+    "cell.init.bias=zero": (),
+    "model.hidden_size=5": (),
+    "model.layers=2": (),
+    "model.readout_init=glorot": (),
+    "model.readout_init=gaussian": (),
+    "cell.init.input=gaussian": (),
+    "model.dropout=0.5": TWO_LAYERS,
+    "model.engine=stepwise": ("task.length=9",),
+    "model.parameter_budget=400": ("model.hidden_size=null", "model.parameter_budget=200"),
+    "optimizer.lr=0.1": (),
+    "optimizer.betas=[0.5,0.9]": (),
+    "optimizer.eps=0.1": (),
+    "optimizer.fused=false": (),
+    "optimizer.weight_decay=0.5": (),
+    "optimizer.alpha=0.1": ("optimizer=rmsprop",),
+    "optimizer.momentum=0.9": ("optimizer=sgd",),
+    "training.max_steps=7": (),
+    "training.eval_every=2": (),
+    "training.clip_norm=0.01": ("optimizer=sgd",),
+    "training.clip_value=0.001": ("optimizer=sgd", "training.clip_norm=null"),
+    "training.stop_when_solved=false": (),
+    "data.batch_size=5": (),
+    "data.train_size=8": (),
+    "data.eval_size=9": (),
+    "data.test_size=9": (),
+    "data.eval_batch_size=3": (),
+    "probe.enabled=false": PROBED,
+    "probe.every=2": PROBED,
+    "probe.batch_size=5": PROBED,
+    "probe.lags=[0,3]": PROBED,
+    "probe.gates=false": PROBED,
+    "runtime.threads=2": (),
+    "runtime.deterministic=false": (),
+    "runtime.tf32=true": (),
+}
+"""Keys that can change a number. The result must differ, but for those below, shown elsewhere."""
+SHOWN_ELSEWHERE = {
+    "optimizer.fused=false": "tests/training/test_loop.py: the same numbers to rounding",
+    "task.solved_mse=0.16": "tests/tasks/test_tasks.py, tests/training/test_loop.py",
+    "task.solved_recall=0.13": "tests/tasks/test_tasks.py",
+    "task.solved_error=0.02": "tests/tasks/test_marked_values.py",
+    "task.solved_correct=0.5": "tests/tasks/test_marked_values.py",
+    "task.solved_accuracy=0.3": "tests/tasks/test_temporal_order.py",
+    "training.stop_when_solved=false": "tests/training/test_loop.py",
+    "model.engine=stepwise": "tests/engines/test_engines.py: the same numbers to rounding",
+    "data.eval_batch_size=3": "tests/training/test_data.py: the same set in other portions",
+    "runtime.threads=2": "tests/training/test_process.py",
+    "runtime.deterministic=false": "tests/training/test_process.py",
+    "runtime.tf32=true": "tests/training/test_process.py",
+    "runtime.flush_subnormals=false": "tests/training/test_process.py",
+    "trainer.precision=bf16-mixed": "tests/cli/test_run.py",
+}
+
+
+def outcome_of(bench: Bench, made: Any) -> dict[str, Any]:
+    curves = bench.curves(made)
+    curves.pop("eval_train_seconds", None)
+    return {**curves, **bench.probes(made), "test": made.metrics["test"]}
+
+
+@pytest.mark.parametrize("change", SCIENCE)
+def test_a_scientific_key_changes_the_run_and_its_id(bench: Bench, change: str):
+    base = bench.ready(*SCIENCE[change])
+    other = bench.one(*SCIENCE[change], change)
+    assert other.run_id != base.run_id
+    if change not in SHOWN_ELSEWHERE:
+        assert outcome_of(bench, other) != outcome_of(bench, base)
+
+
+NOT_SCIENCE = {
+    "results_dir": "results_dir={tmp}/other",
+    "logger": "logger=csv",
+    "runtime.keep_pages": "runtime.keep_pages=true",
+    "training.checkpoint_every": "training.checkpoint_every=2",
+    "rerun": "rerun=none",
+    "launcher.name": "launcher=joblib",
+    "launcher.workers": "launcher=joblib launcher.workers=1",
+}
+"""Keys that can change no number."""
+
+
+@pytest.mark.parametrize("change", NOT_SCIENCE.values())
+def test_other_keys_do_not_enter_the_id(bench: Bench, tmp_path: Path, change: str):
+    made = bench.ready()
+    other = bench.beside("other") if "results_dir" in change else bench
+    outcome = bench.run(*change.format(tmp=tmp_path).split())
+    assert outcome.code == 0
+    assert {each.run_id for each in (*bench.records(), *other.records())} == {made.run_id}
+
+
+def test_budget_and_sweep_choose_settings_and_do_not_enter_the_id(bench: Bench, tmp_path: Path):
+    settings = [{"when": {"budget": name}, "set": {"training.max_steps": 6}} for name in ("short", "long")]
+    words = own_experiment(tmp_path, {"settings": settings})
+    steps = [text for text in TINY if text.startswith("training.max_steps")]
+    assert steps == ["training.max_steps=6"]
+    base = (*(set(TINY) - set(steps)), f"results_dir={bench.results}")
+    made = bench.ready()
+    for budget, said in (("short", ": unsolved at step 6, "), ("long", ": already there, ")):
+        outcome = bench.call("run", *base, *words, f"budget={budget}")
+        assert said in outcome.out, outcome.err
+    assert [each.run_id for each in bench.records()] == [made.run_id] * 2, "one of each experiment"
+
+
+def test_an_integer_and_the_same_float_are_the_same_run(bench: Bench):
+    bench.ready("cell=lstm", "cell.forget_bias=2", "optimizer.lr=1")
+    assert "already there" in bench.run("cell=lstm", "cell.forget_bias=2.0", "optimizer.lr=1.0").out
+
+
+def test_every_key_is_in_one_of_these_tests():
+    tested = {change.partition("=")[0] for change in (*SCIENCE, *SHOWN_ELSEWHERE)}
+    # Null wherever there is no GPU; with one, the number of workers is all it changes.
+    elsewhere = {*NOT_SCIENCE, "trainer.accelerator", "launcher.workers_per_gpu", "budget", "sweep"}
+    assert set(all_keys()) - tested - elsewhere == set()
+
+
+def all_keys() -> Iterator[str]:
+    """Every key that some choice of options offers; the loggers' have their own tests."""
+    schema.register()
+    with initialize_config_module("conf", version_base="1.3"):
+        for group in ("task", "cell", "optimizer", "trainer"):
+            for option in options(group):
+                yield from leaves(OmegaConf.to_container(compose("config", [f"{group}={option}"]), resolve=True))
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        if key.startswith("_") or key in ("logger", "hydra"):
+            continue
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def test_names_that_users_type_are_there():
+    names = set(all_keys())
+    assert names >= {
+        "model.hidden_size", "model.layers", "model.dropout", "model.parameter_budget", "cell.forget_bias",
+        "optimizer.lr", "training.max_steps", "training.eval_every", "training.clip_norm", "training.clip_value",
+        "training.stop_when_solved", "data.batch_size", "data.train_size", "data.eval_size", "data.test_size",
+        "runtime.threads", "results_dir", "seed", "budget", "task.length", "task.delay",
+    }  # fmt: skip
+
+
+def test_self_goes_first_in_every_defaults_list():
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        defaults = getattr(OmegaConf.load(path), "get", lambda _: None)("defaults")
+        if defaults is not None:
+            names = [name for name in defaults if name != "schema"]
+            assert names[0] == "_self_", path
+
+
+def test_the_wheel_carries_the_yaml_and_finds_it(tmp_path: Path):
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("rnn_bench-*.whl")
+    installed = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(installed)
+    yaml = {str(path.relative_to(ROOT)) for path in (ROOT / "conf").rglob("*.yaml")}
+    assert yaml <= names
+    assert "bench/report/figures/paper.mplstyle" in names
+    assert {name.partition("/")[0] for name in names if "dist-info" not in name} == {"bench", "tasks", "conf"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "run", "--cfg", "job", "cell=rnn"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "nonlinearity: tanh" in done.stdout

@@ -1,0 +1,573 @@
+"""Experiments with rows and settings: what each run of a table gets, its command, and the presets of papers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+
+from bench.config import schema
+from bench.config.compose import _composer, _jobs, plan_runs
+from bench.config.run_spec import Plan
+from bench.config.sweep_grid import Sweep
+from bench.records import record
+from bench.records.read import find_records, read_record
+from bench.runs.replay import rebuild
+from tests.cells.test_own_cell import block
+from tests.cli.test_bad_input import assert_one_line
+from tests.conftest import ROOT, TINY, Bench, own_experiment
+
+NODE = {
+    "rows": [{"task": "copy_memory", "task.delay": [1, 2]}, {"task": "adding_problem", "task.length": 5}],
+    "settings": [
+        {"when": {"budget": "short"}, "set": {"training.max_steps": 3}},
+        {"when": {"budget": "paper"}, "set": {"training.max_steps": 30}},
+        {"when": {"task": "copy_memory"}, "set": {"model.hidden_size": 6, "training.clip_norm": None}},
+        {"when": {"task": "copy_memory", "cell": ["rnn", "lstm"]}, "set": {"model.hidden_size": 7}},
+        {"when": {"task.delay": 2, "training.stop_when_solved": True}, "set": {"model.hidden_size": 8}},
+    ],
+}
+DEFAULTS = {"budget": "short", "training.stop_when_solved": True}
+
+
+def values(text: str) -> dict[str, list[str]]:
+    """``a=1,2 b=3`` as values by key."""
+    return {key: value.split(",") for key, _, value in (word.partition("=") for word in text.split())}
+
+
+def jobs(given: str = "", params: str = "cell=gru", node: Any = NODE) -> list[dict[str, str]]:
+    found = Sweep.read(node).jobs(values(params), values(given), DEFAULTS.get)
+    return [dict(text.split("=", 1) for text in job) for job in found]
+
+
+class TestRead:
+    def test_none_is_one_row_without_keys(self):
+        assert Sweep.read(None).jobs({"cell": ["gru", "rnn"]}, {}, DEFAULTS.get) == [["cell=gru"], ["cell=rnn"]]
+
+    def test_keys_and_budgets(self):
+        sweep = Sweep.read(NODE)
+        assert sweep.keys == ["task", "task.delay", "task.length"]
+        assert sweep.budgets == ["short", "paper"]
+
+    def test_settings_alone_and_rows_alone(self):
+        assert Sweep.read({"rows": NODE["rows"]}).budgets == []
+        assert Sweep.read({"settings": NODE["settings"]}).keys == []
+
+    @pytest.mark.parametrize(
+        ("node", "message"),
+        [
+            (3, "`sweep` must have rows and settings alone, got 3"),
+            ([], "`sweep` must have rows and settings alone, got []"),
+            ({"row": []}, "`sweep` must have rows and settings alone, got {'row': []}"),
+            ({"rows": []}, "`sweep.rows` must have at least one row, got []"),
+            ({"rows": None}, "`sweep.rows` must be a list of overrides by key, got None"),
+            ({"rows": {"task": "x"}}, "`sweep.rows` must be a list of overrides by key, got {'task': 'x'}"),
+            ({"rows": ["task"]}, "`sweep.rows` must be a list of overrides by key, got ['task']"),
+            ({"rows": [{"task.length": []}]}, "`sweep.rows` must have a value for every key, got {'task.length': []}"),
+            ({"settings": {"when": {}}}, "`sweep.settings` must be a list of overrides by key, got {'when': {}}"),
+            ({"settings": [{"set": {"seed": 1}}]}, "`sweep.settings` must be a list of `when` with `set`, got {'set'"),
+            (
+                {"settings": [{"when": {}, "set": {}, "else": {}}]},
+                "`sweep.settings` must be a list of `when` with `set`, got {'when': {}, 'set': {}, 'else': {}}",
+            ),
+            (
+                {"settings": [{"when": "always", "set": {"seed": 1}}]},
+                "`sweep.settings` must have overrides below `when` and `set`, got {'when': 'always', 'set'",
+            ),
+            (
+                {"settings": [{"when": {}, "set": None}]},
+                "`sweep.settings` must have overrides below `when` and `set`, got {'when': {}, 'set': None}",
+            ),
+            (
+                {"settings": [{"when": {"seed": 1}, "set": {"optimizer": "sgd"}},
+                              {"when": {"optimizer.lr": 1.0}, "set": {"model.layers": 2}}]},
+                "`sweep.settings` must not set what a `when` looks at, got optimizer",
+            ),
+        ],
+    )  # fmt: skip
+    def test_another_form_is_one_line(self, node: Any, message: str):
+        with pytest.raises(ValueError, match=r".") as caught:
+            Sweep.read(node)
+        assert str(caught.value).startswith(message)
+        assert "\n" not in str(caught.value)
+
+    def test_a_long_node_is_cut(self):
+        with pytest.raises(ValueError, match=r".") as caught:
+            Sweep.read({"row": ["long"] * 1000})
+        assert len(str(caught.value)) < 200
+
+
+class TestJobs:
+    def test_every_row_with_all_params(self):
+        found = jobs(params="cell=gru,rnn seed=0,1")
+        assert [(job["task"], job.get("task.delay"), job.get("task.length"), job["cell"], job["seed"])
+                for job in found] == [
+            (*row, cell, seed)
+            for row in (("copy_memory", "1", None), ("copy_memory", "2", None), ("adding_problem", None, "5"))
+            for cell in ("gru", "rnn") for seed in ("0", "1")
+        ]  # fmt: skip
+
+    def test_settings_where_all_of_when_holds_and_a_later_one_wins(self):
+        sizes = {
+            (job["cell"], job.get("task.delay")): job.get("model.hidden_size") for job in jobs(params="cell=gru,rnn")
+        }
+        assert sizes == {
+            ("gru", "1"): "6", ("gru", "2"): "8", ("rnn", "1"): "7", ("rnn", "2"): "8",
+            ("gru", None): None, ("rnn", None): None,
+        }  # fmt: skip
+        assert [job.get("training.clip_norm") for job in jobs()] == ["null", "null", None]
+
+    def test_a_budget_given_or_by_default(self):
+        assert {job["training.max_steps"] for job in jobs()} == {"3"}
+        assert {job["training.max_steps"] for job in jobs("budget=paper")} == {"30"}
+        both = [job["training.max_steps"] for job in jobs("budget=short,paper task=adding_problem")]
+        assert both == ["3", "30"]
+
+    def test_a_task_leaves_its_rows(self):
+        assert [job["task.length"] for job in jobs("task=adding_problem")] == ["5"]
+        assert [job["task"] for job in jobs("task=adding_problem,copy_memory")] == [
+            "copy_memory", "copy_memory", "adding_problem"
+        ]  # fmt: skip
+        with pytest.raises(ValueError, match=r"`task` must be one of .*, copy_memory, adding_problem, got nope"):
+            jobs("task=nope")
+
+    def test_a_value_of_one_row_leaves_that_row(self):
+        node = {"rows": [{"task.delay": [1, 2], "model.layers": 2}, {"task.delay": [3, 4]}]}
+        assert jobs("task.delay=3", node=node) == [{"task.delay": "3", "cell": "gru"}]
+        assert [job["task.delay"] for job in jobs("task.delay=2,4", node=node)] == ["2", "4"]
+
+    def test_a_value_of_no_row_takes_the_place_of_theirs(self):
+        assert [(job["task"], job["task.delay"]) for job in jobs("task.delay=9")] == [("copy_memory", "9")]
+        assert [job["task.delay"] for job in jobs("task.delay=9,2")] == ["9", "2"]
+        one_row_twice = {"rows": [{"task.delay": [1, 2]}, {"task.delay": 3}]}
+        assert [job["task.delay"] for job in jobs("task.delay=9", node=one_row_twice)] == ["9"]
+
+    def test_rows_without_a_given_key_are_left_out(self):
+        assert {job["task"] for job in jobs("task.length=5,6")} == {"adding_problem"}
+        # A key that none of the rows left has is a setting like any other.
+        assert [job["task.length"] for job in jobs("task=copy_memory task.length=7")] == ["7"] * len(
+            jobs("task=copy_memory")
+        )
+
+    def test_command_line_over_row_over_settings_over_params(self):
+        node = {
+            "rows": [{"model.layers": 2}],
+            "settings": [{"when": {}, "set": {"model.layers": 3, "model.hidden_size": 3, "seed": 3}}],
+        }
+        (job,) = jobs("model.hidden_size=1", "model.hidden_size=2 seed=2 cell=gru", node)
+        assert job == {"model.layers": "2", "model.hidden_size": "1", "seed": "3", "cell": "gru"}
+
+    def test_a_plus_in_front_of_a_key_makes_no_difference(self):
+        (job,) = jobs("++training.max_steps=9 ++task.length=5 +extra=1")
+        assert (job["training.max_steps"], job["task.length"], job["+extra"]) == ("9", "5", "1")
+        assert not any(key.startswith("++") for key in job)
+
+    def test_the_experiment_comes_first(self):
+        assert next(iter(jobs("cell=rnn +experiment=own")[0])) == "+experiment"
+
+
+class TestAsked:
+    @pytest.mark.parametrize("given", ["", "budget=paper", "model.hidden_size=9", "task.delay=2", "task.delay=9"])
+    def test_exactly_what_settings_add_is_left_out(self, given: str):
+        sweep = Sweep.read(NODE)
+        without = Sweep.read({"rows": NODE["rows"]})
+        arguments = values("cell=gru,rnn"), values(given), DEFAULTS.get
+        asked = [sweep.asked(job, DEFAULTS.get) for job in sweep.jobs(*arguments)]
+        assert asked == without.jobs(*arguments)
+
+    def test_asking_again_adds_the_same(self):
+        sweep = Sweep.read(NODE)
+        for job in sweep.jobs(values("cell=gru,rnn"), {}, DEFAULTS.get):
+            again = sweep.jobs(values("cell=gru,rnn"), values(" ".join(sweep.asked(job, DEFAULTS.get))), DEFAULTS.get)
+            assert [set(each) for each in again] == [set(job)]
+
+    def test_a_rows_value_stays_though_a_setting_has_it_too(self):
+        node = {
+            "rows": [{"model.layers": [1, 2]}, {"task.length": 5}],
+            "settings": [{"when": {}, "set": {"model.layers": 2}}],
+        }
+        sweep = Sweep.read(node)
+        asked = [sweep.asked(job, DEFAULTS.get) for job in sweep.jobs({}, {}, DEFAULTS.get)]
+        assert asked == [["model.layers=1"], ["model.layers=2"], ["task.length=5"]]
+
+    def test_row_of_has_values_without_sections_and_no_choices(self):
+        sweep = Sweep.read(NODE)
+        assert sweep.row_of(["task=copy_memory", "task.delay=2", "cell=gru", "seed=3"]) == ["delay=2"]
+        assert Sweep.read(None).row_of(["task.delay=2"]) == []
+
+
+def plans_of(*words: str) -> list[Plan]:
+    schema.register()
+    return plan_runs(get_args_parser().parse_intermixed_args(["trainer=cpu", *words]))
+
+
+def jobs_of(*words: str) -> list[list[str]]:
+    """The overrides of each run of an experiment, without composing them."""
+    schema.register()
+    parsed = get_args_parser().parse_intermixed_args(list(words))
+    try:
+        with _composer(parsed) as composer:
+            return _jobs(composer, parsed)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def kept(plan: Plan) -> dict[str, Any]:
+    return {name: value for name, value in plan.config.items() if name not in ("budget", "training")}
+
+
+PRESETS = {"arjovsky2016": 90, "bai2018": 165, "le2015": 80, "hochreiter1997": 90, "tallec2018": 45, "horizon": 75}
+"""Runs of each, with five seeds."""
+
+
+@pytest.fixture(scope="module")
+def plans() -> Iterator[Any]:
+    """All runs of a preset's first seed; each is composed once for all tests here."""
+    made: dict[str, list[Plan]] = {}
+
+    def of(preset: str) -> list[Plan]:
+        if preset not in made:
+            budgets = "short,paper" if preset == "tallec2018" else "paper"
+            made[preset] = plans_of(f"+experiment={preset}", "seed=0", f"budget={budgets}")
+        return made[preset]
+
+    yield of
+    made.clear()
+
+
+FACTS: dict[tuple[str, str, str], dict[str, Any]] = {
+    # preset, cell, row: what the paper says
+    ("arjovsky2016", "lstm", "delay=100"): {
+        "model.hidden_size": 40, "model.readout_init": "glorot", "cell.forget_bias": 1.0, "cell.init.input": "glorot",
+        "cell.init.recurrent": "glorot", "training.clip_value": 1.0, "training.clip_norm": None,
+        "training.max_steps": 20000, "data.batch_size": 20, "data.train_size": 100000, "data.test_size": 10000,
+        "optimizer.lr": 1e-3, "optimizer.alpha": 0.9, "optimizer._target_": "torch.optim.RMSprop",
+    },
+    ("arjovsky2016", "rnn", "delay=300"): {"model.hidden_size": 80, "training.clip_value": 1.0},
+    ("arjovsky2016", "gru", "delay=300"): {"model.hidden_size": 46},
+    ("arjovsky2016", "rnn", "length=400"): {"model.hidden_size": 128, "cell.init.recurrent": "glorot"},
+    ("arjovsky2016", "lstm", "length=400"): {"model.hidden_size": 128, "cell.forget_bias": 1.0},
+    ("bai2018", "lstm", "length=200"): {
+        "model.layers": 2, "model.hidden_size": 77, "training.clip_norm": 50.0, "cell.forget_bias": 5.0,
+        "optimizer.lr": 1e-3, "optimizer._target_": "torch.optim.SGD", "task.markers": "anywhere",
+    },
+    ("bai2018", "lstm", "length=400"): {
+        "model.layers": 2, "model.hidden_size": 77, "training.clip_norm": 50.0, "cell.forget_bias": 10.0,
+        "optimizer.lr": 2e-3, "optimizer._target_": "torch.optim.Adam", "data.train_size": 50000,
+        "training.max_steps": 15625, "data.batch_size": 32,
+    },
+    ("bai2018", "lstm", "length=600"): {
+        "model.layers": 1, "model.parameter_budget": 70000, "training.clip_norm": 5.0, "cell.forget_bias": 1.0,
+    },
+    ("bai2018", "gru", "length=400"): {"model.layers": 1, "model.parameter_budget": 70000, "optimizer.lr": 2e-3},
+    ("bai2018", "lstm", "delay=500"): {
+        "model.hidden_size": 50, "model.parameter_budget": None, "training.clip_norm": 0.25, "optimizer.lr": 5e-4,
+        "optimizer._target_": "torch.optim.RMSprop", "task.form": "scalar",
+    },
+    ("bai2018", "lstm", "delay=1000"): {
+        "model.hidden_size": 50, "training.clip_norm": 1.0, "data.train_size": 10000,
+    },
+    ("bai2018", "rnn", "delay=1000"): {"model.hidden_size": None, "model.parameter_budget": 16000},
+    ("bai2018", "lstm", "delay=100"): {"model.parameter_budget": 10000, "model.hidden_size": None},
+    ("le2015", "irnn", "length=150"): {
+        "model.hidden_size": 100, "model.readout_init": "gaussian", "cell.init.recurrent": "identity",
+        "cell.init.input": "gaussian", "optimizer.lr": 0.01, "training.clip_norm": 100.0, "data.batch_size": 16,
+        "optimizer._target_": "torch.optim.SGD", "training.max_steps": 625000,
+    },
+    ("le2015", "irnn", "length=200"): {"training.clip_norm": 1.0, "model.readout_init": "gaussian"},
+    ("le2015", "irnn", "length=300"): {"training.clip_norm": 10.0},
+    ("le2015", "irnn", "length=400"): {"training.clip_norm": 1.0},
+    ("le2015", "rnn", "length=400"): {"training.clip_norm": 100.0, "optimizer.lr": 0.01, "model.readout_init": "torch"},
+    ("le2015", "lstm", "length=150"): {"optimizer.lr": 0.01, "training.clip_norm": 10.0, "cell.forget_bias": 1.0},
+    ("le2015", "lstm", "length=200"): {"optimizer.lr": 0.001, "training.clip_norm": 100.0, "cell.forget_bias": 4.0},
+    ("le2015", "lstm", "length=300"): {"optimizer.lr": 0.01, "training.clip_norm": 1.0, "cell.forget_bias": 4.0},
+    ("le2015", "lstm", "length=400"): {"optimizer.lr": 0.01, "training.clip_norm": 100.0, "cell.forget_bias": 10.0},
+    ("hochreiter1997", "lstm", "adding_1997 length=100"): {
+        "training.max_steps": 2313, "cell.forget_bias": "chrono", "task.operation": "sum", "data.test_size": 2560,
+    },
+    ("hochreiter1997", "lstm", "length=500"): {"training.max_steps": 6532},
+    ("hochreiter1997", "lstm", "length=1000"): {"training.max_steps": 26657},
+    ("hochreiter1997", "gru", "multiplication length=100"): {"training.max_steps": 15063, "task.operation": "product"},
+    ("hochreiter1997", "rnn", "classes=4"): {"training.max_steps": 981},
+    ("hochreiter1997", "lstm", "classes=8"): {"training.max_steps": 17847, "task.classes": 8},
+    ("horizon", "lstm", "length=400"): {"training.max_steps": 20000, "model.parameter_budget": 17000},
+}  # fmt: skip
+
+
+def select(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+class TestPresets:
+    def test_all_are_tested(self):
+        there = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
+        assert there == {*PRESETS, "demo"}
+
+    @pytest.mark.parametrize("preset", PRESETS)
+    def test_number_of_runs_of_each_budget(self, preset: str):
+        short, paper = (jobs_of(f"+experiment={preset}", f"budget={budget}") for budget in ("short", "paper"))
+        assert len(short) == len(paper) == PRESETS[preset]
+        assert len({tuple(sorted(job)) for job in short}) == PRESETS[preset]
+
+        def rest(found: list[list[str]]) -> list[list[str]]:
+            return [
+                [text for text in job if text.split("=")[0] not in ("budget", "training.max_steps")] for job in found
+            ]
+
+        assert rest(short) == rest(paper), "a budget is a number of steps and nothing else"
+        steps = {text.partition("=")[2] for job in short for text in job if text.startswith("training.max_steps=")}
+        assert len(steps) == 1
+        assert all(any(text.startswith("training.max_steps=") for text in job) for job in (*short, *paper))
+
+    @pytest.mark.parametrize("preset", PRESETS)
+    def test_every_run_of_the_paper_budget_composes_and_is_another(self, preset: str, plans: Any):
+        found = [plan for plan in plans(preset) if plan.config["budget"] == "paper"]
+        assert len(found) == PRESETS[preset] // 5
+        assert len({plan.run_id for plan in found}) == len(found)
+        assert len({plan.label for plan in found}) == len(found) or preset == "tallec2018"
+        assert {plan.experiment for plan in found} == {preset}
+
+    @pytest.mark.parametrize("preset", PRESETS)
+    def test_the_short_budget_composes_too(self, preset: str, plans: Any):
+        if preset == "tallec2018":
+            short = [plan for plan in plans(preset) if plan.config["budget"] == "short"]
+        else:
+            short = plans_of(f"+experiment={preset}", "seed=0", "budget=short", "cell=lstm")
+        paper = [plan for plan in plans(preset) if plan.cell_name == "lstm" and plan.config["budget"] == "paper"]
+        assert len({plan.run_id for plan in short}) == len(short) == len(paper)
+        for one, other in zip(short, paper, strict=True):
+            assert kept(one) == kept(other)
+            assert one.config["training"] | {"max_steps": 0} == other.config["training"] | {"max_steps": 0}
+
+    @pytest.mark.parametrize("fact", FACTS, ids=" ".join)
+    def test_settings_of_the_paper(self, fact: tuple[str, str, str], plans: Any):
+        preset, cell, row = fact
+        (plan,) = [plan for plan in plans(preset) if plan.cell_name == cell and f" {row} " in f" {plan.label} "]
+        assert {key: select(plan.config, key) for key in FACTS[fact]} == FACTS[fact]
+
+    def test_hidden_sizes_from_a_number_of_parameters(self, plans: Any):
+        sizes = {(plan.cell_name, *plan.row): plan.hidden_size for plan in plans("bai2018")}
+        assert sizes["gru", "length=400"] == 151  # 70,367 parameters; 150 units have 69,451
+        assert sizes["lstm", "length=400"] == 77
+        (lstm,) = [plan for plan in plans("horizon") if plan.label.startswith("adding_problem length=25 lstm")]
+        assert lstm.hidden_size == 63
+
+    def test_tallec_sweeps_the_forget_bias(self, plans: Any):
+        found = [plan for plan in plans("tallec2018") if plan.config["budget"] == "short"]
+        assert {plan.config["cell"]["forget_bias"] for plan in found} == {0.0, 1.0, "chrono"}
+        assert {plan.task.delay for plan in found} == {100, 500, 2000}
+        assert {plan.model_config.hidden_size for plan in found} == {128}
+
+    def test_what_is_asked_is_short_and_plans_the_same_run(self, plans: Any):
+        longest = max(plans("bai2018"), key=lambda plan: len(plan.overrides))
+        (other,) = (plan for plan in plans("bai2018") if plan.label.startswith("copy_memory delay=1000 lstm"))
+        assert longest.asked == [
+            "+experiment=bai2018", *(f"{key}={value}" for key, value in (
+                ("task", longest.task_name), *(("task." + text).split("=") for text in longest.row),
+                ("cell", longest.cell_name), ("seed", "0"), ("trainer", "cpu"), ("budget", "paper")))
+        ]  # fmt: skip
+        for plan in (longest, other):
+            (again,) = plans_of(*plan.asked)
+            assert (again.run_id, again.config) == (plan.run_id, plan.config)
+
+
+class TestCommandLine:
+    def test_one_run_of_a_preset_by_its_row(self, bench: Bench):
+        words = ("task=copy_memory", "task.delay=100", "cell=lstm", "seed=0", "trainer=cpu")
+        done = bench.call("run", "+experiment=arjovsky2016", "--plan", *words, f"results_dir={bench.results}")
+        assert done.code == 0, done.err
+        first, count, _ = done.out.splitlines()
+        assert first.endswith("copy_memory delay=100 lstm seed=0: planned")
+        assert count == "1 runs, 0 there already, 1 to do, 1 at once"
+        assert not bench.results.exists()
+        (short,) = plans_of("+experiment=arjovsky2016", *words, "budget=short")
+        (paper,) = plans_of("+experiment=arjovsky2016", *words)
+        assert (short.training.max_steps, paper.training.max_steps) == (5000, 20000)
+        assert kept(short) == kept(paper)
+        assert short.config["training"] | {"max_steps": 20000} == paper.config["training"]
+        assert first.startswith(paper.run_id)
+
+    def test_the_whole_preset_is_counted(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("bench.runs.dry_run.seconds_per_step", lambda plan: 1.0)
+        words = ("trainer=cpu", "training.max_steps=7", "seed=range(0,2)", "cell=gru", f"results_dir={bench.results}")
+        done = bench.call("run", "+experiment=arjovsky2016", "--plan", *words)
+        assert done.code == 0, done.err
+        *runs, count, _ = done.out.splitlines()
+        assert count.startswith("12 runs, 0 there already, 12 to do")
+        assert sum("copy_memory delay=200 gru seed=0: planned" in line for line in runs) == 1
+
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            ("+experiment=arjovsky2016 budget=long", "budget must be one of paper, short, got long"),
+            ("+experiment=arjovsky2016 budget=null", "budget must be one of paper, short, got null"),
+            ("+experiment=arjovsky2016 budget=short,long seed=0", "budget must be one of paper, short, got long"),
+            ("+experiment=demo budget=short", "budget must be null where no experiment has budgets, got short"),
+            ("budget=short", "budget must be null where no experiment has budgets, got short"),
+            ("+experiment=arjovsky2016 task=nope", "task must be one of adding_1997, adding_problem, copy_memory, "),
+            (
+                "+experiment=arjovsky2016 task=temporal_order",
+                "task must be one of this experiment's, copy_memory, adding_problem, got temporal_order",
+            ),
+            ("+experiment=arjovsky2016 task=copy_memory task.length=100", "task.length is no setting, did you mean"),
+            ("+experiment=horizon hydra.mode=RUN", "sweep must be null where hydra.mode is not MULTIRUN, got rows or"),
+            ("sweep=3", "sweep must have rows and settings alone, got 3"),
+        ],
+    )  # fmt: skip
+    def test_bad_input(self, bench: Bench, overrides: str, message: str):
+        few = ("trainer=cpu", "cell=lstm", f"results_dir={bench.results}")
+        outcome = bench.call("run", *few, *overrides.split())
+        assert_one_line(outcome, "run", message)
+        assert outcome.code == 2
+        assert not bench.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        (3, "sweep must have rows and settings alone, got 3"),
+        ([1], "sweep must have rows and settings alone, got [1]"),
+        ({"rows": []}, "sweep.rows must have at least one row, got []"),
+        ({"rows": [{"task.length": []}]}, "sweep.rows must have a value for every key, got "),
+        ({"rows": [{"task.length": "${nothing}"}]}, "Interpolation key 'nothing' not found"),
+        ({"rows": [{"task.lenght": 5}]}, "task.lenght is no setting, did you mean task.length?"),
+        ({"rows": [{"task.length": {"a": 5}}]}, ""),
+        ({"rows": [{"task.length": "long"}]}, "task.length must be an integer, got 'long'"),
+        ({"rows": [{5: 5}]}, ""),
+        ({"settings": [{"when": {"seed": 0}}]}, "sweep.settings must be a list of when with set, got {'when'"),
+        ({"settings": [{"when": {}, "set": {"model.size": 1}}]}, "model.size is no setting"),
+    ],
+)
+def test_a_malformed_experiment_of_ones_own(bench: Bench, tmp_path: Path, sweep: Any, message: str):
+    outcome = bench.run(*own_experiment(tmp_path, sweep))
+    assert_one_line(outcome, "run", message)
+    assert outcome.code == 2
+    assert len(outcome.err) < 600
+    assert not bench.results.exists()
+
+
+def test_a_budget_where_the_experiment_has_rows_alone(bench: Bench, tmp_path: Path):
+    outcome = bench.run(*own_experiment(tmp_path, {"rows": [{"task.length": 5}]}), "budget=short")
+    assert_one_line(outcome, "run", "budget must be null where no experiment has budgets, got short")
+
+
+def test_a_choice_by_default_is_one_that_when_sees(bench: Bench, tmp_path: Path):
+    """The task is chosen in no row and on no command line."""
+    setting = {"when": {"task": "adding_problem", "optimizer": "adam"}, "set": {"task.length": 7}}
+    (plan,) = plans_of(*own_experiment(tmp_path, {"settings": [setting]}), "cell=rnn", *TINY)
+    assert plan.task.length == 7
+    assert "task.length=7" not in plan.asked
+
+
+OWN = {
+    "rows": [{"task": "adding_problem", "task.length": 12}, {"task": "copy_memory", "task.delay": 3}],
+    "settings": [
+        {"when": {"cell": "lstm"}, "set": {"cell.forget_bias": 2.0, "optimizer.betas": [0.5, 0.9]}},
+        {"when": {"cell": "rnn"}, "set": {"training.clip_norm": None}},
+        {"when": {"budget": "short"}, "set": {"training.max_steps": 4}},
+        {"when": {"budget": "paper", "task": "copy_memory"}, "set": {"training.max_steps": 8}},
+        {"when": {"budget": "paper", "task": "adding_problem"}, "set": {"training.max_steps": 6}},
+    ],
+}
+CELLS = {"hydra": {"mode": "MULTIRUN", "sweeper": {"params": {"cell": "rnn,lstm"}}}}
+FEW = [text for text in TINY if not text.startswith("training.max_steps")]
+
+
+@pytest.mark.parametrize("launcher", ["serial", "joblib"])
+def test_a_sweep_over_rows(bench: Bench, tmp_path: Path, launcher: str):
+    words = [*own_experiment(tmp_path, OWN, **CELLS, budget="short"), *FEW, f"launcher={launcher}"]
+    first = bench.call("run", *words, f"results_dir={bench.results}")
+    assert first.code == 0, first.err
+    assert first.out.splitlines()[0].startswith("0 of 4 runs are there already, 4 to do")
+    assert "] adding_problem length=12 lstm seed=0: unsolved at step 4" in first.out
+    assert "] copy_memory delay=3 rnn seed=0: unsolved at step 4" in first.out
+    made = {(each.task, each.cell): each for each in bench.records()}
+    assert made.keys() == {(task, cell) for task in ("adding_problem", "copy_memory") for cell in ("rnn", "lstm")}
+    for (_, cell), each in made.items():
+        assert each.config["budget"] == "short"
+        assert "sweep" not in each.config
+        assert each.steps == 4
+        assert each.config["training"]["clip_norm"] == (None if cell == "rnn" else 1.0)
+        assert each.config["optimizer"]["betas"] == ([0.9, 0.999] if cell == "rnn" else [0.5, 0.9])
+        for text in ("max_steps", "clip_norm=", "betas", "forget_bias"):
+            assert text not in each.command
+    assert made["copy_memory", "lstm"].config["cell"]["forget_bias"] == 2.0
+    assert made["copy_memory", "lstm"].config["task"]["delay"] == 3
+
+    elsewhere = bench.beside("elsewhere")
+    one = made["copy_memory", "lstm"]
+    again = [word for word in shlex.split(one.command)[1:] if not word.startswith("results_dir=")]
+    outcome = bench.call(*again, f"results_dir={elsewhere.results}")
+    assert outcome.code == 0, outcome.err
+    (other,) = elsewhere.records()
+    assert (other.run_id, other.experiment, other.metrics) == (one.run_id, one.experiment, one.metrics)
+
+    replayed = bench.call("replay", str(bench.folder(one)))
+    assert (replayed.code, replayed.err) == (0, "")
+    assert replayed.out.startswith("equal, bit for bit: 4 steps")
+
+
+def test_the_other_budget_is_beside_the_first(bench: Bench, tmp_path: Path):
+    words = [
+        *own_experiment(tmp_path, OWN, **CELLS, budget="short"),
+        *FEW,
+        "launcher=serial",
+        "cell=rnn",
+        f"results_dir={bench.results}",
+    ]
+    assert bench.call("run", *words).code == 0
+    assert bench.call("run", *words, "budget=paper").code == 0
+    found = {(each.task, each.config["budget"], each.steps) for each in bench.records()}
+    assert found == {
+        ("adding_problem", "short", 4), ("copy_memory", "short", 4),
+        ("adding_problem", "paper", 6), ("copy_memory", "paper", 8),
+    }  # fmt: skip
+    assert "4 of 4 runs are there already" in bench.call("run", *words, "budget=short,paper").out
+
+
+def test_a_cell_of_ones_own_in_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "mine"
+    (folder / "cell").mkdir(parents=True)
+    (folder / "leaky_gate.py").write_text(block("mine/leaky_gate.py", "python"))
+    (folder / "cell" / "mine.yaml").write_text(block("mine/cell/mine.yaml", "yaml"))
+    monkeypatch.delitem(sys.modules, "leaky_gate", raising=False)
+    monkeypatch.syspath_prepend(str(folder))
+    for preset, rows in (("arjovsky2016", 6), ("le2015", 4), ("bai2018", 11)):
+        found = plans_of(f"--config-dir={folder}", f"+experiment={preset}", "cell=mine", "seed=0")
+        assert {plan.cell_name for plan in found} == {"mine"}
+        assert len({plan.run_id for plan in found}) == len(found) == rows, preset
+
+
+def test_old_records_still_replay(bench: Bench, tmp_path: Path):
+    """Those from before there were budgets and rules for the readout."""
+    folders = sorted(find_records(ROOT / "results" / "demo"))
+    assert len(folders) == 18
+    for folder in folders[::6]:
+        old = read_record(folder)
+        model = {key: value for key, value in old.config["model"].items() if key != "readout_init"}
+        config = {key: value for key, value in old.config.items() if key != "budget"} | {"model": model}
+        plan = rebuild(dataclasses.replace(old, config=config), tmp_path)
+        assert (plan.config["budget"], plan.config["model"]["readout_init"]) == (None, "torch")
+        assert plan.hidden_size == old.model["hidden_size"]
+
+
+def test_a_record_without_the_new_keys_replays_bit_for_bit(bench: Bench):
+    folder = bench.folder(bench.ready("probe=flow"))
+    path = folder / record.RECORD_FILE
+    content = json.loads(path.read_text())
+    del content["config"]["budget"], content["config"]["model"]["readout_init"]
+    path.write_text(json.dumps(content))
+    outcome = bench.call("replay", str(folder))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("equal, bit for bit: 6 steps")

@@ -1,0 +1,183 @@
+"""Claims: taken by one, kept while alive, taken over from the dead."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.records import lease
+from bench.records.lease import Owner
+
+NOTHING: dict[str, float] = {}
+
+
+def take(folder: Path, owner: Owner | None = None) -> lease.Claim | None:
+    return lease.take(folder, owner or lease.this_process(), lambda: NOTHING)
+
+
+def leave_behind(folder: Path, silence: float = 0.0, **changes: str | int) -> Path:
+    """A claim of somebody else, as a file."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = lease.claim_path(folder)
+    owner = dataclasses.asdict(lease.this_process()) | {"token": "other"} | changes
+    path.write_text(json.dumps({**owner, "progress": {"step": 7}}))
+    os.utime(path, (time.time() - silence, time.time() - silence))
+    return path
+
+
+def test_one_at_a_time(tmp_path: Path):
+    folder = tmp_path / "cell" / "run"
+    mine = take(folder)
+    assert mine is not None
+    with mine:
+        assert take(folder) is None
+        holder = lease.holder_of(folder)
+        assert holder is not None
+        assert (holder.owner.pid, holder.alive) == (os.getpid(), True)
+    assert lease.holder_of(folder) is None
+    again = take(folder)
+    assert again is not None
+    with again:
+        pass
+    assert [path.name for path in folder.parent.iterdir()] == [".guard"]
+
+
+def test_the_heart_beats_and_tells_of_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.02)
+    numbers = {"step": 1.0}
+    claim = lease.take(tmp_path / "run", lease.this_process("sweep"), lambda: numbers)
+    assert claim is not None
+    with claim:
+        numbers["step"] = 5.0
+        deadline = time.monotonic() + 10
+        while (holder := lease.holder_of(tmp_path / "run")) and holder.progress["step"] != 5.0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert holder is not None
+        assert holder.owner.sweep == "sweep"
+
+
+class TestDeadOwners:
+    def test_a_killed_process(self, tmp_path: Path):
+        code = (
+            "import sys, time; from pathlib import Path; from bench.records import lease; "
+            "lease.take(Path(sys.argv[1]), lease.this_process(), dict); print('taken', flush=True); time.sleep(60)"
+        )
+        folder = tmp_path / "run"
+        process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+        with process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "taken\n"
+            assert take(folder) is None
+            process.kill()
+        claim = take(folder)
+        assert claim is not None
+        with claim:
+            pass
+
+    def test_a_process_number_that_is_used_again(self, tmp_path: Path):
+        leave_behind(tmp_path / "run", started="1")
+        holder = lease.holder_of(tmp_path / "run")
+        assert holder is not None
+        assert not holder.alive
+
+    @pytest.mark.parametrize(("silence", "alive"), [(1.0, True), (lease.STALE_SECONDS + 5, False)])
+    def test_another_machine_is_judged_by_its_heartbeat(self, tmp_path: Path, silence: float, alive: bool):
+        leave_behind(tmp_path / "run", silence, machine="elsewhere", host="elsewhere")
+        holder = lease.holder_of(tmp_path / "run")
+        assert holder is not None
+        assert (holder.alive, holder.progress) == (alive, {"step": 7.0})
+        claim = take(tmp_path / "run")
+        assert (claim is None) == alive
+        if claim is not None:
+            with claim:
+                pass
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "\x00"])
+    def test_what_a_power_cut_left(self, tmp_path: Path, text: str):
+        lease.claim_path(tmp_path / "run").write_text(text)
+        assert lease.holder_of(tmp_path / "run") is None
+        claim = take(tmp_path / "run")
+        assert claim is not None
+        with claim:
+            pass
+
+    def test_only_the_dead_are_buried(self, tmp_path: Path):
+        folder = tmp_path / "run"
+        path = leave_behind(folder)
+        holder = lease.holder_of(folder)
+        assert holder is not None
+        lease.bury(folder, holder.owner)
+        assert path.exists()
+        path = leave_behind(folder, started="1")
+        holder = lease.holder_of(folder)
+        assert holder is not None
+        lease.bury(folder, holder.owner)
+        assert not path.exists()
+
+
+def test_who_was_taken_over_notices_and_does_not_give_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.02)
+    claim = take(tmp_path / "run")
+    assert claim is not None
+    with claim:
+        path = leave_behind(tmp_path / "run")
+        deadline = time.monotonic() + 10
+        while not claim.lost:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert json.loads(path.read_text())["token"] == "other"
+
+
+def test_of_many_who_want_a_dead_owners_run_one_gets_it(tmp_path: Path):
+    folders = [tmp_path / str(number) for number in range(20)]
+    for folder in folders:
+        leave_behind(folder, started="1")
+    code = (
+        "import sys, time; from pathlib import Path; from bench.records import lease; held = []\n"
+        "for each in sys.argv[1:]:\n"
+        "    claim = lease.take(Path(each), lease.this_process(), dict)\n"
+        "    held += [each] if claim else []\n"
+        "print(*held, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, *map(str, folders)]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(4)]
+    held: list[str] = []
+    for process in processes:
+        assert process.stdout is not None
+        held += process.stdout.readline().split()
+    for process in processes:
+        process.communicate("")
+    assert sorted(held) == sorted(map(str, folders))
+
+
+@pytest.mark.parametrize("pid", [10**30, "x", -1, None])
+def test_a_claim_with_an_odd_process_number_is_none(tmp_path: Path, pid: object):
+    folder = tmp_path / "run"
+    claim = lease.take(folder, lease.this_process(), lambda: {})
+    assert claim is not None
+    with claim:
+        path = lease.claim_path(folder)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": pid}))
+        holder = lease.holder_of(folder)
+        assert holder is None or not holder.alive
+
+
+def test_a_claim_that_was_taken_over_made_and_given_back_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.02)
+    folder = tmp_path / "run"
+    with lease.take(folder, lease.this_process(), dict) as claim:  # pyright: ignore[reportOptionalContextManager]
+        lease.claim_path(folder).unlink()
+        deadline = time.monotonic() + 10
+        while not claim.lost and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert claim.lost
+        assert not lease.claim_path(folder).exists()

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.records import provenance, record
+from bench.records.read import find_records, read_curves, read_record
+from bench.records.record import DamagedRecordError, Record
+from bench.records.series import curves_table
+from bench.records.write import discard, prepare, publish
+
+
+def make(**changes: Any) -> Record:
+    """A record as a run would write it."""
+    settings: dict[str, Any] = {
+        "run_id": "abc",
+        "experiment": "default",
+        "task": "adding_problem",
+        "cell": "gru",
+        "seed": 0,
+        "status": "completed",
+        "reason": "stopped at max_steps 100",
+        "traceback": None,
+        "command": "bench run seed=0",
+        "config": {
+            "task": {"_target_": "tasks.adding_problem.AddingProblem", "length": 100, "markers": "halves"},
+            "cell": {"_target_": "bench.cells.gru.GRUCell", "init": {"input": "torch"}},
+            "model": {"hidden_size": 8, "layers": 1},
+            "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
+            "data": {"batch_size": 4},
+            "training": {"max_steps": 100},
+            "trainer": {"precision": "32"},
+        },
+        "code": {"version": "0.1.0", "sources": "s1", "cell": "c1", "commit": None, "dirty": None},
+        "libraries": {"torch": "2.13.0"},
+        "device": {"type": "cpu", "name": "a processor", "machine": "x86_64", "system": "Linux"},
+        "runtime": {"threads": 1, "flush_subnormals": True, "deterministic": True, "tf32": False},
+        "model": {"hidden_size": 8, "engine": "fused", "parameters": 1234},
+        "task_facts": {
+            "metric": "mse",
+            "higher_is_better": False,
+            "extra_metrics": ["within_tolerance"],
+            "length": 100,
+            "delay": 100,
+            "baselines": {"loss": 1 / 6, "mse": 1 / 6, "within_tolerance": 0.0784},
+        },
+        "solved": False,
+        "steps_to_solve": None,
+        "steps": 100,
+        "metrics": {"eval": {"mse": 0.1}, "test": {"loss": 0.1, "mse": 0.1, "within_tolerance": 0.2}},
+        "time": {
+            "wall_seconds": 2.0,
+            "train_seconds": 1.0,
+            "steps_per_second": 100.0,
+            "milliseconds_per_step": 10.0,
+        },
+    }
+    return Record(**(settings | changes))
+
+
+CURVES = curves_table({"train_loss": [3.0, 2.0, 1.0]}, [{"step": 2, "mse": 0.5}])
+
+
+def write(folder: Path, made: Record) -> None:
+    publish(prepare(folder), folder, made, CURVES, {})
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    folder = record.run_folder(tmp_path, "default", "adding_problem", "gru", "abc")
+    write(folder, make())
+    assert folder == tmp_path / "runs" / "default" / "adding_problem" / "gru" / "abc"
+    assert read_record(folder) == make()
+    assert read_curves(folder).to_pydict() == {
+        "step": [1, 2, 3],
+        "train_loss": [3.0, 2.0, 1.0],
+        "eval_mse": [None, 0.5, None],
+    }
+    assert sorted(path.name for path in folder.iterdir()) == ["curves.parquet", "record.json"]
+    assert [path.name for path in folder.parent.iterdir()] == ["abc"]
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path: Path):
+    write(tmp_path / "abc", make(metrics={"eval": {}, "test": {"mse": math.nan, "loss": math.inf}}))
+    assert "NaN" not in (tmp_path / "abc" / "record.json").read_text()
+    assert read_record(tmp_path / "abc").metrics["test"] == {"mse": None, "loss": None}
+
+
+def test_a_record_takes_the_place_of_an_older_one(tmp_path: Path):
+    folder = tmp_path / "abc"
+    write(folder, make(status="failed"))
+    (folder / "left over").touch()
+    write(folder, make())
+    assert read_record(folder).status == "completed"
+    assert [path.name for path in tmp_path.iterdir()] == ["abc"]
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_an_unfinished_draft_is_no_record(tmp_path: Path):
+    draft = prepare(tmp_path / "abc")
+    (draft / "record.json").write_text("{}")
+    assert find_records(tmp_path) == []
+    discard(draft)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.write_table", full)
+    folder = tmp_path / "abc"
+    draft = prepare(folder)
+    with pytest.raises(OSError, match="No space left"):
+        publish(draft, folder, make(), CURVES, {})
+    assert not folder.exists()
+
+
+def test_newer_schema(tmp_path: Path):
+    write(tmp_path / "abc", make())
+    path = tmp_path / "abc" / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
+    with pytest.raises(DamagedRecordError, match=r"`schema` must be <= 1 for this version, got 2"):
+        read_record(tmp_path / "abc")
+
+
+SCIENCE = {"task": {"length": 3}, "seed": 0}
+
+
+class TestRunId:
+    def test_is_a_hash_without_a_clock(self):
+        assert record.run_id(SCIENCE, "code") == record.run_id(dict(reversed(SCIENCE.items())), "code")
+        assert record.run_id(SCIENCE, "code") == "a04a210bd491"
+
+    def test_changes_with_the_science_and_with_the_code(self):
+        ids = {
+            record.run_id(SCIENCE, "code"),
+            record.run_id(SCIENCE, "other"),
+            record.run_id(SCIENCE | {"seed": 1}, "code"),
+            record.run_id({"task": {"length": 4}, "seed": 0}, "code"),
+        }
+        assert len(ids) == 4
+
+    def test_source_hash_is_of_contents(self, tmp_path: Path):
+        for name, text in (("a", "1"), ("b", "2"), ("c", "1"), ("d", "3")):
+            (tmp_path / name).write_text(text)
+        a, b, c, d = (tmp_path / name for name in "abcd")
+        assert provenance.source_hash([a, b]) == provenance.source_hash([b, c]) != provenance.source_hash([a, d])
+
+
+def test_code_version_of_a_checkout(tmp_path: Path):
+    own = Path(record.__file__)
+    version = provenance.code_version([own], [own, Path(__file__)])
+    assert version["sources"] != version["cell"]
+    assert version["version"] == "0.1.0"
+    assert len(version["sources"]) == 12
+    commit, dirty = version["commit"], version["dirty"]
+    assert (commit is None and dirty is None) or (len(str(commit)) == 40 and isinstance(dirty, bool))

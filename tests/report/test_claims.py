@@ -1,0 +1,172 @@
+"""Published claims beside what our runs give."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from bench.papers import verdicts
+from bench.papers.claims import Claim, Paper, read_claims
+from bench.papers.verdicts import Judgement
+from bench.records.record import Record
+from bench.report.tables import claims as claims_table
+from bench.report.tables.claims import Judged
+from tests.papers.test_published import CLAIM, SOLVED, STUCK, claim, run, runs
+
+PAPERS = {
+    "bai2018": Paper("bai2018", "Bai, Kolter & Koltun", 2018, "An evaluation", "arXiv:1803.01271"),
+    "le2015": Paper("le2015", "Le", 2015, "A simple way", "arXiv:1504.00941"),
+}
+
+
+def judged(*claims: Claim, records: list[Record]) -> list[Judgement]:
+    return [verdicts.judge(each, records) for each in claims]
+
+
+def other(**changes: Any) -> Claim:
+    return Claim(paper="le2015", **(CLAIM | changes))
+
+
+MARKS = ("unverified", "protocol differs", "other settings left out")
+
+
+def of(found: list[Judgement], papers: Mapping[str, Paper] | None = None) -> Judged:
+    return Judged(papers or PAPERS, found, 7, "Run on a toaster. Code: commit 1234567.")
+
+
+FOUND = judged(
+    claim(),
+    claim(id="number", says="number", value=0.164, unit="mse", metric="mse"),
+    other(id="unverified", source="unverified", says="fails"),
+    other(id="differs", protocol_differs="a larger batch"),
+    other(id="both", source="unverified", protocol_differs="a larger batch", says="fails", where="figure 2"),
+    other(id="effort", says="number", value=853_000.0, unit="sequences"),
+    records=runs(5, 5, at=10_000),
+)
+
+
+def row(found: list[Judgement], identity: str) -> list[str]:
+    made = claims_table.as_grid(of(found))
+    index = [each.claim.id for each in found].index(identity)
+    return [" ".join(entry.lines) for entry in made.rows[index]]
+
+
+def test_a_line_a_claim():
+    assert row(FOUND, "a-claim") == [
+        "Bai, Kolter & Koltun 2018", CLAIM["claim"], "table 1", "solved", "5/5 solved", "reproduced",
+    ]  # fmt: skip
+    assert row(FOUND, "number")[3:] == ["0.164 mse", "0.001 mse, 5/5 solved", "contradicts"]
+
+
+def test_a_paper_is_named_once():
+    made = claims_table.as_grid(of(FOUND))
+    assert [entries[0].lines for entries in made.rows if entries[0].lines] == [
+        ("Bai, Kolter & Koltun 2018",), ("Le 2015",),
+    ]  # fmt: skip
+    assert made.rules == {0, 2}
+
+
+def test_efforts_are_whole_numbers():
+    assert row(FOUND, "effort")[3:5] == ["853,000 sequences", "326,400 sequences, 5/5 solved"]
+
+
+def test_marks_and_what_they_mean():
+    assert [row(FOUND, name)[2] for name in ("a-claim", "unverified", "differs", "both")] == [
+        "table 1", "table 1†", "table 1‡", "figure 2†‡",
+    ]  # fmt: skip
+    notes = claims_table.as_grid(of(FOUND)).notes
+    assert len(notes) == 3
+    assert notes[1].startswith("† quoted from memory")
+    assert notes[2] == "‡ le2015, another protocol than the paper's: a larger batch."
+    assert len(claims_table.as_grid(of(FOUND[:2])).notes) == 1
+
+
+def test_runs_that_were_left_out_are_told():
+    records = [*runs(5, 5), *[run(seed, STUCK, run_id=f"x{seed}", code={**run(0).code, "numerics": {"training": "2"}})
+                              for seed in range(3)]]  # fmt: skip
+    found = judged(claim(), records=records)
+    assert row(found, "a-claim")[2:] == ["table 1§", "solved", "5/5 solved", "reproduced"]
+    assert claims_table.as_grid(of(found)).notes[1].startswith("§ runs of other settings or budgets")
+
+
+def test_the_counts_are_those_of_the_verdicts():
+    records = runs(0, 5)
+    found = judged(claim(), claim(id="b"), claim(id="c", says="fails"), records=records)
+    found += judged(claim(id="d", runs={**CLAIM["runs"], "cell": "rnn"}),
+                    records=[run(s, SOLVED, 500, cell="rnn") for s in range(5)])  # fmt: skip
+    caption = claims_table.as_grid(of(found)).caption
+    assert caption == (
+        "Published claims put to the test: 4 with a verdict; 3 not solved in N steps, 1 reproduced. Claims of these "
+        "papers without runs: 7. Run on a toaster. Code: commit 1234567."
+    )
+    bold = [entries[-1].best for entries in claims_table.as_grid(of(found)).rows]
+    assert bold == [False, False, False, True]
+
+
+@pytest.mark.parametrize("form", claims_table.FORMS)
+def test_every_form(form: str):
+    made = claims_table.render(of(FOUND), form)
+    assert "reproduced" in made
+    if form == "terminal":
+        assert max(map(len, made.splitlines())) <= 80
+        assert "*reproduced" in made
+    elif form == "csv":
+        lines = list(csv.DictReader(io.StringIO(made)))
+        assert [line["claim"] for line in lines] == [each.claim.id for each in FOUND]
+        assert (lines[1]["published"], lines[1]["ours"], lines[1]["n"], lines[1]["solved"]) == (
+            "0.164",
+            "0.001",
+            "5",
+            "5",
+        )
+        assert (lines[1]["max_steps"], lines[1]["verdict"]) == ("20000", "contradicts")
+        assert lines[3]["protocol_differs"] == "a larger batch"
+        assert lines[0]["reason"] == FOUND[0].reason
+    else:
+        word = {"markdown": "**reproduced**", "latex": r"\textbf{reproduced}", "html": "<b>reproduced</b>"}[form]
+        assert made.count(word) == 1
+        assert made.count("Bai, Kolter") == 1
+        assert ("Kolter & Koltun" in made) == (form == "markdown")
+
+
+@pytest.mark.parametrize("marks", [(), MARKS[:1], MARKS])
+def test_the_terminal_has_80_columns_with_every_claim_of_ours(marks: tuple[str, ...]):
+    known = read_claims()
+    found = [
+        Judgement(each, ("reproduced", "not solved in 1,000,000 steps")[i % 2], each.value, 5, 5, 20_000, "", marks)
+        for i, each in enumerate(known.claims)
+    ]
+    made = claims_table.render(of(found, known.papers), "terminal")
+    assert max(map(len, made.splitlines())) <= 80
+    assert not re.search(r"\de\+\d", made)
+    assert "Schmidhuber" in made
+    for form in claims_table.FORMS:
+        assert claims_table.render(of(found, known.papers), form)
+
+
+def test_another_form():
+    with pytest.raises(ValueError, match="`form` must be one of terminal, markdown, latex, html, csv, got 'word'"):
+        claims_table.render(of(FOUND), "word")
+
+
+def test_no_claim():
+    with pytest.raises(ValueError, match="`published` must have runs of a paper's protocol, as of "):
+        claims_table.judge_all([])
+
+
+def test_only_claims_with_runs_are_judged():
+    task = {**run(0).config["task"], "length": 600}
+    records = [run(seed, SOLVED, 900, config={**run(0).config, "task": task}) for seed in range(5)]
+    found = claims_table.judge_all(records)
+    every = read_claims().claims
+    assert {each.claim.id for each in found.judgements} == {
+        each.id for each in every if each.runs == {"task": "adding_problem", "task.length": 600, "cell": "gru"}
+        and each.against is None
+    }  # fmt: skip
+    assert found.without == sum(each.paper == "bai2018" for each in every) - len(found.judgements)
+    assert found.origin == "Run on a processor (cpu, 1 thread). Code: sources s1."

@@ -1,0 +1,129 @@
+"""The commands below a table, and that they make its runs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.report.tables import formats
+from bench.report.tables.commands import merged
+from bench.report.tables.grid import Grid
+from tests.conftest import TINY, Bench
+
+
+def each(**values: list[object]) -> list[str]:
+    """The commands of all combinations."""
+    combinations = itertools.product(*values.values())
+    return [f"bench run {' '.join(f'{k}={v}' for k, v in zip(values, c, strict=True))}" for c in combinations]
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        ([], []),
+        (["bench run seed=0"], ["bench run seed=0"]),
+        (["bench run seed=0", "bench run seed=0"], ["bench run seed=0"]),
+        (each(cell=["gru"], seed=[0, 1]), ["bench run -m cell=gru seed=0,1"]),
+        (each(seed=[2, 0, 1], cell=["gru", "rnn"]), ["bench run -m cell=gru,rnn 'seed=range(0,3)'"]),
+        (each(seed=[0, 1, 3]), ["bench run -m seed=0,1,3"]),
+        (each(seed=[3, 4, 5]), ["bench run -m 'seed=range(3,6)'"]),
+        (each(cell=["gru"], task=["copy_memory"], seed=[7]), ["bench run task=copy_memory cell=gru seed=7"]),
+        # No product: as few commands as go.
+        (
+            each(cell=["rnn", "lstm"], seed=[0, 1, 2]) + each(cell=["gru"], seed=[0, 1]),
+            ["bench run -m cell=rnn,lstm 'seed=range(0,3)'", "bench run -m cell=gru seed=0,1"],
+        ),
+        (
+            ["bench run a=1 b=1 c=1", "bench run a=1 b=2 c=2", "bench run a=2 b=1 c=1", "bench run a=2 b=2 c=2"],
+            ["bench run -m a=1,2 b=1 c=1", "bench run -m a=1,2 b=2 c=2"],
+        ),
+        # Other keys, other commands.
+        (["bench run seed=0", "bench run seed=1 cell=gru"], ["bench run seed=0", "bench run cell=gru seed=1"]),
+        # An experiment may be a sweep already, or not.
+        (
+            [f"bench run +experiment=demo cell=gru seed={seed}" for seed in range(3)],
+            ["bench run -m +experiment=demo cell=gru 'seed=range(0,3)'"],
+        ),
+        # Where and how change no number.
+        (
+            ["bench run seed=0 results_dir=a launcher=joblib rerun=all logger=wandb", "bench run seed=1 results_dir=b"],
+            ["bench run -m seed=0,1"],
+        ),
+        (["bench run hydra.launcher.n_jobs=2 launcher.n_jobs=3"], ["bench run hydra.launcher.n_jobs=2"]),
+        # Flags and deletions stand as they are.
+        (
+            ["bench run '--config-dir=/a b' ~probe seed=0", "bench run '--config-dir=/a b' ~probe seed=1"],
+            ["bench run -m '--config-dir=/a b' '~probe' seed=0,1"],
+        ),
+        (["bench run 'probe.lags=[0,3]' 'x=\"a, b\"'"], ["bench run 'probe.lags=[0,3]' 'x=\"a, b\"'"]),
+        (["bench run training.clip_norm= x.y=null"], ["bench run training.clip_norm= x.y=null"]),
+    ],
+)
+def test_merged(commands: list[str], expected: list[str]):
+    assert merged(commands) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_merged_are_the_same_runs_whatever_is_missing(seed: int):
+    import random
+
+    commands = each(task=["a", "b"], cell=["rnn", "lstm", "gru"], lr=["0.1", "0.01"], seed=[0, 1, 2, 3])
+    chosen = random.Random(seed).sample(commands, 30)
+    made = []
+    for command in merged(chosen):
+        words = [word.partition("=")[::2] for word in shlex.split(command) if "=" in word]
+        values = []
+        for _, value in words:
+            between = re.fullmatch(r"range\((\d+),(\d+)\)", value)
+            values.append(list(range(*map(int, between.groups()))) if between else value.split(","))
+        made += each(**dict(zip([key for key, _ in words], values, strict=True)))
+    # Each once, and fewer commands than runs.
+    assert sorted(made) == sorted(chosen)
+    assert len(merged(chosen)) < 20
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["cell=rnn,lstm", "seed=range(0,3)", *(f"training.a_rather_long_key_{i}=1" for i in range(5))],
+        ["--config-dir=/a folder with " + "many words " * 9, "x='a  b'", "seed=0"],
+        [f"cell={','.join(f'a_cell_{i}' for i in range(30))}", "seed=0,1"],
+    ],
+)
+def test_lines_that_are_continued_are_the_same_words_in_a_shell(words: list[str]):
+    text = formats.terminal(Grid("", (), (), commands=(("ab", (shlex.join(words),)),)))
+    assert text.startswith("ab: ")
+    if " " not in words[0]:  # a quoted word is never cut
+        assert max(map(len, text.splitlines())) <= 80
+    script = text.removeprefix("ab: ")
+    done = subprocess.run(["bash", "-c", f"printf '%s\\n' {script}"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == words
+
+
+def test_the_command_below_a_table_makes_its_runs(bench: Bench, tmp_path: Path):
+    """As printed, with its line ends, pasted into a shell."""
+    assert bench.run("-m", "cell=rnn,gru", "seed=0,1,2", "task.length=7").code == 0
+    assert bench.run("-m", "cell=gru", "seed=0", "task.length=9").code == 0
+    table = bench.call("table", str(bench.results), "--metric=mse", "--rows=task.length").out
+    (mark,) = re.findall(r"^length=7 \[(\w)\]", table, re.M)
+    found = re.findall(rf"^{mark}: (bench run (?:.*\\\n)*.*\n)", table, re.M)
+    assert len(found) == 1
+    assert " \\\n" in found[0]
+    (tmp_path / "bench").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m bench "$@"\n')
+    (tmp_path / "bench").chmod(0o755)
+    again = bench.beside("again")
+    script = (
+        f"PATH={shlex.quote(str(tmp_path))}:$PATH\n{found[0].rstrip()} results_dir={shlex.quote(str(again.results))}\n"
+    )
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-600:]
+    row = {made.run_id for made in bench.records() if made.config["task"]["length"] == 7}
+    assert len(row) == 6
+    assert {made.run_id for made in again.records()} == row
+    assert all(word.partition("=")[0] in found[0] for word in TINY)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.collections import QuadMesh
+
+from bench.records.read import find_records, read_curves, read_probe, read_record
+from bench.records.series import PROBES
+from bench.report.figures.clipping import gradient_norms
+from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
+from bench.report.figures.learning_curves import learning_curves
+from bench.report.figures.time_constants import time_constants
+from tests.conftest import Bench
+
+
+@pytest.fixture
+def bench(bench: Bench) -> Bench:
+    """With probes."""
+    return dataclasses.replace(bench, always=("probe=flow",))
+
+
+def test_one_panel_a_task_one_line_a_seed(bench: Bench):
+    bench.run("-m", "cell=rnn,gru", "task=copy_memory,adding_problem", "seed=0,1", "probe=none")
+    records = bench.records()
+    folders = find_records(bench.results)
+    curves = {read_record(folder).run_id: read_curves(folder) for folder in folders}
+    figure = learning_curves(records, curves)
+    panels = figure.axes
+    assert [axes.get_title() for axes in panels] == ["adding_problem, length=100", "copy_memory, delay=10"]
+    assert panels[0].get_yscale() == "log"
+    assert panels[1].get_ylim() == (0, 1.02)
+    for axes, metric in zip(panels, ("mse", "recall"), strict=True):
+        assert axes.get_xlabel() == "training step"
+        assert axes.get_ylabel() == f"{metric}, evaluation set"
+        *lines, baseline = axes.get_lines()
+        assert len(lines) == 4
+        assert baseline.get_label() == "without memory"
+        drawn = [(list(line.get_xdata()), [float(y) for y in line.get_ydata()]) for line in lines]  # type: ignore[arg-type]
+        task = axes.get_title().partition(",")[0]
+        for made in (made for made in records if made.task == task):
+            table = curves[made.run_id].to_pydict()
+            points = [(s, v) for s, v in zip(table["step"], table[f"eval_{metric}"], strict=True) if v is not None]
+            assert ([s for s, _ in points], [v for _, v in points]) in drawn
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["rnn", "gru", "without memory"]
+    plt.close(figure)
+
+
+def test_pdf_and_png_are_written_and_the_same_records_give_the_same_pdf(bench: Bench, tmp_path: Path):
+    bench.ready("task.length=9")
+    outcome = bench.call("figures", str(bench.results), f"--output={tmp_path / 'pictures'}")
+    assert outcome.code == 0
+    names = ["learning_curves", "survival", "gradient_flow", "gradient_flow_in_training", "time_constants",
+             "gradient_norms"]  # fmt: skip
+    assert outcome.out.splitlines() == [
+        str(tmp_path / "pictures" / f"{name}{suffix}") for name in names for suffix in (".pdf", ".png")
+    ]
+    again = bench.results / "figures"
+    assert bench.call("figures", str(bench.results)).out.startswith(str(again))
+    for name in names:
+        drawn = (tmp_path / "pictures" / f"{name}.pdf").read_bytes()
+        assert drawn.startswith(b"%PDF")
+        assert drawn == (again / f"{name}.pdf").read_bytes()
+        assert (tmp_path / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
+    made = bench.one("cell=lstm", "task.length=30", "probe.every=3")
+    folder = bench.folder(made)
+    probes = {made.run_id: {name: read_probe(folder, name) for name in PROBES}}
+    flow = probes[made.run_id]["flow"].to_pylist()
+    figure = gradient_flow([made], probes)
+    assert figure is not None
+    lags = sorted({row["lag"] for row in flow})
+    assert (lags[0], lags[-1]) == (0, 29)
+    for panel, step in zip(figure.axes, (0, 6), strict=True):
+        (line,) = panel.get_lines()
+        expected = [row["value"] for row in flow if (row["step"], row["state"]) == (step, "h")]
+        assert list(np.asarray(line.get_ydata())) == expected
+        assert np.asarray(line.get_xdata()).tolist() == lags
+        assert panel.get_yscale() == "log"
+    plt.close(figure)
+    heatmap = flow_heatmap([made], probes)
+    assert heatmap is not None
+    (mesh,) = [each for each in heatmap.axes[0].collections if isinstance(each, QuadMesh)]
+    values = np.asarray(mesh.get_array())
+    assert values.shape == (len(lags), 3)
+    assert list(values[:, 1]) == [row["value"] for row in flow if (row["step"], row["state"]) == (3, "h")]
+    plt.close(heatmap)
+    constants = time_constants([made], probes)
+    assert constants is not None
+    lines = {str(line.get_label()): line for line in constants.axes[0].get_lines()}
+    activity = probes[made.run_id]["activity"].to_pylist()
+    expected = [row["value"] for row in activity if (row["name"], row["statistic"]) == ("forget", "tau_50")]
+    assert list(np.asarray(lines["lstm forget gate"].get_ydata())) == expected
+    assert list(np.asarray(lines["delay of the task"].get_ydata())) == [made.task_facts["delay"]] * 2
+    plt.close(constants)
+
+
+def test_a_cell_without_gates_or_probes_has_no_such_figure(bench: Bench):
+    made = bench.one("cell=rnn", "probe=none")
+    bench.call("figures", str(bench.results))
+    names = {path.stem for path in (bench.results / "figures").iterdir()}
+    assert names == {"learning_curves", "survival", "gradient_norms"}
+    assert made.model["parameters"] > 0
+
+
+def test_gradient_norms_before_and_after_the_clip(bench: Bench):
+    made = bench.one("optimizer=sgd", "training.clip_norm=0.01", "training.max_steps=6", "probe=none")
+    figure = gradient_norms([made], {made.run_id: read_curves(bench.folder(made))})
+    assert figure is not None
+    before, after = figure.axes[0].get_lines()
+    curves = bench.curves(made)
+    assert list(np.asarray(before.get_ydata())) == curves["grad_norm"]
+    assert list(np.asarray(after.get_ydata())) == curves["grad_norm_clipped"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["100% of steps clipped"]
+    plt.close(figure)
+
+
+def test_a_diverged_run_with_infinite_gradients_and_many_cells_are_drawn(bench: Bench):
+    bench.run("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=3", "optimizer.momentum=0",
+              "training.clip_norm=null", "probe.every=1", "task.length=30", "training.max_steps=20")  # fmt: skip
+    bench.run("-m", "cell=lstm", "cell.forget_bias=0,1,2,3,4,5,6,7", "probe.every=2", "task.length=9")
+    outcome = bench.call("figures", str(bench.results))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(outcome.out.splitlines()) == 12
+    probes, curves = {}, {}
+    for folder in find_records(bench.results):
+        probes[folder.name] = {name: read_probe(folder, name) for name in PROBES}
+        curves[folder.name] = read_curves(folder)
+    lstms = [made for made in bench.records() if made.cell == "lstm"]
+    for figure in (gradient_norms(lstms, curves), flow_heatmap(lstms, probes)):
+        assert figure is not None
+        titled = [axes for axes in figure.axes if axes.get_title()]
+        assert len(titled) == 8
+        assert len({round(axes.get_position().y0, 3) for axes in titled}) == 2, "four beside each other"
+        plt.close(figure)

@@ -1,0 +1,744 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.analysis import metrics
+from bench.analysis.gradient_reach import Journey, read_journeys
+from bench.analysis.grouping import arrange, arrange_by
+from bench.analysis.metrics import Number
+from bench.analysis.table import Spec, Table, read_spec, spec_names
+from bench.records.record import Record
+from bench.report.tables import captions
+from bench.report.tables.render import FORMS, render
+from bench.stats import intervals, survival
+from bench.stats.gradient_decay import Reach
+from tests.conftest import ROOT, Bench, options
+from tests.records.test_record import make, write
+
+GOLDEN = ROOT / "tests" / "golden"
+
+
+CONFIG = make().config | {"training": {"max_steps": 3000}}
+
+
+def changed(config: dict[str, Any], **sections: Any) -> dict[str, Any]:
+    return config | {name: config[name] | values for name, values in sections.items()}
+
+
+def run(cell: str, seed: int, mse: float | None = None, solved_at: int | None = None, **changes: Any) -> Record:
+    metrics = {"loss": mse, "mse": mse, "within_tolerance": 0.5} if mse is not None else {}
+    settings: dict[str, Any] = {
+        "run_id": f"{cell}{seed}{changes.get('config', '')}{changes.get('code', '')}{changes.get('task', '')}",
+        "cell": cell,
+        "seed": seed,
+        "config": changed(CONFIG, cell={"_target_": f"bench.cells.{cell}"}),
+        "command": f"bench run task=adding_problem cell={cell} seed={seed} results_dir=elsewhere",
+        "solved": solved_at is not None,
+        "steps_to_solve": solved_at,
+        "metrics": {"eval": {}, "test": metrics},
+    }
+    return make(**(settings | changes))
+
+
+def copy_run(cell: str, seed: int, recall: float) -> Record:
+    return run(
+        cell,
+        seed,
+        task="copy_memory",
+        command=f"bench run task=copy_memory cell={cell} seed={seed}",
+        config={**CONFIG, "task": {"_target_": "tasks.copy_memory.CopyMemory", "delay": 10, "form": "scalar"}},
+        metrics={"eval": {}, "test": {"recall": recall, "exact": recall / 10, "loss": 1 - recall}},
+        task_facts={
+            "metric": "recall",
+            "higher_is_better": True,
+            "extra_metrics": ["exact", "loss"],
+            "length": 30,
+            "delay": 10,
+            "baselines": {"recall": 0.125, "exact": 0.125**10, "loss": 0.693147},
+        },
+    )
+
+
+SWEEP = [
+    *[run("rnn", seed, mse) for seed, mse in enumerate([0.1671, 0.1802, 0.1699])],
+    *[run("lstm", seed, mse, at) for seed, (mse, at) in enumerate([(0.0012, 900), (0.0031, 1200), (0.15, None)])],
+    run("gru", 0, 0.00045, 400),
+    run("gru", 1, 0.00051, 500),
+    run("gru", 2, status="diverged", reason="loss not finite at step 7"),
+    run("gru", 3, status="failed", reason="RuntimeError: no"),
+    *[
+        copy_run(cell, seed, round(0.1 * index + 0.01 * seed, 3))
+        for index, cell in enumerate(("rnn", "lstm", "gru"), 1)
+        for seed in range(6)
+    ],
+]
+
+
+SPECS = {
+    "table": Spec(),
+    "matrix": Spec("Two tasks", rows=("task.length", "task.delay"), metrics=("loss",), statistic="iqm"),
+}
+
+
+def csv_of(
+    runs: list[Record], journeys: metrics.Journeys | None = None, spec: Spec | None = None
+) -> dict[tuple[str, str], dict[str, str]]:
+    """The lines of a CSV of one row by column and metric."""
+    lines = list(csv.DictReader(io.StringIO(render(runs, "csv", journeys or {}, spec))))
+    found = {(line["column"], line["metric"]): line for line in lines}
+    assert len(found) == len(lines)
+    return found
+
+
+def journey(horizons: tuple[int | None, int], rate: float) -> Journey:
+    start, end = (Reach(horizon, rate, 1.0, None, None, 0.0) for horizon in horizons)
+    return Journey(start, end)
+
+
+def test_runs_that_differ_in_their_probes_alone_are_one_training():
+    base = make()
+    probed = {"config": base.config | {"probe": {"enabled": True}}, "run_id": "b"}
+    runs = [run("rnn", 0, 0.1, run_id="a"), run("rnn", 0, 0.1, **probed), run("rnn", 1, 0.2, run_id="c")]
+    runs[1] = dataclasses.replace(runs[1], config=runs[0].config | {"probe": {"enabled": True}})
+    rows, _ = arrange(runs)
+    assert [[made.run_id for made in row.runs["rnn"]] for row in rows] == [["b", "c"]]
+
+
+def test_an_untrained_run_has_no_trained_horizon(bench: Bench):
+    made = bench.one("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", "probe=flow",
+                     "optimizer.momentum=0", "training.clip_norm=null", "training.max_steps=20")  # fmt: skip
+    assert made.status == "diverged"
+    (found,) = read_journeys(bench.results)[0].values()
+    assert found.start.horizon is not None
+    assert found.end is None
+    text = bench.call("table", str(bench.results)).out
+    assert re.search(r"horizon, trained +-\n", text)
+    assert bench.call("figures", str(bench.results)).code == 0
+
+
+def test_how_far_the_gradient_travels():
+    journeys = {
+        **{f"rnn{seed}": journey((5, 7 + seed), -0.31) for seed in range(3)},
+        "lstm0": journey((None, 99), -0.002),
+    }
+    runs = [run(cell, seed, 0.1, run_id=f"{cell}{seed}") for cell in ("rnn", "lstm") for seed in range(3)]
+    text = render(runs, "terminal", journeys)
+    assert max(map(len, text.splitlines())) <= 80
+    lines = {line[:18].strip(): line[18:].split() for line in text.splitlines()}
+    assert lines["horizon, untrained"] == ["5", "-"]
+    assert lines["horizon, trained"] == ["8", "99"]
+    assert re.search(r"^ +\[7, 9\] +n=1$", text, re.M)
+    assert lines["decay, trained"] == ["-0.310", "-0.00200"]
+    assert "Horizon: the largest probed lag" in text
+    found = csv_of(runs, journeys)
+    assert [found["rnn", name]["value"] for name in metrics.HORIZONS] == ["5.0", "8.0", "-0.31"]
+    assert [found["lstm", name]["value"] for name in metrics.HORIZONS] == ["", "99.0", "-0.002"]
+    assert [found["lstm", name]["n"] for name in metrics.HORIZONS] == ["0", "1", "1"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["table", "matrix"])
+def test_the_text_of_a_table(name: str, form: str):
+    shuffled = random.Random(0).sample(SWEEP, len(SWEEP))
+    assert render(shuffled, form, {}, SPECS[name]) == (GOLDEN / f"{name}.{form}.txt").read_text()
+
+
+def test_the_terminal_has_80_columns_however_many_cells():
+    many = [run(f"a_cell_{i}", seed, 0.1, 12345) for i in range(9) for seed in (0, 1)]
+    text = render(many, "terminal", {})
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(f"a_cell_{i}" in text for i in range(9))
+
+
+def test_csv_has_the_numbers_in_full():
+    runs = [made for made in SWEEP if made.task == "adding_problem"]
+    found = csv_of(runs)
+    lstm = found["lstm", "mse"]
+    assert (lstm["n"], lstm["solved"], lstm["value"], lstm["low"], lstm["high"]) == (
+        "3",
+        "2",
+        "0.0031",
+        "0.0012",
+        "0.15",
+    )
+    assert (lstm["baseline"], lstm["statistic"], lstm["max_steps"]) == (repr(1 / 6), "median", "3000")
+    share = found["lstm", "solved"]
+    interval = intervals.success(2, 3).interval
+    assert interval is not None
+    assert (share["value"], share["low"], share["high"]) == (repr(2 / 3), repr(interval.low), repr(interval.high))
+    gru = found["gru", "steps_to_solve"]
+    assert (gru["n"], gru["runs"], gru["diverged"], gru["failed"], gru["interrupted"]) == ("3", "4", "1", "1", "0")
+    assert (gru["value"], gru["low"], gru["high"]) == ("500.0", "400.0", "inf")
+    assert (found["rnn", "steps_to_solve"]["value"], found["rnn", "steps_to_solve"]["low"]) == ("inf", "")
+    assert gru["command"] == "bench run -m task=adding_problem cell=gru 'seed=range(0,4)'"
+    assert (gru["protocol"], gru["code"]) == ("default", "sources s1")
+
+
+def test_unknown_form():
+    with pytest.raises(ValueError, match="`form` must be one of terminal, markdown, latex, html, csv, got 'word'"):
+        render(SWEEP, "word", {})
+
+
+class TestLayout:
+    def test_a_run_that_is_there_twice_counts_once(self):
+        rows, _ = arrange([SWEEP[0], SWEEP[0], SWEEP[1]])
+        assert len(rows[0].runs["rnn"]) == 2
+
+    def test_cells_that_differ_in_a_setting_get_columns_of_their_own(self):
+        base = make().config
+        runs = [
+            run("lstm", seed, 0.1, config=changed(base, cell={"forget_bias": bias}))
+            for seed in (0, 1)
+            for bias in (1.0, 5.0)
+        ]
+        rows, columns = arrange(runs)
+        assert columns == ["lstm forget_bias=1", "lstm forget_bias=5"]
+        assert [len(members) for members in rows[0].runs.values()] == [2, 2]
+
+    @pytest.mark.parametrize(
+        ("changes", "label"),
+        [
+            ({"task": {"length": 200}}, "length=200"),
+            ({"training": {"max_steps": 200}}, "training.max_steps=200"),
+            ({"optimizer": {"lr": 0.5}}, "optimizer.lr=0.5"),
+            ({"data": {"batch_size": 8}}, "data.batch_size=8"),
+        ],
+    )
+    def test_other_protocols_get_rows_of_their_own(self, changes: dict[str, Any], label: str):
+        other = run("gru", 0, 0.2, config=changed(make().config, **changes))
+        rows, _ = arrange([run("gru", 0, 0.1, config=make().config), other])
+        assert len(rows) == 2
+        assert label in rows[1].settings or label in rows[0].settings
+
+    def test_two_versions_of_the_code_are_not_pooled(self):
+        """The code all cells share makes rows; each row still holds all cells."""
+        runs = [
+            run(cell, 0, 0.1, code={**make().code, "numerics": {"training": shared, f"cells.{cell}": "1"}})
+            for cell in ("rnn", "gru")
+            for shared in ("1", "2")
+        ]
+        rows, columns = arrange(runs)
+        assert columns == ["rnn", "gru"]
+        assert [row.settings[-1] for row in rows] == ["code=1", "code=training 2"]
+        assert [list(row.runs) for row in rows] == [["rnn", "gru"]] * 2
+        assert all(row.uneven == {} for row in rows)
+
+    def test_two_versions_of_a_cells_own_file_are_two_columns(self):
+        runs = [run("mine", 0, 0.1, code={**make().code, "numerics": {"cell": version}}) for version in ("a", "b")]
+        rows, columns = arrange([*runs, run("gru", 0, 0.1)])
+        assert columns == ["gru", "mine code=a", "mine code=b"]
+        assert len(rows) == 1
+
+    def test_a_result_stands_before_a_try_of_the_same_run(self):
+        done = run("gru", 0, 0.1)
+        tried = run("gru", 0, experiment="other", status="interrupted", run_id=done.run_id)
+        for order in ([done, tried], [tried, done]):
+            rows, _ = arrange(order)
+            assert [each.status for each in rows[0].runs["gru"]] == ["completed"]
+
+    def test_what_differs_only_between_cells_is_a_note(self):
+        base = make().config
+        runs = [
+            run("rnn", 0, 0.1, config=changed(base, model={"hidden_size": 80})),
+            run("lstm", 0, 0.1, config=changed(base, model={"hidden_size": 40})),
+        ]
+        rows, _ = arrange(runs)
+        (row,) = rows
+        assert row.uneven == {"model.hidden_size": {"rnn": 80, "lstm": 40}}
+        text = " ".join(render(runs, "terminal", {}).split())
+        assert "model.hidden_size differs between columns: rnn 80, lstm 40." in text
+
+    def test_lengths_sort_as_numbers(self):
+        base = make().config
+        runs = [run("gru", 0, 0.1, config=changed(base, task={"length": n})) for n in (1000, 25, 200)]
+        rows, _ = arrange(runs)
+        assert [row.settings for row in rows] == [("length=25",), ("length=200",), ("length=1000",)]
+
+
+def test_no_torch_in_the_process(bench: Bench, tmp_path: Path):
+    bench.ready("probe=flow", "task.length=9")
+    script = (
+        "import sys\nfrom bench.cli.main import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit as stop: assert stop.code == 0\n"
+        "loaded = {'torch', 'lightning', 'hydra', 'omegaconf', 'wandb', 'torchmetrics'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    for arguments in (["table", str(bench.results)], ["figures", str(bench.results)], ["--version"]):
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_to_a_file(bench: Bench, tmp_path: Path):
+    bench.ready()
+    output = tmp_path / "table.md"
+    outcome = bench.call("table", str(bench.results), "--format=markdown", f"--output={output}")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert output.read_text() == bench.call("table", str(bench.results), "--format=markdown").out
+
+
+def number(
+    value: float | None, low: float | None, high: float | None, better: str | None = "lower", n: int = 9
+) -> Number:
+    return Number("mse", "median", value, low, high, n, better)
+
+
+class TestBest:
+    @pytest.mark.parametrize(
+        ("numbers", "best"),
+        [
+            ([(0.1, 0.05, 0.15), (0.3, 0.2, 0.4)], 0),
+            ([(0.3, 0.2, 0.4), (0.1, 0.05, 0.15), (0.5, 0.4, 0.6)], 1),
+            ([(0.1, 0.05, 0.2), (0.3, 0.2, 0.4)], None),  # they touch
+            ([(0.1, 0.05, 0.15), (0.3, 0.2, 0.4), (0.12, 0.1, 0.2)], None),
+            ([(0.1, None, None), (0.3, 0.2, 0.4)], None),  # one run
+            ([(0.1, 0.05, 0.15), (0.3, None, None)], None),
+            ([(0.1, 0.1, 0.1), (0.1, 0.1, 0.1)], None),  # a tie
+            ([(0.1, 0.05, 0.15), (math.inf, math.inf, math.inf)], 0),
+            ([(0.1, 0.05, 0.15), (math.inf, 0.1, math.inf)], None),
+            ([(math.inf, math.inf, math.inf)] * 2, None),
+            ([(0.1, 0.05, 0.15), (None, None, None)], None),  # nothing to be better than
+            ([(0.1, 0.05, 0.15)], None),
+        ],
+    )
+    def test_apart_from_all_others(self, numbers: list[tuple[float | None, ...]], best: int | None):
+        assert metrics.best_of([number(value, low, high) for value, low, high in numbers]) == best
+        negative = [tuple(-each if each is not None else None for each in (v, high, low)) for v, low, high in numbers]
+        higher = [number(value, low, high, "higher") for value, low, high in negative]
+        assert metrics.best_of(higher) == best
+
+    def test_a_place_without_runs_is_passed_over(self):
+        assert metrics.best_of([None, number(0.3, 0.2, 0.4), number(0.1, 0.0, 0.1)]) == 2
+
+    def test_what_is_neither_better_higher_nor_lower_has_no_best(self):
+        assert metrics.best_of([number(0.3, 0.2, 0.4, None), number(0.1, 0.0, 0.1, None)]) is None
+
+    def test_bootstrap_intervals_of_few_runs_set_nothing_apart(self):
+        few = [number(0.3, 0.2, 0.4), number(0.1, 0.0, 0.1, n=4)]
+        assert metrics.best_of(few) is None
+        assert metrics.best_of([dataclasses.replace(each, n=5) for each in few]) == 1
+        # Those of shares and survival hold for any number of runs.
+        assert metrics.best_of([dataclasses.replace(each, statistic="share", n=1) for each in few]) == 1
+
+    @pytest.mark.parametrize(
+        ("form", "text"),
+        [
+            ("terminal", "*0.675"),
+            ("markdown", "**0.675 [0.65, 0.70] 0/6 solved**"),
+            ("latex", r"\textbf{0.675}"),
+            ("html", "<b>0.675<br>"),
+        ],
+    )
+    def test_in_all_forms(self, form: str, text: str):
+        made = render(SWEEP, form, {}, Spec(rows=("task",), metrics=("loss",)))
+        assert made.count(text) == 1
+        star = {"terminal": "*", "markdown": "**", "latex": "textbf", "html": "<b>"}[form]
+        assert made.replace("or * in", "").count(star) == (2 if form == "markdown" else 1)
+
+
+ADDING = [made for made in SWEEP if made.task == "adding_problem"]
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("metric", "statistic", "value"),
+        [
+            ("solved", "share", 2 / 3),
+            ("mse", "median", 0.0031),
+            ("mse", "iqm", (0.0012 + 0.0031 + 0.15) / 3),
+            ("within_tolerance", "median", 0.5),
+            ("loss", "median", 0.0031),
+            ("steps_to_solve", "survival", 1200),
+            ("steps_to_solve", "median", 1200),
+            ("steps_to_solve", "iqm", math.inf),
+            ("parameters", "median", 1234),
+            ("milliseconds_per_step", "median", 10),
+            ("milliseconds_per_step", "iqm", 10),
+            ("horizon_untrained", "median", 6),
+            ("horizon_trained", "iqm", 8),
+            ("decay_trained", "median", -0.5),
+        ],
+    )
+    def test_every_metric_and_statistic(self, metric: str, statistic: str, value: float):
+        runs = [dataclasses.replace(made, run_id=f"{made.cell}{made.seed}") for made in ADDING]
+        journeys = {f"lstm{seed}": journey((5 + seed, 7 + seed), -0.5) for seed in range(3)}
+        spec = Spec(metrics=(metric,), statistic=statistic)
+        found = csv_of(runs, journeys, spec)["lstm", metric]
+        assert (found["statistic"], found["n"]) == (statistic, "3")
+        assert float(found["value"]) == pytest.approx(value)
+        for form in FORMS:
+            assert render(runs, form, journeys, spec)
+
+    def test_survival_is_that_of_the_times_with_the_budget_for_the_rest(self):
+        found = csv_of(ADDING)["lstm", "steps_to_solve"]
+        expected = survival.median_time([900, 1200, 3000], [True, True, False])
+        assert (float(found["value"]), float(found["low"])) == (expected.value, expected.low)
+        assert (expected.high, found["high"]) == (None, "inf")
+
+    @pytest.mark.parametrize("statistic", ["survival", "median", "iqm"])
+    def test_steps_that_no_run_solved_in_are_more_than_the_budget(self, statistic: str):
+        runs = [run("rnn", seed, 0.2) for seed in range(6)]
+        text = render(runs, "terminal", {}, Spec(metrics=("steps_to_solve",), statistic=statistic))
+        assert ">3000\n" in text
+        assert "∞" not in text
+        assert "0/6 solved" in text
+
+    def test_an_open_interval(self):
+        assert "[900, ∞]" in render(ADDING, "terminal", {}, Spec(metrics=("steps_to_solve",)))
+        assert r"[900, $\infty$]" in render(ADDING, "latex", {}, Spec(metrics=("steps_to_solve",)))
+        assert "$>$3000" in render(ADDING, "latex", {}, Spec(metrics=("steps_to_solve",)))
+
+    def test_where_all_diverged(self):
+        runs = [run("rnn", seed, status="diverged") for seed in range(5)] + [run("gru", s, 0.1) for s in range(5)]
+        text = render(runs, "terminal", {}, Spec(metrics=("mse",)))
+        assert re.search(r"length=100 \[a\] +0/5 solved, 5 diverged +\[0.10, 0.10\]", text)
+        assert re.search(r"adding_problem +diverged +\*0.100", text)
+
+    def test_a_diverged_run_has_no_score_of_another_task(self):
+        runs = [run("rnn", 0, status="diverged"), copy_run("rnn", 0, 0.3)]
+        lines = csv.DictReader(io.StringIO(render(runs, "csv", {}, Spec(rows=("task",), metrics=("recall",)))))
+        assert [(line["task"], line["value"], line["n"]) for line in lines] == [
+            ("adding_problem", "", "0"), ("copy_memory", "0.3", "1"),
+        ]  # fmt: skip
+
+    def test_pooled_settings_are_strata_and_protocols_of_one_setting_are_not(self):
+        runs = [run("gru", seed, 0.1 * seed) for seed in range(4)]
+        other = [*runs, run("gru", 4, 0.4, experiment="other")]
+        both = Spec(rows=("task",), metrics=("mse",), mixed=True)
+        assert csv_of(other, spec=both)["gru", "mse"]["low"] != ""
+        longer = changed(CONFIG, task={"length": 7})
+        spec = Spec(rows=("task",), metrics=("mse",), mixed=True)
+        assert csv_of([*runs, run("gru", 4, 0.4, config=longer)], spec=spec)["gru", "mse"]["low"] == ""
+
+    def test_one_run_has_no_interval(self):
+        found = csv_of([run("gru", 0, 0.25, 700)])
+        assert [found["gru", "mse"][key] for key in ("value", "low", "high", "n")] == ["0.25", "", "", "1"]
+        text = render([run("gru", 0, 0.25, 700)], "terminal", {}, Spec(metrics=("mse",)))
+        assert re.search(r"0\.250\n.*1/1 solved", text)
+
+    def test_what_became_of_the_runs_is_told_without_a_line_for_the_solved(self):
+        text = render(ADDING, "terminal", {}, Spec(metrics=("mse", "steps_to_solve")))
+        assert text.count("1 diverged, 1 failed") == 1
+        assert text.count("0/3 solved") == 1
+
+    def test_no_exponents_of_what_can_be_read_without(self):
+        times = {"wall_seconds": 2.0, "train_seconds": 1.0, "steps_per_second": 7.0}
+        runs = [
+            run("gru", seed, 0.1, time={**times, "milliseconds_per_step": value})
+            for seed, value in enumerate([131.4, 1310.6, 12.04])
+        ]
+        text = render(runs, "terminal", {}, Spec(metrics=("milliseconds_per_step", "parameters")))
+        assert re.search(r"ms a step +131\n", text)
+        assert "[12, 1400]" in text
+
+
+class TestNotes:
+    def test_two_groups(self):
+        runs = [run("gru", seed, mse) for seed, mse in enumerate([0.001, 0.0011, 0.0012, 0.16, 0.161, 0.162])]
+        text = " ".join(render(runs, "terminal", {}).split())
+        assert (
+            "[a] gru, MSE: two groups: 3 values <= 0.0012 and 3 >= 0.16; one number in the middle describes neither."
+            in text
+        )
+        assert "two groups" not in render(runs[:3], "terminal", {})
+
+    def test_too_few_seeds_names_the_columns_that_have_few(self):
+        runs = [run(cell, seed, 0.1 + seed) for cell in ("rnn", "lstm") for seed in range(6)]
+        assert "no verdict" not in render(runs, "terminal", {})
+        runs += [run("gru", seed, 0.1 + seed) for seed in range(2)]
+        (note,) = [each for each in captions.notes(Table.of(runs, Spec(), {})) if "no verdict" in each]
+        assert note == (
+            "[a] Between gru and others, by a paired test, no verdict: the smallest p of 2 pairs is 0.5; "
+            "p <= 0.05 takes at least 6."
+        )
+
+    def test_seeds_that_are_not_shared_are_no_pairs(self):
+        runs = [run("rnn", seed, 0.1 + seed) for seed in range(6)] + [run("gru", 9 + s, 0.1 + s) for s in range(6)]
+        text = " ".join(render(runs, "terminal", {}).split())
+        assert "[a] Between columns, by a paired test, no verdict: the smallest p of 0 pairs is 1;" in text
+
+    def test_a_column_of_failed_runs_alone_is_no_reason(self):
+        runs = [run(cell, seed, 0.1 + seed) for cell in ("rnn", "lstm") for seed in range(6)]
+        runs.append(run("gru", 0, status="failed"))
+        text = render(runs, "terminal", {})
+        assert "no verdict" not in text
+        assert re.search(r"solved +0/6 +0/6 +0/0\n", text)
+        assert "(1 failed)" in text
+
+    def test_how_little_an_interval_of_few_runs_covers(self):
+        said = "A bootstrap interval of 3 runs covers their median with at most 75 %."
+        assert said in render(ADDING, "terminal", {})
+        assert "covers" not in render(ADDING, "terminal", {}, Spec(metrics=("solved",)))
+        assert "covers" not in render([run("gru", s, 0.1) for s in range(5)], "terminal", {})
+
+    def test_caption(self):
+        dirty = {**make().code, "commit": "0123456789ab", "dirty": True}
+        clean = {**make().code, "commit": "0123456789ab", "dirty": False}
+        long = changed(CONFIG, training={"max_steps": 20_000})
+        runs = [run("gru", 0, 0.1, code=dirty), run("gru", 1, 0.1, code=clean), run("gru", 2, 0.1, config=long)]
+        assert captions.caption(Table.of(runs, Spec(title="what came out."), {})) == (
+            "What came out. Protocol: default, at most 3,000 or 20,000 steps. Run on a processor (cpu, 1 thread). "
+            "Code: commit 0123456, sources s1, sources s1, changed since commit 0123456."
+        )
+
+    def test_marks_of_many_rows(self):
+        row = arrange(ADDING)[0][0]
+        assert captions.marks([row] * 54)[25:28] == ["z", "aa", "ab"]
+        assert captions.marks([row] * 54)[-1] == "bb"
+
+
+class TestOwnNames:
+    """A cell may be called what its author likes."""
+
+    NAME = r"a_|*<b>&%$#~^{c}\\x"
+
+    def test_latex(self):
+        text = render([run(self.NAME, 0, 0.1)], "latex", {})
+        assert (
+            r"a\_\textbar{}*$<$b$>$\&\%\$\#\textasciitilde{}\textasciicircum{}\{c\}\textbackslash{}\textbackslash{}x"
+            in text
+        )
+        assert r"adding\_problem" in text
+        body = [line for line in text.splitlines() if line.endswith(r"\tabularnewline") and "multicolumn" not in line]
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
+        assert text.count(r"\begin{") == text.count(r"\end{") == 2
+
+    def test_markdown(self):
+        text = render([run(self.NAME, 0, 0.1)], "markdown", {})
+        assert r"a_\|\*&lt;b>&%$#~^{c}\\\\x" in text
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {5}
+
+    def test_html(self):
+        text = render([run(self.NAME, 0, 0.1)], "html", {})
+        assert '<th class="right">a_|*&lt;b&gt;&amp;%$#~^{c}' in text
+        assert text.count("<b>") == 0
+
+    @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+    @pytest.mark.parametrize("compared", [False, True])
+    def test_latex_compiles(self, tmp_path: Path, compared: bool):
+        cell = self.NAME.replace("|", "")
+        body = render([*SWEEP, run(cell, 0, 0.1)], "latex", {}, Spec(compare=compared))
+        page = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}"
+        (tmp_path / "page.tex").write_text(page)
+        words = ["pdflatex", "-halt-on-error", "-interaction=batchmode", "page.tex"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, (tmp_path / "page.log").read_text()[-1500:]
+
+
+def lengths(*values: int, cell: str = "gru", seeds: int = 2, **changes: Any) -> list[Record]:
+    return [
+        run(cell, seed, 0.1 + seed, config=changed(CONFIG, task={"length": n}, cell={"_target_": cell}), **changes)
+        for n in values
+        for seed in range(seeds)
+    ]
+
+
+class TestSpec:
+    def test_where(self):
+        runs = lengths(25, 200, 1000)
+        found = csv_of(runs, spec=Spec(where={"task.length": ("200",)}, metrics=("mse",)))
+        assert [line["settings"] for line in found.values()] == ["length=200"]
+        text = render(runs, "csv", {}, Spec(where={"task.length": ("25", "1e3")}, metrics=("mse",)))
+        assert [line["settings"] for line in csv.DictReader(io.StringIO(text))] == ["length=25", "length=1000"]
+
+    def test_rows_columns_and_their_labels(self):
+        runs = lengths(1000, 25, 200) + lengths(25, cell="rnn")
+        rows, columns = arrange_by(runs, ("cell",), ("task.length",), mixed=False)
+        assert [row.label for row in rows] == ["adding_problem, cell=gru", "adding_problem, cell=rnn"]
+        assert columns == ["length=25", "length=200", "length=1000"]
+        rows, columns = arrange_by(runs, ("task.length",), ("cell", "optimizer.lr"), mixed=False)
+        assert [row.settings for row in rows] == [("length=25",), ("length=200",), ("length=1000",)]
+        assert columns == ["rnn lr=0.01", "gru lr=0.01"]
+        rows, columns = arrange_by(runs[:2], ("task.length",), ("budget",), mixed=False)
+        assert columns == ["all"]
+
+    def test_a_place_without_runs(self):
+        runs = lengths(25, 200) + lengths(25, cell="rnn")
+        text = render(runs, "terminal", {}, Spec(rows=("task.length",), metrics=("mse",)))
+        assert re.search(r"^adding_problem +- +0\.600$", text, re.M)
+
+    def test_what_a_column_says_is_no_note(self):
+        runs = [
+            run("gru", seed, 0.1, config=changed(CONFIG, training={"clip_norm": clip}))
+            for seed in range(2)
+            for clip in (1.0, 100.0)
+        ]
+        spec = Spec(rows=("task.length",), columns=("cell", "training.clip_norm"), metrics=("mse",))
+        text = render(runs, "terminal", {}, spec)
+        assert re.search(r"^task +gru clip_norm=1 +gru clip_norm=100$", text, re.M)
+        assert "differs" not in text
+
+    def test_runs_of_one_place_must_not_differ(self):
+        runs = lengths(25, 200)
+        spec = Spec(rows=("task",), metrics=("mse",))
+        message = (
+            "`mixed` must be given where runs of one place differ in task.length, got 25, 200; "
+            "or name task.length in rows or columns"
+        )
+        with pytest.raises(ValueError, match=message):
+            render(runs, "terminal", {}, spec)
+        text = " ".join(render(runs, "terminal", {}, dataclasses.replace(spec, mixed=True)).split())
+        assert "[a] in one place runs that differ in task.length: gru." in text
+        assert "[a]†" in text
+
+    def test_protocols_must_not_be_mixed(self):
+        runs = lengths(25) + lengths(200, experiment="demo")
+        spec = Spec(rows=("task.length",), metrics=("mse",))
+        with pytest.raises(
+            ValueError, match="`mixed` must be given for a table of several protocols, got default, demo"
+        ):
+            render(runs, "terminal", {}, spec)
+        text = render(runs, "terminal", {}, dataclasses.replace(spec, mixed=True))
+        assert "[a] protocol default." in text
+        assert "[b] protocol demo." in text
+        by_name = render(runs, "terminal", {}, Spec(rows=("experiment", "task.length"), metrics=("mse",)))
+        assert "[a] protocol" not in by_name
+        assert "experiment=demo" in by_name
+
+    def test_no_completed_run(self):
+        runs = [run("gru", 0, status="failed"), run("gru", 1, status="interrupted"), run("rnn", 0, status="failed")]
+        message = "a table must have at least one run with a result, got 2 failed, 1 interrupted"
+        with pytest.raises(ValueError, match=message):
+            render(runs, "terminal", {})
+
+    def test_flags_win_over_a_file(self):
+        spec = Spec("title", {"cell": ("gru",)}, ("task.length",), ("cell",), ("mse",), "iqm", published=True)
+        assert spec.with_flags(where=None, rows=None, metrics=None, mixed=False, published=False) == spec
+        changes: dict[str, Any] = {"where": {"cell": ("rnn",)}, "metrics": ("loss", "solved"), "mixed": True}
+        assert spec.with_flags(**changes) == dataclasses.replace(spec, **changes)
+
+    def test_a_file_of_ones_own(self, tmp_path: Path):
+        path = tmp_path / "mine.yaml"
+        path.write_text(
+            "title: Mine\nwhere: {task.length: [100, 200], optimizer.lr: 1e-2}\nrows: task.length\n"
+            "columns: [cell]\nmetrics: [mse]\nstatistic: null\nmixed: true\n"
+        )
+        assert read_spec(str(path)) == Spec(
+            "Mine", {"task.length": ("100", "200"), "optimizer.lr": ("1e-2",)}, ("task.length",), ("cell",), ("mse",),
+            mixed=True,
+        )  # fmt: skip
+        assert "Mine: MSE." in render(ADDING, "terminal", {}, read_spec(str(path)))
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("rows: [", "`spec` must be YAML, got "),
+            ("- rows", "`spec` must have settings by name, got "),
+            ("row: [cell]", "`spec` must name one of title, where, rows, .*, got 'row', did you mean rows"),
+            ("where: cell", "`where` must have values by key, got 'cell'"),
+            ("rows: []", r"`rows` must be a value or a list of values, got \[\]"),
+            ("rows: [[a]]", r"`rows` must be a value or a list of values, got \[\['a'\]\]"),
+            ("mixed: 1", "`mixed` must be true or false, got 1"),
+            ("title: [a]", r"`title` must be a text, got \['a'\]"),
+        ],
+    )  # fmt: skip
+    def test_bad_files(self, tmp_path: Path, content: str, message: str):
+        path = tmp_path / "mine.yaml"
+        path.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            read_spec(str(path))
+
+    @pytest.mark.parametrize("name", options("table"))
+    def test_every_file_of_ours_reads_and_names_what_there_is(self, name: str):
+        spec = read_spec(name)
+        assert name in spec_names()
+        assert spec.where is not None
+        (experiment,) = spec.where["experiment"]
+        assert experiment in options("experiment")
+        assert spec.only is None
+        for metric in spec.metrics or ():
+            assert metric in (*metrics.EVERY_RUN, "mse", "loss", "recall", "accuracy")
+        keys = [key for group in (spec.where, spec.rows or (), spec.columns or ()) for key in group]
+        for key in (key for key in keys if key.startswith("task.")):
+            assert key.partition(".")[2] in yaml.safe_load(
+                (ROOT / "conf" / "task" / f"{spec.where.get('task', ['adding_problem'])[0]}.yaml").read_text()
+            )
+
+
+@pytest.fixture
+def written(bench: Bench) -> Bench:
+    """Made-up records, as files."""
+    for made in SWEEP:
+        made = dataclasses.replace(made, run_id=f"{made.task}{made.cell}{made.seed}")
+        write(bench.results / "runs" / "default" / made.task / made.cell / made.run_id, made)
+    return bench
+
+
+class TestCommandLine:
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            ("--rows=task.lenth", "got 'task.lenth', did you mean task.length?"),
+            ("--columns=cel", "columns must name one of task, cell, "),
+            ("--columns=cel", "got 'cel', did you mean cell?"),
+            ("--where=tsk=a", "got 'tsk', did you mean task?"),
+            ("--where=cell=elman", "where must leave at least one run, got cell=elman"),
+            ("--metric=mes", "got 'mes', did you mean mse?"),
+            ("--metric=mes --statistic=survival", "got 'mes', did you mean mse?"),
+            ("--statistic=medain", "statistic must be one of median, iqm, share, survival, got 'medain', did you mean "
+                                   "median?"),
+            ("--metric=mse --statistic=survival", "statistic of mse must be one of median, iqm, got 'survival'"),
+            ("--spec=horizn", "got 'horizn', did you mean horizon?"),
+            ("--spec=horizon", "where must leave at least one run, got experiment=horizon"),
+            ("--rows=task", "mixed must be given where runs of one place differ in "),
+            ("--published", "published must have runs of a paper's protocol, as of +experiment=arjovsky2016, got none"),
+            ("--metric=parameters --compare", "metric must be one that is better higher or lower to be compared, got "
+                                              "'parameters'"),
+        ],
+    )  # fmt: skip
+    def test_what_means_nothing(self, written: Bench, tmp_path: Path, flags: str, message: str):
+        output = tmp_path / "table.txt"
+        if flags == "--rows=task":
+            config = changed(CONFIG, task={"length": 7})
+            write(written.results / "runs" / "x", run("rnn", 7, 0.1, run_id="x", config=config))
+        outcome = written.call("table", str(written.results), *flags.split(), f"--output={output}")
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        assert outcome.err.startswith("bench table: ")
+        assert message in outcome.err
+        assert not output.exists()
+
+    @pytest.mark.parametrize("flag", ["--rows=", "--metric=,", "--where=cell", "--where=cell="])
+    def test_flags_without_a_value(self, written: Bench, flag: str):
+        outcome = written.call("table", str(written.results), flag)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "must " in outcome.err
+
+    def test_rows_columns_where_metric_and_statistic(self, written: Bench):
+        flags = "--where task=copy_memory --where cell=gru,lstm --rows task.delay --metric recall --statistic iqm"
+        outcome = written.call("table", str(written.results), *flags.split())
+        assert outcome.code == 0, outcome.err
+        assert re.search(r"^task +lstm +gru$", outcome.out, re.M)
+        assert re.search(r"^copy_memory +0\.225 +\*0\.325$", outcome.out, re.M)
+        assert "Recall. Protocol: default" in outcome.out
+        assert "Interquartile mean over seeds" in outcome.out
+
+    def test_flags_win_over_the_file(self, written: Bench, tmp_path: Path):
+        path = tmp_path / "mine.yaml"
+        path.write_text("title: Mine\nwhere: {task: adding_problem}\nmetrics: [mse]\n")
+        plain = written.call("table", str(written.results), f"--spec={path}").out
+        assert "Mine: MSE." in plain
+        other = written.call("table", str(written.results), f"--spec={path}", "--metric=solved", "--where=cell=gru").out
+        assert "Mine: solved." in other
+        assert re.search(r"^task +gru$", other, re.M)
+
+    @pytest.mark.parametrize(
+        "flags", ["", "--metric=mse,loss", "--metric=loss --rows=task.length,task.delay", "--compare"]
+    )
+    def test_the_terminal_has_80_columns(self, written: Bench, flags: str):
+        outcome = written.call("table", str(written.results), *flags.split())
+        assert outcome.code == 0, outcome.err
+        assert max(map(len, outcome.out.splitlines())) <= 80
+        assert "b: bench run -m task=copy_memory cell=rnn,lstm,gru 'seed=range(0,6)'" in outcome.out

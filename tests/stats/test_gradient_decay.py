@@ -1,0 +1,94 @@
+"""What a curve of gradient norms says, against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bench.stats.gradient_decay import clipped_share, decay, horizon, ratio, reach, underflow
+
+LAGS = list(range(101))
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 0.999, 1.0, 1.1])
+def test_a_power_law_of_the_step_is_a_straight_line(factor: float):
+    norms = [3 * factor**lag for lag in LAGS]
+    line = decay(LAGS, norms)
+    assert line is not None
+    assert line.rate == pytest.approx(math.log10(factor), abs=1e-12)
+    assert line.r_squared == pytest.approx(1.0, abs=1e-9)
+    assert line.points == 101
+    expected = -1 / math.log(factor) if factor < 1 else math.inf
+    assert line.e_folding_lag == pytest.approx(expected, rel=1e-9)
+    assert ratio(LAGS, norms) == pytest.approx(factor**100)
+    # The largest lag with factor^lag >= 0.01.
+    reached = 100 if factor >= 1 else min(100, math.floor(math.log(0.01) / math.log(factor)))
+    assert horizon(LAGS, norms) == reached
+
+
+def test_the_quality_of_a_fit():
+    # y = log10 of the norms is 0, 2, 0, 2: the line through it explains a fifth of the variance.
+    line = decay([0, 1, 2, 3], [1.0, 100.0, 1.0, 100.0])
+    assert line is not None
+    assert line.rate == pytest.approx(0.4)
+    assert line.r_squared == pytest.approx(0.2)
+
+
+def test_the_order_and_the_choice_of_the_lags_do_not_matter():
+    lags = [16, 0, 4, 1]
+    norms = [0.8**lag for lag in lags]
+    found = reach(lags, norms)
+    assert found.rate == pytest.approx(math.log10(0.8))
+    assert found.ratio == pytest.approx(0.8**16)
+    assert found.horizon == 16
+
+
+def test_an_underflow_counts_and_takes_no_logarithm():
+    norms = [1.0, 1e-20, 1e-40, 0.0]
+    found = reach([0, 20, 40, 60], norms)
+    assert found.underflow == 0.25
+    assert found.rate == pytest.approx(-1.0)
+    assert found.ratio == 0.0
+    assert found.horizon == 0
+
+
+@pytest.mark.parametrize("norms", [[0.0, 0.0], [0.0, 1.0]])
+def test_where_nothing_reaches_lag_zero_there_is_no_horizon(norms: list[float]):
+    found = reach([0, 1], norms)
+    assert (found.horizon, found.rate, found.e_folding_lag, found.ratio) == (None, None, None, None)
+    assert found.underflow == norms.count(0.0) / 2
+
+
+def test_without_lag_zero_there_is_no_horizon():
+    assert horizon([1, 2], [1.0, 1.0]) is None
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_norm_that_is_not_finite(bad: float):
+    found = reach([0, 1, 2], [1.0, 0.5, bad])
+    assert (found.horizon, found.rate, found.ratio) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("lags", "norms", "message"),
+    [
+        ([], [], "`norms` must have one value for each of at least one lag, got 0 for 0"),
+        ([0, 1], [1.0], "`norms` must have one value for each of at least one lag, got 1 for 2"),
+        ([0, 1], [1.0, -1.0], "`norms` must be >= 0, got -1.0"),
+    ],
+)
+def test_what_is_no_curve(lags: list[int], norms: list[float], message: str):
+    for function in (reach, decay, horizon, ratio):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            function(lags, norms)
+
+
+def test_share_of_underflow():
+    assert underflow([0.0, 0.0, 1e-300, 1.0]) == 0.5
+
+
+def test_share_of_clipped_steps():
+    assert clipped_share([2.0, 0.5, 1.0, 3.0], [1.0, 0.5, 1.0, 1.0]) == 0.5
+    assert clipped_share([1.0], [1.0 - 1e-9]) == 0.0
+    assert clipped_share([], []) is None

@@ -1,0 +1,288 @@
+"""Sweeps: what is run again, workers, two at once, killed ones, full disks."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.records import record
+from bench.records.read import find_records, read_all, read_record
+from bench.sweeps.driver import Driver
+from bench.training.loop import TrainingModule
+from tests import kill_sweep
+from tests.conftest import TINY, Bench, command, odd_cell, results_of, wait_for
+
+SEEDS = ("-m", "seed=0,1,2")
+
+
+def times(bench: Bench) -> dict[int, int]:
+    """When each record was written."""
+    found = find_records(bench.results)
+    return {read_record(f).seed: (f / record.RECORD_FILE).stat().st_mtime_ns for f in found}
+
+
+class TestRerun:
+    @pytest.mark.parametrize(("rerun", "again"), [("none", set()), ("failed", {1}), ("all", {0, 1, 2})])
+    def test_what_is_made_again(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, rerun: str, again: set[int]):
+        start = TrainingModule.on_train_start
+
+        def fail(self: TrainingModule) -> None:
+            if self.seed == 1:
+                raise RuntimeError("cursed")
+            start(self)
+
+        monkeypatch.setattr(TrainingModule, "on_train_start", fail)
+        assert bench.run(*SEEDS).code == 1
+        monkeypatch.setattr(TrainingModule, "on_train_start", start)
+        before = times(bench)
+        outcome = bench.run(*SEEDS, f"rerun={rerun}")
+        assert {seed for seed, written in times(bench).items() if written != before[seed]} == again
+        assert outcome.out.startswith(f"{3 - len(again)} of 3 runs are there already, {len(again)} to do")
+        assert outcome.code == (1 if rerun == "none" else 0)
+
+    def test_all_does_not_lose_the_old_result_when_stopped(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        made = bench.ready()
+        step = TrainingModule.training_step
+
+        def stop(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+            if self.global_step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(TrainingModule, "training_step", stop)
+        assert bench.run("rerun=all").code == 143
+        assert bench.records() == [made]
+
+
+def test_workers_make_the_same_records_as_one_process(bench: Bench):
+    overrides = ("-m", "cell=gru,lstm", "seed=0,1", "training.max_steps=30", "probe=flow", "task.length=9")
+    assert bench.run(*overrides, "launcher=joblib", "launcher.workers=2").code == 0
+    serial = bench.beside("serial")
+    outcome = serial.run(*overrides, "launcher=serial")
+    assert outcome.code == 0
+    assert len(results_of(serial.results)) == 4
+    assert results_of(bench.results) == results_of(serial.results)
+
+
+@pytest.mark.long
+def test_two_sweeps_on_one_folder_share_the_work(bench: Bench):
+    sweep_of_six = ("-m", "training.max_steps=300", "seed=range(0,6)", "logger=csv")
+    words = [sys.executable, "-m", "bench", "run", *TINY, f"results_dir={bench.results}", *sweep_of_six]
+    sweeps = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [sweep.communicate(timeout=120) for sweep in sweeps]
+    assert [sweep.returncode for sweep in sweeps] == [0, 0], outputs
+    assert len(results_of(bench.results)) == 6
+    # Written by one process each: every record names its process through its draft, and none was written twice.
+    assert len(set(times(bench).values())) == 6
+    for out, _ in outputs:
+        assert out.count(": unsolved at step 300") == 6, "each sweep tells of every run that ends, whoever made it"
+    assert bench.run(*sweep_of_six).out == "6 of 6 runs are there already, 0 to do\n"
+
+
+@pytest.mark.long
+def test_a_sweep_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path: Path):
+    # This seed kills everything, the main process alone and a worker alone.
+    chance = random.Random(2)
+    killed = kill_sweep.survive(tmp_path / "killed", kills=5, runs=8, steps=300, chance=chance, patience=0.75)
+    assert "nothing" not in killed
+    assert kill_sweep.start(tmp_path / "whole", runs=8, steps=300).wait(timeout=300) == 0
+    whole = results_of(tmp_path / "whole")
+    assert len(whole) == 8
+    assert results_of(tmp_path / "killed") == whole
+    left = {path.name for path in (tmp_path / "killed" / "runs").rglob(".*") if not path.name.endswith(".claim")}
+    assert left == {".guard"}
+
+
+class TestFaults:
+    def test_a_run_that_kills_its_worker_fails_and_its_neighbour_does_not(self, tmp_path: Path):
+        """All workers die with one; the slow run beside it has no checkpoint either, and is not to blame."""
+        mine = odd_cell(
+            tmp_path / "mine",
+            "        if inputs.device.type != 'meta' and inputs.shape[1] == 5:\n"
+            "            os.kill(os.getpid(), signal.SIGKILL)\n"
+            "        if inputs.device.type != 'meta':\n"
+            "            time.sleep(0.2)\n",
+        )
+        done = command(
+            "run", f"--config-dir={mine}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=odd",
+            "task.length=5", "data.batch_size=5,4", f"results_dir={tmp_path / 'results'}",
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "a worker was killed (out of memory?); its run goes on" in done.stderr
+        made = {each.config["data"]["batch_size"]: each for each in read_all(tmp_path / "results")[0]}
+        assert made[4].status == "completed"
+        assert made[5].status == "failed"
+        assert "killed 3 times without getting any further" in made[5].reason
+
+    def test_workers_that_die_before_they_begin_end_the_sweep(self, tmp_path: Path):
+        mine = odd_cell(tmp_path / "mine", "")
+        source = mine / "odd_cell.py"
+        source.write_text(
+            "import multiprocessing, os\nif multiprocessing.current_process().name.startswith('Loky'):\n"
+            f"    os._exit(9)\n{source.read_text()}"
+        )
+        done = command("run", f"--config-dir={mine}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=odd",
+                       "seed=0,1", f"results_dir={tmp_path / 'results'}")  # fmt: skip
+        assert done.returncode == 2
+        # On a slow machine lines of progress stand before it.
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("0/2 runs")]
+        assert lines == ["bench run: workers were killed 3 times before they began (out of memory?)"]
+
+    def test_a_failure_of_a_rerun_is_told_and_the_result_stays(self, bench: Bench, tmp_path: Path):
+        bad = tmp_path / "bad"
+        mine = odd_cell(
+            tmp_path / "mine", f"        if os.path.exists({str(bad)!r}):\n            raise RuntimeError('boom')\n"
+        )
+        words = (f"--config-dir={mine}", "-m", "cell=odd", "seed=0,1", "task.length=9")
+        assert bench.run(*words).code == 0
+        before = results_of(bench.results)
+        bad.touch()
+        done = bench.run(*words, "rerun=all")
+        assert done.code == 1
+        assert results_of(bench.results) == before
+        lines = done.err.splitlines()
+        for seed, line in enumerate(lines[:2]):
+            found = re.fullmatch(
+                rf"bench run: adding_problem odd seed={seed} failed this time, see (.*); the earlier result is kept",
+                line,
+            )
+            assert found is not None, line
+            assert "RuntimeError: boom" in json.loads(Path(found[1]).read_text())["traceback"]
+        assert lines[2:] == ["bench run: 2 of 2 runs failed; the others are kept"]
+        bad.unlink()
+        assert bench.run(*words, "rerun=all").code == 0
+        assert list(bench.results.rglob(".*.failed")) == []
+
+    def test_a_run_that_another_sweep_leaves_behind_during_our_pass_is_made(self, tmp_path: Path):
+        hold = tmp_path / "hold"
+        hold.touch()
+        mine = odd_cell(
+            tmp_path / "mine",
+            f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n"
+            "            time.sleep(0.02)\n",
+        )
+        words = [sys.executable, "-m", "bench", "run", f"--config-dir={mine}", *TINY, "cell=odd",
+                 f"results_dir={tmp_path / 'results'}"]  # fmt: skip
+        other = subprocess.Popen([*words, "training.max_steps=9"], stdout=subprocess.DEVNULL)
+        wait_for(lambda: len(kill_sweep.claimed(tmp_path / "results")) == 1)
+        ours = subprocess.Popen([*words, "-m", "training.max_steps=9,6"], stdout=subprocess.PIPE, text=True)
+        wait_for(lambda: len(kill_sweep.claimed(tmp_path / "results")) == 2)
+        other.kill()
+        other.wait()
+        hold.unlink()
+        out, _ = ours.communicate(timeout=120)
+        assert ours.returncode == 0
+        assert sorted(made.steps for made in read_all(tmp_path / "results")[0]) == [6, 9]
+        assert "[2/2] adding_problem odd seed=0: unsolved at step 9" in out
+
+    def test_a_closed_pipe_neither_ends_a_sweep_nor_keeps_it_from_stopping(self, tmp_path: Path):
+        words = [sys.executable, "-m", "bench", "run", "-m", "launcher=joblib", "launcher.workers=2", *TINY,
+                 "training.max_steps=300", "training.eval_every=300", "seed=range(0,20)",
+                 f"results_dir={tmp_path}"]  # fmt: skip
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "0 of 20 runs are there already, 20 to do, 2 at once\n"
+        process.stdout.close()
+        wait_for(lambda: len(find_records(tmp_path)) >= 2)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+        assert process.stderr is not None
+        assert "stopped by SIGTERM" in process.stderr.read()
+        process.stderr.close()
+        assert len(find_records(tmp_path)) < 20
+
+    def test_a_full_disk_stops_the_run_with_one_line(self, bench: Bench):
+        def small_files() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+        words = [sys.executable, "-B", "-m", "bench", "run", *TINY, f"results_dir={bench.results}"]
+        done = subprocess.run(words, preexec_fn=small_files, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        first = done.stderr.splitlines()[0]
+        assert first.startswith(
+            f"bench run: results_dir must be writable, got '{bench.results}' ([Errno 27] File too large"
+        )
+        assert find_records(bench.results) == []
+        assert bench.run().code == 0
+
+    def test_a_folder_that_is_gone_costs_one_run(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        start = TrainingModule.on_train_start
+
+        def remove(self: TrainingModule) -> None:
+            if self.seed == 1:
+                shutil.rmtree(bench.results)
+            start(self)
+
+        monkeypatch.setattr(TrainingModule, "on_train_start", remove)
+        outcome = bench.run("-m", "seed=1,2")
+        assert outcome.code == 1
+        assert outcome.err.startswith("bench run: results_dir must be writable, got ")
+        assert [made.seed for made in bench.records()] == [2]
+
+    def test_a_kill_between_the_two_renames_of_publishing_loses_nothing(self, bench: Bench):
+        made = bench.ready()
+        (folder,) = find_records(bench.results)
+        folder.rename(folder.with_name(f".{folder.name}.99.old"))
+        outcome = bench.run()
+        assert outcome.code == 0
+        assert bench.records() == [made], "the old record came back, and was not made again"
+
+
+class TestPlan:
+    def test_lists_runs_time_and_disk_and_writes_nothing(self, bench: Bench):
+        outcome = bench.run("-m", "seed=0,1", "cell=gru,rnn", "probe=flow", "--plan")
+        assert outcome.code == 0
+        lines = outcome.out.splitlines()
+        assert [line.partition("  ")[2] for line in lines[:4]] == [
+            f"adding_problem {cell} seed={seed}: planned" for seed in (0, 1) for cell in ("gru", "rnn")
+        ]
+        assert lines[4] == "4 runs, 0 there already, 4 to do, 1 at once"
+        assert re.match(r"about 0:0\d \(training alone, a few steps timed here, times max_steps\), ", lines[5])
+        assert lines[5].endswith("55 kB on disk")
+        assert not bench.results.exists()
+        bench.run("-m", "seed=0,1", "cell=gru")
+        outcome = bench.run("-m", "seed=0,1,2", "cell=gru", "--plan")
+        assert "3 runs, 2 there already, 1 to do, 1 at once" in outcome.out
+        assert "as long as the runs that are there took" in outcome.out
+
+
+def test_the_plan_of_a_sweep_is_kept(bench: Bench):
+    bench.run(*SEEDS)
+    (path,) = bench.results.glob("sweeps/*/plan.json")
+    plan = json.loads(path.read_text())
+    assert [run["label"] for run in plan["runs"]] == [f"adding_problem gru seed={seed}" for seed in (0, 1, 2)]
+    assert "seed=0,1,2" in plan["command"]
+    assert [each.name for each in path.parent.iterdir() if each.name.startswith(".")] == []
+
+
+def test_a_run_claimed_by_another_process_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    from bench.records import lease
+
+    folder = bench.folder(bench.beside("other").ready())
+    claim = lease.take(folder, lease.this_process(), lambda: {})
+    assert claim is not None
+    waits: list[float] = []
+
+    def give_back(self: Driver) -> None:
+        waits.append(time.monotonic())
+        claim.__exit__(None, None, None)
+
+    monkeypatch.setattr(Driver, "_wait", give_back)
+    outcome = bench.run()
+    assert outcome.code == 0
+    assert len(waits) == 1
+    assert outcome.err.startswith(f"waiting for adding_problem gru seed=0, done by process {os.getpid()} on ")

@@ -1,0 +1,251 @@
+"""Clipping, curves, divergence and stopping, in real Lightning fits."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench.training.clipping import clip_gradients, gradient_norm
+from bench.training.loop import TrainingConfig, TrainingModule
+from tasks.base import Batch
+from tests.conftest import ROOT, Bench
+
+GOLDEN = ROOT / "tests" / "golden" / "losses.json"
+
+
+class TestClipping:
+    @staticmethod
+    def parameters(scale: float) -> list[nn.Parameter]:
+        parameters = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(1))]
+        for index, parameter in enumerate(parameters[:2]):
+            parameter.grad = scale * torch.arange(1.0, 1.0 + parameter.numel()).view_as(parameter) * (index + 1)
+        return parameters
+
+    def test_the_norm_is_over_all_parameters_together(self):
+        parameters = self.parameters(1.0)
+        squares = sum(p.grad.square().sum() for p in parameters if p.grad is not None)
+        torch.testing.assert_close(gradient_norm(parameters), torch.as_tensor(squares).sqrt())
+
+    def test_by_norm(self):
+        parameters = self.parameters(1.0)
+        direction = [p.grad.clone() for p in parameters if p.grad is not None]
+        before, after = clip_gradients(parameters, clip_norm=2.0, clip_value=None)
+        assert before.item() == pytest.approx(math.sqrt(14 + 4 * 30))
+        assert after.item() == pytest.approx(2.0, rel=1e-5)
+        for old, parameter in zip(direction, parameters, strict=False):
+            torch.testing.assert_close(parameter.grad, old * 2.0 / before, rtol=1e-5, atol=0)
+
+    def test_a_small_gradient_is_left_alone(self):
+        parameters = self.parameters(0.01)
+        old = [p.grad.clone() for p in parameters if p.grad is not None]
+        before, after = clip_gradients(parameters, clip_norm=2.0, clip_value=None)
+        assert before == after
+        assert all(torch.equal(a, p.grad) for a, p in zip(old, parameters, strict=False) if p.grad is not None)
+
+    def test_by_value(self):
+        parameters = self.parameters(1.0)
+        before, after = clip_gradients(parameters, clip_norm=None, clip_value=1.5)
+        assert parameters[0].grad is not None
+        assert parameters[0].grad.tolist() == [1.0, 1.5, 1.5]
+        assert before.item() == pytest.approx(math.sqrt(134))
+        assert after.item() == pytest.approx(math.sqrt(1 + 6 * 1.5**2))
+
+    def test_none(self):
+        before, after = clip_gradients(self.parameters(1.0), None, None)
+        assert before == after == pytest.approx(math.sqrt(134))
+
+
+class TestConfig:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"max_steps": 0}, "`max_steps` must be >= 1, got 0"),
+            ({"eval_every": 0}, "`eval_every` must be >= 1, got 0"),
+            ({"checkpoint_every": 0}, "`checkpoint_every` must be null or >= 1, got 0"),
+            ({"clip_norm": 0.0}, r"`clip_norm` must be null or a finite number > 0, got 0.0"),
+            ({"clip_norm": math.nan}, "`clip_norm` must be null or a finite number > 0, got nan"),
+            ({"clip_value": -1.0}, r"`clip_value` must be null or a finite number > 0, got -1.0"),
+            ({"clip_norm": 1.0, "clip_value": 1.0}, "`clip_value` must be null where clip_norm is given"),
+        ],
+    )
+    def test_out_of_range(self, changes: Mapping[str, Any], message: str):
+        settings: dict[str, Any] = {
+            "max_steps": 10, "eval_every": 5, "clip_norm": None, "clip_value": None, "checkpoint_every": None,
+        }  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            TrainingConfig(**(settings | dict(changes)), stop_when_solved=True)
+
+
+class TestCurves:
+    def test_one_row_a_step_and_metrics_at_evaluations(self, bench: Bench):
+        """Every three steps, and after the last one."""
+        curves = bench.curves(bench.one("training.max_steps=8"))
+        assert curves["step"] == [1, 2, 3, 4, 5, 6, 7, 8]
+        for name in ("train_loss", "grad_norm", "grad_norm_clipped"):
+            assert all(math.isfinite(value) for value in curves[name])
+        for name in ("eval_loss", "eval_mse", "eval_within_tolerance", "eval_train_seconds"):
+            assert [value is not None for value in curves[name]] == [
+                False,
+                False,
+                True,
+                False,
+                False,
+                True,
+                False,
+                True,
+            ]
+
+    def test_both_norms_show_what_the_clip_did(self, bench: Bench):
+        curves = bench.curves(bench.one("training.clip_norm=0.05"))
+        assert min(curves["grad_norm"]) > 0.05
+        assert curves["grad_norm_clipped"] == pytest.approx([0.05] * 6, rel=1e-4)
+        free = bench.curves(bench.one("training.clip_norm=null"))
+        assert free["grad_norm"] == free["grad_norm_clipped"]
+        assert free["grad_norm"][0] == curves["grad_norm"][0]
+
+    def test_the_clip_changes_what_is_learnt(self, bench: Bench):
+        sgd = ("optimizer=sgd", "optimizer.lr=0.1")
+        clipped = bench.curves(bench.one("training.clip_norm=0.01", *sgd))["train_loss"]
+        free = bench.curves(bench.one("training.clip_norm=null", *sgd))["train_loss"]
+        assert clipped[0] == free[0]
+        assert clipped[1:] != free[1:]
+
+    def test_all_cells_of_one_seed_see_the_same_data(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        seen: dict[str, list[torch.Tensor]] = {}
+        step, add = TrainingModule.training_step, TrainingModule._add_scores
+
+        def watch_step(self: TrainingModule, batch: Batch, batch_idx: int) -> torch.Tensor:
+            seen.setdefault(type(self.model.layers[0]).__name__, []).append(batch.inputs)
+            return step(self, batch, batch_idx)
+
+        def watch_scores(self: TrainingModule, batch: Batch) -> None:
+            seen[type(self.model.layers[0]).__name__].append(batch.inputs)
+            add(self, batch)
+
+        monkeypatch.setattr(TrainingModule, "training_step", watch_step)
+        monkeypatch.setattr(TrainingModule, "_add_scores", watch_scores)
+        for settings in (("cell=lstm",), ("cell=rnn", "model.hidden_size=7", "optimizer=sgd")):
+            bench.one(*settings, "seed=3")
+        assert len(seen["LSTMCell"]) == len(seen["RNNCell"]) == 6 + 2 + 1
+        assert all(torch.equal(a, b) for a, b in zip(seen["LSTMCell"], seen["RNNCell"], strict=True))
+
+    def test_ten_steps_have_the_golden_losses(self, bench: Bench):
+        golden = json.loads(GOLDEN.read_text())
+        for name, losses in golden.items():
+            cell, task = name.split()
+            settings = ("training.max_steps=10", "training.eval_every=10", "model.hidden_size=8")
+            curves = bench.curves(bench.one(f"cell={cell}", f"task={task}", *settings))
+            assert curves["train_loss"] == pytest.approx(losses, rel=1e-4), name
+
+
+class TestRepeatability:
+    def test_the_same_run_twice_is_the_same_bit_for_bit_and_another_seed_is_not(self, bench: Bench):
+        settings = ("cell=lstm", "task=copy_memory", "model.layers=2", "model.dropout=0.3", "model.hidden_size=9")
+        one = bench.one(*settings)
+        curves = bench.curves(one)
+        again = bench.beside("again")
+        two = again.one(*settings)
+        assert two.run_id == one.run_id
+        repeated = again.curves(two)
+        for clock in ("eval_train_seconds",):
+            curves.pop(clock)
+            repeated.pop(clock)
+        assert repeated == curves
+        assert two.metrics == one.metrics
+        other = bench.one(*settings, "seed=1")
+        assert other.run_id != one.run_id
+        assert bench.curves(other)["train_loss"] != curves["train_loss"]
+
+
+def test_a_gradient_below_the_limit_is_left_alone_bit_for_bit():
+    for norm, clipped in ((0.5, False), (2.0, True), (math.inf, True), (math.nan, True)):
+        parameter = torch.nn.Parameter(torch.zeros(2))
+        gradient = torch.tensor([norm, 0.0])
+        parameter.grad = gradient.clone()
+        before, after = clip_gradients([parameter], 1.0, None)
+        assert repr(float(before)) == repr(norm)
+        expected = torch.nn.Parameter(torch.zeros(2))
+        expected.grad = gradient.clone()
+        torch.nn.utils.clip_grad_norm_([expected], 1.0)
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=0, atol=0, equal_nan=True)
+        assert (after is before) is not clipped
+
+
+def test_fused_adam_is_adam(bench: Bench):
+    fused, plain = (bench.one("cell=gru", f"optimizer.fused={word}") for word in ("true", "false"))
+    losses = [bench.curves(run)["train_loss"] for run in (fused, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+class TestDivergence:
+    @pytest.mark.parametrize("engine", ["native", "fused", "stepwise"])
+    def test_a_loss_that_is_not_finite_ends_the_run_with_its_step(self, bench: Bench, engine: str):
+        explode = ("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e6", "training.clip_norm=null")
+        made = bench.one(*explode, f"model.engine={engine}", "training.max_steps=50", "training.eval_every=50")
+        assert made.status == "diverged"
+        curves = bench.curves(made)
+        assert made.reason == f"loss not finite at step {made.steps}"
+        assert 1 < made.steps < 50
+        assert len(curves["step"]) == made.steps
+        assert all(math.isfinite(loss) for loss in curves["train_loss"][:-1])
+        assert not math.isfinite(curves["train_loss"][-1])
+        assert made.metrics["test"] == {}
+        assert made.solved is False
+
+    def test_weights_spoilt_by_the_last_update_are_seen_in_the_test(self, bench: Bench):
+        explode = (
+            "cell=rnn",
+            "cell.nonlinearity=relu",
+            "optimizer=sgd",
+            "optimizer.lr=1e38",
+            "training.clip_norm=null",
+        )
+        made = bench.one(*explode, "training.max_steps=1", "training.eval_every=1")
+        assert (made.status, made.reason) == ("diverged", "loss not finite at step 1")
+
+
+class TestStopping:
+    """Length 2: both values stand in the last steps, so that a small network solves it at once."""
+
+    EASY = (
+        "cell=gru",
+        "task.length=2",
+        "model.hidden_size=32",
+        "data.batch_size=64",
+        "data.eval_size=64",
+        "optimizer.lr=1e-2",
+        "training.max_steps=1000",
+        "training.eval_every=10",
+    )
+
+    def test_three_evaluations_in_a_row(self, bench: Bench):
+        made = bench.one(*self.EASY)
+        assert (made.status, made.reason, made.solved) == ("completed", "solved", True)
+        curves = bench.curves(made)
+        errors = [(s, v) for s, v in zip(curves["step"], curves["eval_mse"], strict=True) if v is not None]
+        met = [error <= 0.01 for _, error in errors]
+        assert met[-3:] == [True, True, True]
+        assert not any(all(met[i : i + 3]) for i in range(len(met) - 3))
+        assert made.steps_to_solve == errors[-3][0]
+        assert made.steps == errors[-1][0] == errors[-3][0] + 20
+        assert made.metrics["eval"]["mse"] == errors[-1][1]
+        assert made.metrics["test"]["mse"] is not None
+        assert made.metrics["test"]["mse"] < 0.012
+
+    def test_or_go_on(self, bench: Bench):
+        stopped = bench.one(*self.EASY)
+        made = bench.one(*self.EASY, "training.stop_when_solved=false", f"training.max_steps={stopped.steps + 20}")
+        assert (made.solved, made.steps) == (True, stopped.steps + 20)
+        assert made.steps_to_solve == stopped.steps_to_solve
+        assert made.reason == f"stopped at max_steps {made.steps}"
+
+    def test_unsolved(self, bench: Bench):
+        made = bench.one()
+        assert (made.status, made.solved, made.steps_to_solve, made.steps) == ("completed", False, None, 6)
+        assert made.reason == "stopped at max_steps 6"

@@ -1,0 +1,94 @@
+"""Process-wide settings, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from bench.training import process
+from bench.training.process import RuntimeConfig
+
+PROBE = """
+import json, sys, torch
+from bench import runtime
+config = runtime.RuntimeConfig(**json.loads(sys.argv[1]))
+said = runtime.set_up(config)
+tiny = torch.full((200_000,), 1e-39)
+print(json.dumps({
+    "said": said,
+    "threads": torch.get_num_threads(),
+    "left": int(((tiny * 0.5) != 0).sum()),
+    "deterministic": torch.are_deterministic_algorithms_enabled(),
+    "tf32": [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32],
+}))
+"""
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    usual = {"threads": 2, "flush_subnormals": True, "keep_pages": True, "deterministic": True, "tf32": False}
+    return usual | changes
+
+
+def probe(**changes: Any) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(settings(**changes))], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_everything_on():
+    found = probe()
+    assert found["left"] == 0, "subnormals are flushed in every thread"
+    assert found["threads"] == found["said"]["threads"] == 2
+    assert found["deterministic"] is True
+    assert found["tf32"] == [False, False]
+    assert found["said"]["subnormals_flushed"] is True
+    assert found["said"]["allocator"] in ("pages kept", "not glibc")
+
+
+def test_everything_off():
+    found = probe(threads=1, flush_subnormals=False, keep_pages=False, deterministic=False, tf32=True)
+    assert found["left"] == 200_000
+    assert found["threads"] == 1
+    assert found["deterministic"] is False
+    assert found["tf32"] == [True, True]
+    assert found["said"]["subnormals_flushed"] is False
+    assert found["said"]["allocator"] == "as it was"
+
+
+def test_no_number_of_threads_means_all_cores():
+    assert probe(threads=None)["said"]["threads"] == process.available_cores()
+
+
+@pytest.mark.parametrize("name", ["flush_subnormals", "keep_pages"])
+def test_what_a_process_cannot_change_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(process, "_applied", RuntimeConfig(**settings()))
+    process.check(RuntimeConfig(**settings(threads=1, deterministic=False)))
+    with pytest.raises(ValueError, match=f"`{name}` must be the same for all runs of one process.*True, got False"):
+        process.check(RuntimeConfig(**settings(**{name: False})))
+
+
+def test_devices():
+    assert process.resolve_device("cpu") == torch.device("cpu")
+    expected = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    assert process.resolve_device("auto") == expected
+    with pytest.raises(ValueError, match="`accelerator` must be one of auto, cpu, gpu, got 'tpu'"):
+        process.resolve_device("tpu")
+
+
+def test_precisions(monkeypatch: pytest.MonkeyPatch):
+    cpu = torch.device("cpu")
+    process.check_precision("32", cpu)
+    monkeypatch.setattr(process, "supports_bf16", lambda device: True)
+    process.check_precision("bf16-mixed", cpu)
+    with pytest.raises(ValueError, match="`precision` must be one of 32, bf16-mixed, got '64'"):
+        process.check_precision("64", cpu)
+
+
+def test_the_processor_has_a_name():
+    assert len(process.processor_name()) > 2
