@@ -37,7 +37,7 @@ def start(folder: Path, runs: int, steps: int) -> subprocess.Popen[bytes]:
         )
 
 
-def claimed(folder: Path) -> list[int]:
+def leased(folder: Path) -> list[int]:
     """Process numbers of those who are at a run."""
     found = []
     for path in folder.glob("runs/*/*/*/.*.claim"):
@@ -55,12 +55,12 @@ def kill_once(sweep: subprocess.Popen[bytes], folder: Path, chance: random.Rando
         time.sleep(chance.uniform(0, 5))
     else:
         deadline = time.monotonic() + 60
-        while not claimed(folder) and sweep.poll() is None and time.monotonic() < deadline:
+        while not leased(folder) and sweep.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(chance.uniform(0, patience))
     if sweep.poll() is not None:
         return "nothing"
-    target, workers = chance.choice(["all", "all", "main", "worker"]), claimed(folder)
+    target, workers = chance.choice(["all", "all", "main", "worker"]), leased(folder)
     if target == "worker" and workers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(chance.choice(workers), signal.SIGKILL)

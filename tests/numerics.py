@@ -28,7 +28,7 @@ from omegaconf import DictConfig, open_dict
 from bench.config import numerics, schema
 from bench.config.numerics import Manifest, Part, Pin
 from bench.config.resolve import build
-from bench.config.run_spec import Plan
+from bench.config.run_spec import RunSpec
 from bench.probes.probing import Probing
 from bench.runs.execute import quiet_lightning
 from bench.runs.trainer import trainer_of
@@ -93,24 +93,24 @@ def _trajectory(words: list[str], *, double: bool) -> tuple[set[str], dict[str, 
     with open_dict(cfg):
         del cfg["hydra"]
     assert isinstance(cfg, DictConfig)
-    plan = build(cfg, choices, words)
-    process.set_up(plan.runtime)
-    return set(plan.code["numerics"]), numbers_of(plan, double=double)
+    spec = build(cfg, choices, words)
+    process.set_up(spec.runtime)
+    return set(spec.code["numerics"]), numbers_of(spec, double=double)
 
 
-def numbers_of(plan: Plan, *, double: bool) -> dict[str, list[float]]:
+def numbers_of(spec: RunSpec, *, double: bool) -> dict[str, list[float]]:
     """Losses, norms, metrics and what the probes find, of a run that leaves nothing behind."""
-    torch.manual_seed(plan.seed)
+    torch.manual_seed(spec.seed)
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     try:
-        model, task = plan.model(), _doubled(plan.task) if double else plan.task
-        module = TrainingModule(task, model, plan.make_optimizer(), plan.training, plan.seed, plan.device)
-        probing = Probing(plan.probe, task, plan.seed, plan.device)
-        model.warm_up(plan.data.batch_size, plan.precision)
-        data = SequenceData(task, plan.data, plan.seed, plan.device)
+        model, task = spec.model(), _doubled(spec.task) if double else spec.task
+        module = TrainingModule(task, model, spec.make_optimizer(), spec.training, spec.seed, spec.device)
+        probing = Probing(spec.probe, task, spec.seed, spec.device)
+        model.warm_up(spec.data.batch_size, spec.precision)
+        data = SequenceData(task, spec.data, spec.seed, spec.device)
         with quiet_lightning():
-            trainer = trainer_of(plan, [probing], logger=False)
+            trainer = trainer_of(spec, [probing], logger=False)
             trainer.fit(module, datamodule=data)
             trainer.test(module, datamodule=data, verbose=False)
     finally:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.analysis import metrics
-from bench.analysis.grouping import Row
-from bench.analysis.metrics import Journeys
+from bench.analysis.grouping import RunGroup
+from bench.analysis.metrics import GradientReaches
 from bench.records.record import Record
 from bench.stats import paired, survival
 from bench.stats.intervals import Estimate
@@ -37,27 +37,31 @@ class Comparison:
     sooner: survival.LogRank
 
 
-def compare(rows: Sequence[Row], metric: str | None, journeys: Journeys) -> list[Comparison]:
+def compare(rows: Sequence[RunGroup], metric: str | None, reaches: GradientReaches) -> list[Comparison]:
     """All pairs of columns of each row.
 
     Args:
-        rows: See :class:`bench.analysis.grouping.Row`.
+        rows: See :class:`bench.analysis.grouping.RunGroup`.
         metric: One of :mod:`bench.analysis.metrics` that is better higher or lower; ``None`` takes that of each row's
             task.
-        journeys: See :data:`bench.analysis.metrics.Journeys`.
+        reaches: See :data:`bench.analysis.metrics.GradientReaches`.
     """
     found = []
     for row in rows:
         shown = metric or row.facts["metric"]
         runs = {column: metrics.results(members) for column, members in row.runs.items()}
         for first, second in itertools.combinations([column for column in runs if runs[column]], 2):
-            pair = _pair(row, (first, runs[first]), (second, runs[second]), shown, journeys)
+            pair = _pair(row, (first, runs[first]), (second, runs[second]), shown, reaches)
             found += [pair] if pair is not None else []
     return found
 
 
 def _pair(
-    row: Row, first: tuple[str, list[Record]], second: tuple[str, list[Record]], metric: str, journeys: Journeys
+    row: RunGroup,
+    first: tuple[str, list[Record]],
+    second: tuple[str, list[Record]],
+    metric: str,
+    reaches: GradientReaches,
 ) -> Comparison | None:
     """Two columns; ``None`` where one of them has no value of the metric, as with that of another task.
 
@@ -71,7 +75,7 @@ def _pair(
     for label, runs in (first, second):
         if len({run.seed for run in runs}) < len(runs):
             raise ValueError(f"`compare` must have one run of each seed in a place, got several in {label}")
-    values = [{run.seed: value for run in runs for value in metrics.values_of([run], metric, journeys)}
+    values = [{run.seed: value for run in runs for value in metrics.values_of([run], metric, reaches)}
               for runs in (these, those)]  # fmt: skip
     if not all(values):
         return None

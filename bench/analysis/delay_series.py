@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.analysis.grouping import Row
+from bench.analysis.grouping import RunGroup
 from bench.analysis.hyperparameters import differing, text, training_of
 
 
 @dataclass(frozen=True)
-class Ladder:
+class DelaySeries:
     """One task with one protocol over several delays.
 
     Attributes:
@@ -19,10 +19,10 @@ class Ladder:
     """
 
     label: str
-    rows: tuple[Row, ...]
+    rows: tuple[RunGroup, ...]
 
 
-def ladders(rows: Iterable[Row]) -> list[Ladder]:
+def delay_series(rows: Iterable[RunGroup]) -> list[DelaySeries]:
     """Rows that differ in their delay and in nothing else; a row without such a companion is left out.
 
     Nothing else: the task's settings but its first, and the protocol of every cell that two of them share. Each shares
@@ -31,7 +31,7 @@ def ladders(rows: Iterable[Row]) -> list[Ladder]:
     Args:
         rows: See :func:`bench.analysis.grouping.arrange`.
     """
-    found: list[list[Row]] = []
+    found: list[list[RunGroup]] = []
     for row in rows:
         companions = (
             members
@@ -50,11 +50,11 @@ def ladders(rows: Iterable[Row]) -> list[Ladder]:
     for members, label, rest in zip(kept, labels, rests, strict=True):
         namesakes = [other for other, its in zip(rests, labels, strict=True) if its == label]
         parts = [f"{key}={text(rest.get(key))}" for key in differing(namesakes)]
-        made.append(Ladder(", ".join((*label, *parts)), tuple(members)))
+        made.append(DelaySeries(", ".join((*label, *parts)), tuple(members)))
     return made
 
 
-def _differ_in_delay(one: Row, other: Row) -> bool:
+def _differ_in_delay(one: RunGroup, other: RunGroup) -> bool:
     delays = [row.facts.get("delay") for row in (one, other)]
     if one.task != other.task or one.settings[1:] != other.settings[1:] or None in delays or len(set(delays)) == 1:
         return False

@@ -22,7 +22,7 @@ Probes = Mapping[str, pa.Table]
 
 
 @dataclass(frozen=True)
-class Journey:
+class GradientReach:
     """How far the gradient travels before the first step, and after the last one of a completed run."""
 
     start: Reach
@@ -51,22 +51,22 @@ def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
     return 0 if 0 in steps else None, made.steps if trained else None
 
 
-def journey(flow: pa.Table, made: Record) -> Journey | None:
+def gradient_reach(flow: pa.Table, made: Record) -> GradientReach | None:
     """What :func:`looks` says of a run; ``None`` without a look at its beginning."""
     start, end = looks(flow, made)
     if start is None:
         return None
-    return Journey(reach(*flow_curve(flow, start)), reach(*flow_curve(flow, end)) if end is not None else None)
+    return GradientReach(reach(*flow_curve(flow, start)), reach(*flow_curve(flow, end)) if end is not None else None)
 
 
-def read_journeys(root: Path) -> tuple[dict[str, Journey], list[DamagedRecordError]]:
+def read_gradient_reaches(root: Path) -> tuple[dict[str, GradientReach], list[DamagedRecordError]]:
     """How far the gradient travels, by run id, for all probed runs below a folder, and what could not be read."""
     found, damaged = {}, []
     for folder in find_records(root):
         with contextlib.suppress(DamagedRecordError):  # whoever reads the records says so
             made = read_record(folder)
             try:
-                travelled = journey(read_probe(folder, "flow"), made)
+                travelled = gradient_reach(read_probe(folder, "flow"), made)
             except DamagedRecordError as error:
                 damaged.append(error)
                 continue

@@ -22,7 +22,7 @@ from bench.records.record import FINAL, Record, probed
 
 
 @dataclass(frozen=True)
-class Row:
+class RunGroup:
     """One task with one protocol.
 
     Attributes:
@@ -51,7 +51,7 @@ class Row:
         return next(iter(self.runs.values()))[0].task_facts
 
 
-def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
+def arrange(records: Iterable[Record]) -> tuple[list[RunGroup], list[str]]:
     """Rows and column labels for a set of records.
 
     Runs that differ in nothing but the seed share a place. Runs of one cell that differ in a setting of the cell get
@@ -67,7 +67,7 @@ def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
     unique = _unique(records)
     columns = _column_labels(unique)
     several = len({protocol_of(record) for record in unique}) > 1
-    rows: list[Row] = []
+    rows: list[RunGroup] = []
     for name in sorted({record.task for record in unique}):
         members = [record for record in unique if record.task == name]
         tasks = {record.run_id: flat(record.config["task"]) for record in members}
@@ -91,7 +91,7 @@ def arrange(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
 
 def arrange_by(
     records: Iterable[Record], rows: Sequence[str], columns: Sequence[str], *, mixed: bool
-) -> tuple[list[Row], list[str]]:
+) -> tuple[list[RunGroup], list[str]]:
     """Rows and column labels by the values of given keys.
 
     Args:
@@ -131,7 +131,9 @@ def _label(columns: Sequence[str], settings: Mapping[str, Any]) -> str:
     return " ".join(parts) or "all"
 
 
-def _marked(row: Row, rows: Sequence[str], columns: Sequence[str], protocols: list[str], *, mixed: bool) -> Row:
+def _marked(
+    row: RunGroup, rows: Sequence[str], columns: Sequence[str], protocols: list[str], *, mixed: bool
+) -> RunGroup:
     """The row with a mark where its runs are of another protocol than others, or differ among themselves."""
     mixed_columns: dict[str, list[str]] = {}
     for label, runs in row.runs.items():
@@ -173,7 +175,7 @@ def _row(
     runs: list[Record],
     columns: Mapping[str, str],
     rests: Mapping[str, Mapping[str, Any]],
-) -> Row:
+) -> RunGroup:
     by_column: dict[str, list[Record]] = {}
     for record in sorted(runs, key=lambda record: (_column_order(columns[record.run_id]), record.seed)):
         by_column.setdefault(columns[record.run_id], []).append(record)
@@ -182,7 +184,7 @@ def _row(
         key: {label: rests[members[0].run_id].get(key) for label, members in by_column.items()}
         for key in differing(rests[record.run_id] for record in runs)
     }
-    return Row(task, tuple(f"{key}={text(value)}" for key, value in settings.items()), by_column, uneven)
+    return RunGroup(task, tuple(f"{key}={text(value)}" for key, value in settings.items()), by_column, uneven)
 
 
 def _once_a_seed(runs: list[Record]) -> list[Record]:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis import hyperparameters
-from bench.analysis.gradient_reach import Journey
+from bench.analysis.gradient_reach import GradientReach
 from bench.errors import nearest
 from bench.records.record import FINAL, Record
 from bench.stats import intervals, small_samples, survival
 
-Journeys = Mapping[str, Journey]
+GradientReaches = Mapping[str, GradientReach]
 """How far the gradient travels, by run id, for the runs that were probed."""
 
 SEED = 0
@@ -20,10 +20,10 @@ SEED = 0
 LEAST_RUNS = 5
 """Runs that a bootstrap interval takes to say anything: it covers a median with at most 1 - 2^(1 - n), 94 % for 5
 and 75 % for 3."""
-MISHAPS = ("diverged", "failed", "interrupted")
+UNFINISHED = ("diverged", "failed", "interrupted")
 
 SOLVED, STEPS, PARAMETERS, SPEED = "solved", "steps_to_solve", "parameters", "milliseconds_per_step"
-HORIZONS: dict[str, Callable[[Journey], float | int | None]] = {
+HORIZONS: dict[str, Callable[[GradientReach], float | int | None]] = {
     "horizon_untrained": lambda each: each.start.horizon,
     "horizon_trained": lambda each: each.end.horizon if each.end is not None else None,
     "decay_trained": lambda each: each.end.rate if each.end is not None else None,
@@ -54,7 +54,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class Number:
+class MetricEstimate:
     """One number over the runs of a place.
 
     Attributes:
@@ -83,12 +83,12 @@ class Counts:
     Attributes:
         results: Completed and diverged ones.
         solved: How many of these solved their task.
-        mishaps: Runs by status, of :data:`MISHAPS`, where there are any.
+        unfinished: Runs by status, of :data:`UNFINISHED`, where there are any.
     """
 
     results: int
     solved: int
-    mishaps: dict[str, int]
+    unfinished: dict[str, int]
 
 
 def results(runs: Iterable[Record]) -> list[Record]:
@@ -100,7 +100,7 @@ def counts_of(runs: Iterable[Record]) -> Counts:
     """What became of runs."""
     runs = list(runs)
     kept = results(runs)
-    by_status = {status: sum(run.status == status for run in runs) for status in MISHAPS}
+    by_status = {status: sum(run.status == status for run in runs) for status in UNFINISHED}
     return Counts(len(kept), sum(run.solved for run in kept), {name: n for name, n in by_status.items() if n})
 
 
@@ -136,34 +136,36 @@ def default_statistic(metric: str, wanted: str | None = None) -> str:
     return wanted if wanted is not None and wanted in allowed else allowed[0]
 
 
-def estimate(runs: Sequence[Record], metric: str, statistic: str, journeys: Journeys) -> Number:
+def estimate(runs: Sequence[Record], metric: str, statistic: str, reaches: GradientReaches) -> MetricEstimate:
     """One number over runs that differ in nothing but the seed; where they differ in more, these are strata.
 
     Args:
         runs: Those with a result count; a diverged one has no score, and counts as the worst.
         metric: See :func:`check_metric`.
         statistic: See :func:`check_statistic`.
-        journeys: See :data:`Journeys`.
+        reaches: See :data:`GradientReaches`.
     """
     kept = results(runs)
     if not kept:
-        return Number(metric, statistic, None, None, None, 0, better_of(metric, runs))
+        return MetricEstimate(metric, statistic, None, None, None, 0, better_of(metric, runs))
     if metric == SOLVED:
         share = intervals.success(sum(run.solved for run in kept), len(kept))
         assert share.interval is not None
-        return Number(metric, statistic, share.value, share.interval.low, share.interval.high, len(kept), "higher")
+        return MetricEstimate(
+            metric, statistic, share.value, share.interval.low, share.interval.high, len(kept), "higher"
+        )
     if metric == STEPS and statistic == "survival":
         return _survival(kept)
-    pairs = [(value, _stratum(run)) for run in kept for value in values_of([run], metric, journeys)]
+    pairs = [(value, _stratum(run)) for run in kept for value in values_of([run], metric, reaches)]
     return _over_seeds(metric, statistic, pairs, better_of(metric, kept))
 
 
-def values_of(runs: Sequence[Record], metric: str, journeys: Journeys) -> list[float]:
+def values_of(runs: Sequence[Record], metric: str, reaches: GradientReaches) -> list[float]:
     """The value of each run that has one; NaN for a diverged run's score, infinite for steps that solved nothing."""
     if metric == SOLVED:
         found = [run.solved for run in runs]
     elif metric in HORIZONS:
-        found = [HORIZONS[metric](journeys[run.run_id]) for run in runs if run.run_id in journeys]
+        found = [HORIZONS[metric](reaches[run.run_id]) for run in runs if run.run_id in reaches]
     elif metric == STEPS:
         found = [math.inf if run.steps_to_solve is None else run.steps_to_solve for run in runs]
     elif metric == PARAMETERS:
@@ -206,21 +208,21 @@ def times(runs: Sequence[Record]) -> tuple[list[int], list[bool]]:
     return [budget_of(run) if run.steps_to_solve is None else run.steps_to_solve for run in runs], solved
 
 
-def bimodal(runs: Sequence[Record], metric: str, journeys: Journeys) -> str | None:
+def bimodal(runs: Sequence[Record], metric: str, reaches: GradientReaches) -> str | None:
     """A sentence where the runs fall into two groups by a score; see :func:`bench.stats.small_samples.two_groups`."""
-    values = values_of(results(runs), metric, journeys)
+    values = values_of(results(runs), metric, reaches)
     groups = small_samples.two_groups(values) if values else None
     return groups.note if groups is not None else None
 
 
-def overlap(one: Number, other: Number) -> bool:
+def overlap(one: MetricEstimate, other: MetricEstimate) -> bool:
     """Whether two intervals have a point in common; without an interval they may."""
     if one.low is None or one.high is None or other.low is None or other.high is None:
         return True
     return one.low <= other.high and other.low <= one.high
 
 
-def best_of(numbers: Sequence[Number | None]) -> int | None:
+def best_of(numbers: Sequence[MetricEstimate | None]) -> int | None:
     """The place of the best of several numbers, where its interval is apart from those of all others.
 
     Bootstrap intervals of under :data:`LEAST_RUNS` runs set nothing apart: those of two alike cells with 2 runs each
@@ -245,12 +247,12 @@ def _has(run: Record, metric: str) -> bool:
     return metric in ("loss", facts["metric"], *facts["extra_metrics"], *facts["baselines"])
 
 
-def _survival(runs: Sequence[Record]) -> Number:
+def _survival(runs: Sequence[Record]) -> MetricEstimate:
     found = survival.median_time(*times(runs))
     # A median that is not reached is later than the budget, an open end has no number.
     value = math.inf if found.value is None else found.value
     high = math.inf if found.high is None else found.high
-    return Number(STEPS, "survival", value, found.low, None if found.low is None else high, len(runs), "lower")
+    return MetricEstimate(STEPS, "survival", value, found.low, None if found.low is None else high, len(runs), "lower")
 
 
 def _stratum(run: Record) -> str:
@@ -261,14 +263,14 @@ def _stratum(run: Record) -> str:
     return repr([(key, hyperparameters.hashable(value)) for key, value in kept])
 
 
-def _over_seeds(metric: str, statistic: str, pairs: list[tuple[float, str]], better: str | None) -> Number:
+def _over_seeds(metric: str, statistic: str, pairs: list[tuple[float, str]], better: str | None) -> MetricEstimate:
     if not pairs:
-        return Number(metric, statistic, None, None, None, 0, better)
+        return MetricEstimate(metric, statistic, None, None, None, 0, better)
     values, strata = (list(each) for each in zip(*pairs, strict=True))
     function = intervals.median if statistic == "median" else intervals.interquartile_mean
     found = function(values, seed=SEED, better=better, strata=strata if len(set(strata)) > 1 else None)
     ends = (found.interval.low, found.interval.high) if found.interval is not None else (None, None)
-    return Number(metric, statistic, found.value, *ends, found.n, better)
+    return MetricEstimate(metric, statistic, found.value, *ends, found.n, better)
 
 
 def _check(key: str, name: str, allowed: Iterable[str]) -> None:

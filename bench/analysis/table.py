@@ -11,15 +11,15 @@ from typing import Any
 import yaml
 
 from bench.analysis import grouping, hyperparameters
-from bench.analysis.grouping import Row
+from bench.analysis.grouping import RunGroup
 from bench.analysis.metrics import (
     HORIZONS,
     PARAMETERS,
     SOLVED,
     SPEED,
     STEPS,
-    Journeys,
-    Number,
+    GradientReaches,
+    MetricEstimate,
     check_metric,
     check_statistic,
     counts_of,
@@ -82,7 +82,7 @@ class Spec:
             wanted = ", ".join(f"{key}={','.join(values)}" for key, values in (self.where or {}).items())
             raise ValueError(f"`where` must leave at least one run, got {wanted}")
         if not results(kept):
-            statuses = ", ".join(f"{count} {name}" for name, count in counts_of(kept).mishaps.items())
+            statuses = ", ".join(f"{count} {name}" for name, count in counts_of(kept).unfinished.items())
             raise ValueError(f"a table must have at least one run with a result, got {statuses}")
         for metric in self.metrics or ():
             check_metric(metric, kept)
@@ -101,18 +101,18 @@ class Table:
 
     Attributes:
         spec: What was asked for.
-        rows: See :class:`bench.analysis.grouping.Row`.
+        rows: See :class:`bench.analysis.grouping.RunGroup`.
         columns: Column labels.
-        journeys: How far the gradient travels, by run id.
+        reaches: How far the gradient travels, by run id.
     """
 
     spec: Spec
-    rows: list[Row]
+    rows: list[RunGroup]
     columns: list[str]
-    journeys: Journeys
+    reaches: GradientReaches
 
     @classmethod
-    def of(cls, records: Iterable[Record], spec: Spec, journeys: Journeys) -> Table:
+    def of(cls, records: Iterable[Record], spec: Spec, reaches: GradientReaches) -> Table:
         """The table of a set of records.
 
         Raises:
@@ -124,18 +124,18 @@ class Table:
         else:
             keys = spec.rows if spec.rows is not None else ("task",), spec.columns or ("cell",)
             rows, columns = grouping.arrange_by(chosen, *keys, mixed=spec.mixed)
-        return cls(spec, rows, columns, journeys)
+        return cls(spec, rows, columns, reaches)
 
     @property
     def runs(self) -> list[Record]:
         """All runs that it shows."""
         return [run for row in self.rows for members in row.runs.values() for run in members]
 
-    def metrics(self, row: Row) -> list[str]:
+    def metrics(self, row: RunGroup) -> list[str]:
         """What is shown of a row."""
         if self.spec.metrics is not None:
             return list(self.spec.metrics)
-        travelled = any(run.run_id in self.journeys for members in row.runs.values() for run in members)
+        travelled = any(run.run_id in self.reaches for members in row.runs.values() for run in members)
         facts = row.facts
         return [
             SOLVED,
@@ -147,11 +147,11 @@ class Table:
             SPEED,
         ]
 
-    def number(self, row: Row, column: str, metric: str) -> Number | None:
+    def number(self, row: RunGroup, column: str, metric: str) -> MetricEstimate | None:
         """One number; ``None`` where there are no runs."""
         runs = row.runs.get(column, [])
         statistic = default_statistic(metric, self.spec.statistic)
-        return estimate(runs, metric, statistic, self.journeys) if runs else None
+        return estimate(runs, metric, statistic, self.reaches) if runs else None
 
 
 def spec_names() -> list[str]:

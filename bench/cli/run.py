@@ -10,12 +10,13 @@ from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 
-from bench.config.compose import plan_runs, workers_of
+from bench.config.compose import compose_runs, workers_of
 from bench.config.explain import ConfigError
 from bench.runs import dry_run
 from bench.runs.launch import EXIT_CODES, hand_over, make_all, say_error
 
-PLAN_FLAG = "--plan"
+DRY_RUN_FLAGS = ("--dry-run", "--plan")
+"""One flag by two names."""
 NO_CHOICE = ("published:", "table:")
 """Folders of ``conf/`` that Hydra takes for choices: what papers report, and tables."""
 
@@ -30,8 +31,8 @@ def run_command(arguments: list[str]) -> int:
         The exit code: 0 if every run is there, 1 if one has no result, 2 if the command line is wrong, 130 or 143 if
         stopped by a signal.
     """
-    only_plan = PLAN_FLAG in arguments
-    arguments = [argument for argument in arguments if argument != PLAN_FLAG]
+    only_dry_run = any(flag in arguments for flag in DRY_RUN_FLAGS)
+    arguments = [argument for argument in arguments if argument not in DRY_RUN_FLAGS]
     # Flags may stand anywhere here; Hydra wants them in front.
     parsed = get_args_parser().parse_intermixed_args(arguments)
     flags = [argument for argument in arguments if argument not in parsed.overrides]
@@ -46,14 +47,14 @@ def run_command(arguments: list[str]) -> int:
         error = hand_over()
         return 0 if error is None else say_error(error)
     try:
-        plans = plan_runs(parsed)
-        workers = workers_of(plans)
-        for note in dict.fromkeys(plan.engine.note for plan in plans if plan.engine.note is not None):
+        specs = compose_runs(parsed)
+        workers = workers_of(specs)
+        for note in dict.fromkeys(spec.engine.note for spec in specs if spec.engine.note is not None):
             print(f"bench run: engine {note}", file=sys.stderr)
-        if only_plan:
-            dry_run.show(plans, workers)
+        if only_dry_run:
+            dry_run.show(specs, workers)
             return 0
-        return make_all(plans, workers, parsed.overrides, parsed.config_dir)
+        return make_all(specs, workers, parsed.overrides, parsed.config_dir)
     except ConfigError as error:
         print(f"bench run: {error}", file=sys.stderr)
         return 2

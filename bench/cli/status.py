@@ -22,21 +22,21 @@ def status_command(parsed: argparse.Namespace) -> int:
         return _status_of_new(parsed.what)
     if parsed.repair:
         try:
-            for line in status.repair(status.Place(folder)):
+            for line in status.repair(status.ResultsFolder(folder)):
                 print(line)
         except OSError as error:
             return fail("status", f"DIR must be writable for --repair ({error})")
-    if not status.Place(folder).runs():
+    if not status.ResultsFolder(folder).runs():
         return fail("status", f"EXPERIMENT|DIR must hold runs, found none below {parsed.what!r}")
     if parsed.watch is not None:
         try:
-            looks = status.watch(lambda: status.Place(folder), parsed.watch)
+            run_states = status.watch(lambda: status.ResultsFolder(folder), parsed.watch)
         except KeyboardInterrupt:
             return 0
     else:
-        text, looks = status.show(status.Place(folder))
+        text, run_states = status.show(status.ResultsFolder(folder))
         print(text, end="")
-    return complain("status", [look.damage for look in looks if look.damage is not None])
+    return complain("status", [run_state.damage for run_state in run_states if run_state.damage is not None])
 
 
 def _status_of_new(name: str) -> int:

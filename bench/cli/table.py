@@ -34,13 +34,13 @@ def _merged(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str
 
 def table_command(parsed: argparse.Namespace) -> int:
     """Print or write the table of a folder of records; the exit code."""
-    from bench.analysis.gradient_reach import read_journeys
+    from bench.analysis.gradient_reach import read_gradient_reaches
     from bench.analysis.table import Spec, read_spec
     from bench.records.read import read_all
     from bench.report.tables.render import render
 
     records, damaged = read_all(parsed.folder)
-    journeys, damaged_flows = read_journeys(parsed.folder)
+    reaches, damaged_flows = read_gradient_reaches(parsed.folder)
     damaged += damaged_flows
     if not records and not damaged:
         return fail("table", f"DIR must hold records, found none below {str(parsed.folder)!r}")
@@ -56,7 +56,7 @@ def table_command(parsed: argparse.Namespace) -> int:
                 published=parsed.published,
                 compare=parsed.compare,
             )
-            text = render(records, parsed.format, journeys, spec)
+            text = render(records, parsed.format, reaches, spec)
         except ValueError as error:
             return fail("table", str(error).replace("`", ""))
         if parsed.output is None:

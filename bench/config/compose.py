@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench.config.explain import ConfigError, explain
 from bench.config.resolve import build, default_of
-from bench.config.run_spec import Plan
-from bench.config.sweep_grid import Sweep
+from bench.config.run_spec import RunSpec
+from bench.config.sweep_grid import SweepGrid
 from bench.records import record
 from bench.records.paths import checkpoint_path
 from bench.records.read import check_record
@@ -36,7 +36,7 @@ LONGEST_OVERRIDE = 100_000
 """Characters; the grammar of overrides takes minutes for millions of them."""
 
 
-def plan_runs(parsed: argparse.Namespace) -> list[Plan]:
+def compose_runs(parsed: argparse.Namespace) -> list[RunSpec]:
     """Compose and check every run that a command line asks for, and what is there of it.
 
     Raises:
@@ -45,7 +45,7 @@ def plan_runs(parsed: argparse.Namespace) -> list[Plan]:
     for override in parsed.overrides:
         _check_override(override)
     with _composer(parsed) as composer:
-        plans = []
+        specs = []
         for overrides in _jobs(composer, parsed):
             try:
                 cfg = _compose(composer, overrides, RunMode.RUN)
@@ -56,10 +56,10 @@ def plan_runs(parsed: argparse.Namespace) -> list[Plan]:
                 raise ConfigError(
                     explain(error, lambda keep: _compose(composer, keep, RunMode.RUN), overrides)
                 ) from error
-            plans.append(build(cfg, choices, overrides, _say))
-            _check_place(plans[-1])
-            _check_together(plans[-1], plans[0])
-    return plans
+            specs.append(build(cfg, choices, overrides, _say))
+            _check_place(specs[-1])
+            _check_together(specs[-1], specs[0])
+    return specs
 
 
 def _say(text: str) -> None:
@@ -76,61 +76,61 @@ def _check_override(override: str) -> None:
         raise ConfigError(f"{key} is not for bench run, {OURS[key]} sets it, got {value}")
 
 
-def workers_of(plans: list[Plan]) -> int:
+def workers_of(specs: list[RunSpec]) -> int:
     """Runs at once, from the launcher's settings and the machine."""
-    launcher, threads = plans[0].launcher, max(plan.runtime.thread_count for plan in plans)
-    if launcher.name == "serial" or len(plans) == 1:
+    launcher, threads = specs[0].launcher, max(spec.runtime.thread_count for spec in specs)
+    if launcher.name == "serial" or len(specs) == 1:
         return 1
-    if any(plan.device.type == "cuda" for plan in plans):
+    if any(spec.device.type == "cuda" for spec in specs):
         wanted = (launcher.workers_per_gpu or 1) * torch.cuda.device_count()
     else:
         wanted = launcher.workers or max(1, process.available_cores() // threads)
-    return min(wanted, len(plans))
+    return min(wanted, len(specs))
 
 
-def _check_place(plan: Plan) -> None:
+def _check_place(spec: RunSpec) -> None:
     """What is there of a run already must be whole: damage is not written over."""
     try:
-        if plan.folder.exists():
-            check_record(plan.folder)
-        if plan.rerun != "all":
-            checkpoint.load(checkpoint_path(plan.folder), plan.run_id, plan.shapes())
+        if spec.folder.exists():
+            check_record(spec.folder)
+        if spec.rerun != "all":
+            checkpoint.load(checkpoint_path(spec.folder), spec.run_id, spec.shapes())
     except record.NewerRecordError as error:
         raise ConfigError(str(error)) from error
     except record.DamagedRecordError as error:
-        if not (plan.folder / record.RECORD_FILE).exists() and not plan.folder.exists():
+        if not (spec.folder / record.RECORD_FILE).exists() and not spec.folder.exists():
             return  # it is being replaced this very moment
         raise ConfigError(f"{error}; `bench status --repair` sets it aside") from error
     except checkpoint.DamagedCheckpointError as error:
         raise ConfigError(str(error)) from error
 
 
-def _check_together(plan: Plan, first: Plan) -> None:
+def _check_together(spec: RunSpec, first: RunSpec) -> None:
     """What all runs of one command share."""
     try:
-        process.check(plan.runtime, first.runtime)
+        process.check(spec.runtime, first.runtime)
     except ValueError as error:
         raise ConfigError(f"runtime.{str(error).replace('`', '')}") from error
     for name in ("launcher", "rerun", "results_dir"):
-        if getattr(plan, name) != getattr(first, name):
+        if getattr(spec, name) != getattr(first, name):
             raise ConfigError(
-                f"{name} must be the same for all runs of one command: {_shown(first, name)}, got {_shown(plan, name)}"
+                f"{name} must be the same for all runs of one command: {_shown(first, name)}, got {_shown(spec, name)}"
             )
-    if plan.launcher.workers_per_gpu is not None and plan.device.type != "cuda":
+    if spec.launcher.workers_per_gpu is not None and spec.device.type != "cuda":
         raise ConfigError(
             f"launcher.workers_per_gpu must be null on the CPU, where launcher.workers counts, "
-            f"got {plan.launcher.workers_per_gpu}"
+            f"got {spec.launcher.workers_per_gpu}"
         )
-    if plan.launcher.workers is not None and plan.device.type == "cuda":
+    if spec.launcher.workers is not None and spec.device.type == "cuda":
         raise ConfigError(
             "launcher.workers must be null on a GPU, where launcher.workers_per_gpu counts, "
-            f"got {plan.launcher.workers}"
+            f"got {spec.launcher.workers}"
         )
 
 
-def _shown(plan: Plan, name: str) -> str:
+def _shown(spec: RunSpec, name: str) -> str:
     """A setting as the command line has it."""
-    value = getattr(plan, name)
+    value = getattr(spec, name)
     return value.name if name == "launcher" else str(value)
 
 
@@ -189,10 +189,10 @@ def _jobs(composer: Hydra, parsed: argparse.Namespace) -> list[list[str]]:
         raise ConfigError(str(error).replace("`", "")) from error
 
 
-def _read_sweep(base: DictConfig) -> Sweep:
+def _read_sweep(base: DictConfig) -> SweepGrid:
     node = base.get("sweep")
     try:
-        return Sweep.read(OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
+        return SweepGrid.read(OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
     except ValueError as error:
         raise ConfigError(" ".join(str(error).replace("`", "").split())) from error
 

@@ -24,8 +24,8 @@ def size(name: str) -> int:
     from hydra._internal.utils import get_args_parser
 
     from bench.config import schema
-    from bench.config.compose import plan_runs
+    from bench.config.compose import compose_runs
 
     schema.register()
-    plans = plan_runs(get_args_parser().parse_args([f"+experiment={name}"]))
-    return len({plan.run_id for plan in plans})
+    specs = compose_runs(get_args_parser().parse_args([f"+experiment={name}"]))
+    return len({spec.run_id for spec in specs})

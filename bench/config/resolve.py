@@ -16,9 +16,9 @@ from bench.cells import Cell
 from bench.config import identity, numerics
 from bench.config.checks import RERUN, check_optimizer, check_wandb, hidden_size_of, writable_folder
 from bench.config.explain import ConfigError
-from bench.config.run_spec import Plan, model_on_meta, smallest_cell
+from bench.config.run_spec import RunSpec, model_on_meta, smallest_cell
 from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
-from bench.config.sweep_grid import Sweep
+from bench.config.sweep_grid import SweepGrid
 from bench.config.targets import check_arguments, locate
 from bench.engines import choose
 from bench.engines.compiled import CHUNK
@@ -39,7 +39,7 @@ def build(
     choices: Mapping[str, str | None],
     overrides: list[str],
     say: Callable[[str], None] | None = None,
-) -> Plan:
+) -> RunSpec:
     """Check a composed config and build what it describes, without allocating the network.
 
     Args:
@@ -62,7 +62,7 @@ def build(
         if name not in Config.__dataclass_fields__:
             raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
     with _named(""):
-        sweep = Sweep.read(config.pop("sweep"))
+        sweep = SweepGrid.read(config.pop("sweep"))
         sweep.check_budget(config["budget"])
     asked = sweep.asked(overrides, default_of(cfg, choices))
     with _named("task"):
@@ -117,7 +117,7 @@ def build(
     science = identity.science(config, runtime_config, device, trainer.precision, engine.engine)
     with _named(""):
         code = identity.code_of(config, engine.engine)
-    return Plan(
+    return RunSpec(
         experiment=(choices.get("experiment") or "default").replace("/", "-"),
         task_name=_name("task", config, choices, overrides),
         cell_name=_name("cell", config, choices, overrides),

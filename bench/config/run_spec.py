@@ -26,7 +26,7 @@ from tasks.base import Task
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSpec:
     """One run, checked and ready.
 
     Attributes:

@@ -36,7 +36,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepGrid:
     """The ``sweep`` node of an experiment, checked.
 
     Attributes:
@@ -48,7 +48,7 @@ class Sweep:
     settings: tuple[Setting, ...]
 
     @classmethod
-    def read(cls, node: Any) -> Sweep:
+    def read(cls, node: Any) -> SweepGrid:
         """Check a node, as plain containers; ``None`` has one row without keys.
 
         Raises:

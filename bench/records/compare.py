@@ -111,10 +111,10 @@ def _row_of_step(curves: pa.Table) -> dict[int, int]:
     return {step: row for row, step in enumerate(curves["step"].to_pylist())}
 
 
-def digest_difference(whole: thinning.Whole, new_curves: pa.Table) -> Difference | None:
+def digest_difference(info: thinning.ThinningInfo, new_curves: pa.Table) -> Difference | None:
     """Whether all steps, kept in the record or not, are other ones than those of the run now."""
     digest = thinning.digest(new_curves, CLOCKS)
-    return None if digest == whole.sha256 else Difference(f"digest of {whole.rows} steps", whole.sha256, digest)
+    return None if digest == info.sha256 else Difference(f"digest of {info.rows} steps", info.sha256, digest)
 
 
 def probe_rows(folder: Path) -> dict[str, list[dict[str, Any]]]:

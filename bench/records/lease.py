@@ -1,7 +1,7 @@
-"""Who is doing which run: claims with an owner and a heartbeat, so that processes share one folder of runs.
+"""Who is doing which run: leases with an owner and a heartbeat, so that processes share one folder of runs.
 
-A claim is a file beside the run's folder. It is taken, renewed and given back under a lock of the operating system that
-is held for an instant, so that no two processes see the same free run. A claim outlives its owner: whoever finds that
+A lease is a file beside the run's folder. It is taken, renewed and given back under a lock of the operating system that
+is held for an instant, so that no two processes see the same free run. A lease outlives its owner: whoever finds that
 the owner is dead takes it over. On the owner's own machine that is known at once, from its process; on another one a
 heartbeat that has stopped tells.
 """
@@ -52,7 +52,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Holder:
-    """What a claim says.
+    """What a lease says.
 
     Attributes:
         owner: Who has it.
@@ -76,13 +76,13 @@ def this_process(sweep: str | None = None) -> Owner:
     )  # fmt: skip
 
 
-def claim_path(folder: Path) -> Path:
-    """The claim of the run that has, or will have, this folder."""
+def lease_path(folder: Path) -> Path:
+    """The lease of the run that has, or will have, this folder."""
     return folder.with_name(f".{folder.name}.claim")
 
 
-def take(folder: Path, owner: Owner, progress: Callable[[], Mapping[str, float]]) -> Claim | None:
-    """Claim a run, if nobody alive has it.
+def take(folder: Path, owner: Owner, progress: Callable[[], Mapping[str, float]]) -> Lease | None:
+    """Take the lease of a run, if nobody alive has it.
 
     Args:
         folder: The folder of the run; its parent is made.
@@ -90,37 +90,37 @@ def take(folder: Path, owner: Owner, progress: Callable[[], Mapping[str, float]]
         progress: Called at every heartbeat.
 
     Returns:
-        The claim, whose heart beats until it is given back, or ``None``.
+        The lease, whose heart beats until it is given back, or ``None``.
 
     Raises:
         OSError: The place cannot be written to.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    path = claim_path(folder)
+    path = lease_path(folder)
     with _guarded(path) as guard:
         holder = _read(path, now=_file_clock(guard))
         if holder is not None and holder.alive:
             return None
         _write(path, owner, progress())
-    return Claim(path, owner, progress)
+    return Lease(path, owner, progress)
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who has claimed a run; ``None`` if nobody. Writes nothing."""
-    return _read(claim_path(folder), now=time.time())
+    """Who has the lease of a run; ``None`` if nobody. Writes nothing."""
+    return _read(lease_path(folder), now=time.time())
 
 
 def bury(folder: Path, owner: Owner) -> None:
-    """Remove the claim of a dead owner."""
-    path = claim_path(folder)
+    """Remove the lease of a dead owner."""
+    path = lease_path(folder)
     with _guarded(path):
         holder = _read(path, now=time.time())
         if holder is not None and holder.owner == owner and not holder.alive:
             path.unlink(missing_ok=True)
 
 
-class Claim:
-    """A run that this process does. A context manager: leaving it gives the claim back."""
+class Lease:
+    """A run that this process does. A context manager: leaving it gives the lease back."""
 
     def __init__(self, path: Path, owner: Owner, progress: Callable[[], Mapping[str, float]]) -> None:
         self.path = path
@@ -131,7 +131,7 @@ class Claim:
         self._heart = threading.Thread(target=self._beat, name=f"heartbeat of {path.name}", daemon=True)
         self._heart.start()
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> Lease:
         return self
 
     def __exit__(
@@ -146,7 +146,7 @@ class Claim:
 
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
-            # A full disk must not cost the claim: the next beat tries again.
+            # A full disk must not cost the lease: the next beat tries again.
             with contextlib.suppress(OSError), _guarded(self.path):
                 # Gone, too: somebody took it over, made the run and gave it back.
                 if not self._is_ours():
@@ -181,7 +181,7 @@ def _write(path: Path, owner: Owner, progress: Mapping[str, float]) -> None:
 
 
 def _read(path: Path, now: float) -> Holder | None:
-    """The holder of a claim; ``None`` without one, and for what a power cut left of one."""
+    """The holder of a lease; ``None`` without one, and for what a power cut left of one."""
     try:
         written = path.stat().st_mtime
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -188,14 +188,14 @@ def published_curves(curves: pa.Table, every: int | None) -> pa.Table:
         curves: As they are; thinned ones, and those with no step too many, are returned unchanged.
         every: See :func:`publish_all`.
     """
-    if thinning.whole_of(curves.schema) is not None:
+    if thinning.thinning_of(curves.schema) is not None:
         return curves
     every = thinning.default_every(curves) if every is None else min(every, max(1, curves.num_rows))
     kept = thinning.thin(curves, every)
     if kept.num_rows == curves.num_rows:
         return curves
-    whole = thinning.Whole(curves.num_rows, every, kept.num_rows, thinning.digest(curves, CLOCKS))
-    return kept.replace_schema_metadata(whole.metadata())
+    info = thinning.ThinningInfo(curves.num_rows, every, kept.num_rows, thinning.digest(curves, CLOCKS))
+    return kept.replace_schema_metadata(info.metadata())
 
 
 def probes_of(folder: Path) -> dict[str, pa.Table]:

@@ -59,8 +59,8 @@ def check_record(folder: Path) -> Record:
     if made.status in FINAL:
         path = folder / CURVES_FILE
         with _opened(path) as file:
-            rows, whole = file.metadata.num_rows, thinning.whole_of(file.schema_arrow)
-        steps, kept = (rows, rows) if whole is None else (whole.rows, whole.kept)
+            rows, info = file.metadata.num_rows, thinning.thinning_of(file.schema_arrow)
+        steps, kept = (rows, rows) if info is None else (info.rows, info.kept)
         if steps != made.steps:
             raise DamagedRecordError(f"{path}: must have a row for each of {made.steps} steps, has {steps}")
         if rows != kept:
@@ -112,7 +112,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
             if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
                 raise DamagedRecordError(f"{path}: `{column.name}` must be numbers, got {column.type}")
         try:
-            thinning.whole_of(file.schema_arrow)
+            thinning.thinning_of(file.schema_arrow)
         except ValueError as error:
             raise DamagedRecordError(f"{path}: {error}") from error
         yield file

@@ -16,7 +16,7 @@ MOST_ROWS = 200
 
 
 @dataclass(frozen=True)
-class Whole:
+class ThinningInfo:
     """What thinned curves say of those they were made from, as metadata of the table.
 
     Attributes:
@@ -36,7 +36,7 @@ class Whole:
         return {key: str(value) for key, value in asdict(self).items()}
 
 
-def whole_of(schema: pa.Schema) -> Whole | None:
+def thinning_of(schema: pa.Schema) -> ThinningInfo | None:
     """What the schema of thinned curves says of the whole; ``None`` if the curves are the whole.
 
     Raises:
@@ -50,7 +50,7 @@ def whole_of(schema: pa.Schema) -> Whole | None:
             raise ValueError(f"`{key}` in the metadata must be an integer >= 1, got {found.get(key)!r}")
     if re.fullmatch(r"[0-9a-f]{64}", found.get("sha256", "")) is None:
         raise ValueError(f"`sha256` in the metadata must be 64 hexadecimal digits, got {found.get('sha256')!r}")
-    return Whole(int(found["rows"]), int(found["every"]), int(found["kept"]), found["sha256"])
+    return ThinningInfo(int(found["rows"]), int(found["every"]), int(found["kept"]), found["sha256"])
 
 
 def schema_metadata(schema: pa.Schema) -> list[tuple[bytes, bytes]]:
@@ -122,8 +122,8 @@ def check_steps(curves: pa.Table) -> None:
     Raises:
         ValueError: Steps are missing or out of order.
     """
-    whole = whole_of(curves.schema)
-    rows, kept = (whole.rows, whole.kept) if whole is not None else (curves.num_rows, curves.num_rows)
+    info = thinning_of(curves.schema)
+    rows, kept = (info.rows, info.kept) if info is not None else (curves.num_rows, curves.num_rows)
     if curves.num_rows != kept:
         raise ValueError(f"must have the {kept} rows kept of {rows} steps, has {curves.num_rows}")
     if "step" not in curves.column_names or not pa.types.is_integer(curves.schema.field("step").type):

@@ -30,7 +30,7 @@ def prepare(folder: Path) -> Path:
     return draft
 
 
-def publish(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: Mapping[str, pa.Table]) -> None:
+def commit(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: Mapping[str, pa.Table]) -> None:
     """Fill a draft and rename it into place, so that a final name never stands for half a record.
 
     Args:
@@ -66,9 +66,9 @@ def discard(draft: Path) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Clear away what a killed process left beside a run; for the owner of the run's claim only.
+    """Clear away what a killed process left beside a run; for the owner of the run's lease only.
 
-    If it was killed between the two renames of :func:`publish`, the record that was there before comes back.
+    If it was killed between the two renames of :func:`commit`, the record that was there before comes back.
     """
     for old in folder.parent.glob(f".{folder.name}.*.old"):
         if folder.exists():

@@ -27,8 +27,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from bench.analysis import hyperparameters
-from bench.analysis.gradient_reach import read_journeys
-from bench.analysis.metrics import Journeys
+from bench.analysis.gradient_reach import read_gradient_reaches
+from bench.analysis.metrics import GradientReaches
 from bench.analysis.table import Spec, read_spec
 from bench.records.read import read_all
 from bench.records.record import Record
@@ -42,7 +42,7 @@ from bench.report.tables.render import render
 OPEN = r"<!-- (?P<kind>(?!end\b|records\b)\w+)(?:: (?P<what>[^>]+?))? -->\n"
 PLACE = re.compile(rf"(?P<open>{OPEN})(?:(?!<!-- ).)*?(?P<end><!-- end -->)", re.S)
 RECORDS = re.compile(r"<!-- records: (\S+) -->")
-FIGURES: dict[str, tuple[str, Callable[[list[Record], Journeys], Figure | None]]] = {
+FIGURES: dict[str, tuple[str, Callable[[list[Record], GradientReaches], Figure | None]]] = {
     "survival": ("share of seeds solved over training steps", lambda runs, _: draw_survival(runs)),
     "reach": ("share of seeds solved and gradient horizon over delay", draw_reach),
 }
@@ -59,13 +59,13 @@ class Page:
         path: The Markdown file.
         folder: Where the records' folder is, and tables and figures go.
         records: All its records.
-        journeys: How far the gradient travels, by run id.
+        reaches: How far the gradient travels, by run id.
     """
 
     path: Path
     folder: Path
     records: list[Record]
-    journeys: Journeys
+    reaches: GradientReaches
 
 
 def fill_page(path: Path) -> list[Path]:
@@ -114,21 +114,21 @@ def _open(path: Path, text: str) -> Page:
         raise ValueError(f"`{path}` must name its records, as in <!-- records: first_round/runs -->, got none")
     root = path.parent / named[1]
     records, damaged = read_all(root)
-    journeys, more = read_journeys(root)
+    reaches, more = read_gradient_reaches(root)
     if damaged or more:
         raise (damaged or more)[0]
     if not records:
         raise ValueError(f"`{path}` must name a folder with records, found none below {str(root)!r}")
-    return Page(path, root.parent, records, journeys)
+    return Page(path, root.parent, records, reaches)
 
 
 def _table(page: Page, name: str, files: Files) -> str:
     spec = _spec(page, name)
     latex, comma = (page.folder / "tables" / f"{Path(name).stem}.{suffix}" for suffix in ("tex", "csv"))
-    files[latex] = render(page.records, "latex", page.journeys, spec).encode()
+    files[latex] = render(page.records, "latex", page.reaches, spec).encode()
     alone = replace(spec, compare=False, published=False)  # these are no lines of its CSV
-    files[comma] = render(page.records, "csv", page.journeys, alone).encode()
-    body = render(page.records, "markdown", page.journeys, spec)
+    files[comma] = render(page.records, "csv", page.reaches, alone).encode()
+    body = render(page.records, "markdown", page.reaches, spec)
     return f"{body}\n{_links(page, LaTeX=latex, CSV=comma)}\n"
 
 
@@ -151,7 +151,7 @@ def _figure(page: Page, kind: str, name: str, files: Files) -> str:
     chosen = _spec(page, name).chosen(page.records)
     words, draw = FIGURES[kind]
     with plt.style.context(STYLE):
-        figure = draw(chosen, page.journeys)
+        figure = draw(chosen, page.reaches)
     if figure is None:
         raise ValueError(f"`{page.path}` must have figures that its records allow, got {kind} {name}")
     png, pdf = (page.folder / "figures" / f"{kind}_{Path(name).stem}.{suffix}" for suffix in ("png", "pdf"))

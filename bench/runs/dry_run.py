@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from bench.config.run_spec import Plan
+from bench.config.run_spec import RunSpec
 from bench.sweeps.invocation import Invocation, planned
-from bench.sweeps.state import Inventory, Look, bytes_of, seconds_left
+from bench.sweeps.state import Inventory, RunState, bytes_of, seconds_left
 from bench.sweeps.terminal import duration
 from bench.training import process, rng
 from bench.training.clipping import clip_gradients
@@ -22,68 +22,80 @@ BYTES_A_STEP, BYTES_A_RUN, BYTES_A_LOOK = 12, 12_000, 800
 """Size of a record where none is there to measure: three numbers of 4 bytes a step, a look of the probes, the rest."""
 
 
-def show(plans: Sequence[Plan], workers: int) -> None:
-    """Print the plan; nothing is trained or written."""
-    runs = planned(plans)
-    results_dir = plans[0].results_dir
+def show(specs: Sequence[RunSpec], workers: int) -> None:
+    """Print what there is to do; nothing is trained or written."""
+    runs = planned(specs)
+    results_dir = specs[0].results_dir
     inventory = Inventory(results_dir, runs)
-    looks = inventory.look()
-    invocation = Invocation.start(plans, results_dir, alone=True)
-    by_folder = {str(plan.folder.relative_to(results_dir)): plan for plan in plans}
-    todo = [look for look in looks if look.state == "running" or invocation.wants(by_folder[look.run.folder].folder)]
-    for look in looks:
-        again = ", to be made again" if look in todo and look.state in ("completed", "diverged", "failed") else ""
-        print(f"{look.run.run_id}  {look.run.label}: {look.state}{again}")
+    run_states = inventory.look()
+    invocation = Invocation.start(specs, results_dir, alone=True)
+    by_folder = {str(spec.folder.relative_to(results_dir)): spec for spec in specs}
+    todo = [
+        run_state
+        for run_state in run_states
+        if run_state.state == "running" or invocation.wants(by_folder[run_state.run.folder].folder)
+    ]
+    for run_state in run_states:
+        again = (
+            ", to be made again" if run_state in todo and run_state.state in ("completed", "diverged", "failed") else ""
+        )
+        print(f"{run_state.run.run_id}  {run_state.run.label}: {run_state.state}{again}")
     print(f"{len(runs)} runs, {len(runs) - len(todo)} there already, {len(todo)} to do, {workers} at once")
     if not todo:
         return
-    seconds, measured = _seconds(looks, todo, by_folder, workers)
-    size = sum(_bytes(look, looks, results_dir, by_folder[look.run.folder]) for look in todo)
+    seconds, measured = _seconds(run_states, todo, by_folder, workers)
+    size = sum(_bytes(run_state, run_states, results_dir, by_folder[run_state.run.folder]) for run_state in todo)
     print(f"about {duration(seconds)} ({measured}), {_readable(size)} on disk")
 
 
 def _seconds(
-    looks: Sequence[Look], todo: Sequence[Look], by_folder: dict[str, Plan], workers: int
+    run_states: Sequence[RunState], todo: Sequence[RunState], by_folder: dict[str, RunSpec], workers: int
 ) -> tuple[float, str]:
-    known = {look.run.kind for look in looks if look.final}
-    if todo and all(look.run.kind in known for look in todo):
-        seconds = seconds_left(looks, workers)
-        again = [look.record.time["wall_seconds"] or 0.0 for look in todo if look.final and look.record is not None]
+    known = {run_state.run.kind for run_state in run_states if run_state.final}
+    if todo and all(run_state.run.kind in known for run_state in todo):
+        seconds = seconds_left(run_states, workers)
+        again = [
+            run_state.record.time["wall_seconds"] or 0.0
+            for run_state in todo
+            if run_state.final and run_state.record is not None
+        ]
         return (seconds or 0.0) + sum(again) / workers, "as long as the runs that are there took"
-    paces = {look.run.kind: seconds_per_step(by_folder[look.run.folder]) for look in todo}
-    each = [paces[look.run.kind] * look.run.max_steps for look in todo]
+    paces = {run_state.run.kind: seconds_per_step(by_folder[run_state.run.folder]) for run_state in todo}
+    each = [paces[run_state.run.kind] * run_state.run.max_steps for run_state in todo]
     return max(sum(each) / workers, *each), "training alone, a few steps timed here, times max_steps"
 
 
-def seconds_per_step(plan: Plan) -> float:
+def seconds_per_step(spec: RunSpec) -> float:
     """Time of one training step, measured on a network that is thrown away."""
-    process.set_up(plan.runtime)
-    model = plan.model().to(plan.device)
-    optimizer = plan.make_optimizer()(model.parameters())
+    process.set_up(spec.runtime)
+    model = spec.model().to(spec.device)
+    optimizer = spec.make_optimizer()(model.parameters())
     times = []
     started = time.perf_counter()
     while len(times) < 2 or (time.perf_counter() - started < SECONDS_OF_MEASURING and len(times) < 20):
         step_started = time.perf_counter()
-        generator = rng.generator("train", plan.seed, len(times), plan.device)
-        batch = plan.task.sample(plan.data.batch_size, generator)
+        generator = rng.generator("train", spec.seed, len(times), spec.device)
+        batch = spec.task.sample(spec.data.batch_size, generator)
         optimizer.zero_grad()
-        plan.task.loss(model(batch.inputs), batch).backward()
-        clip_gradients(list(model.parameters()), plan.training.clip_norm, plan.training.clip_value)
+        spec.task.loss(model(batch.inputs), batch).backward()
+        clip_gradients(list(model.parameters()), spec.training.clip_norm, spec.training.clip_value)
         optimizer.step()
-        if plan.device.type == "cuda":
-            torch.cuda.synchronize(plan.device)
+        if spec.device.type == "cuda":
+            torch.cuda.synchronize(spec.device)
         times.append(time.perf_counter() - step_started)
     return statistics.median(times[1:])
 
 
-def _bytes(look: Look, looks: Sequence[Look], results_dir: Path, plan: Plan) -> float:
+def _bytes(run_state: RunState, run_states: Sequence[RunState], results_dir: Path, spec: RunSpec) -> float:
     alike = [
-        bytes_of(results_dir / other.run.folder) for other in looks if other.final and other.run.kind == look.run.kind
+        bytes_of(results_dir / other.run.folder)
+        for other in run_states
+        if other.final and other.run.kind == run_state.run.kind
     ]
     if alike:
         return float(statistics.median(alike))
-    times = 2 + look.run.max_steps // (plan.probe.every or look.run.max_steps) if plan.probe.enabled else 0
-    return float(BYTES_A_RUN + BYTES_A_STEP * look.run.max_steps + BYTES_A_LOOK * times)
+    times = 2 + run_state.run.max_steps // (spec.probe.every or run_state.run.max_steps) if spec.probe.enabled else 0
+    return float(BYTES_A_RUN + BYTES_A_STEP * run_state.run.max_steps + BYTES_A_LOOK * times)
 
 
 def _readable(size: float) -> str:

@@ -1,4 +1,4 @@
-"""One run: from a checked plan to a record, however it ends."""
+"""One run: from a checked run spec to a record, however it ends."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import pyarrow as pa
 import torch
 from lightning.pytorch.loggers import Logger
 
-from bench.config.run_spec import Plan
+from bench.config.run_spec import RunSpec
 from bench.probes.probing import Probing
 from bench.records import provenance, record
 from bench.records.paths import checkpoint_path, failed_path
 from bench.records.read import read_record
 from bench.records.record import Record, Status
 from bench.records.series import curves_table, probe_table
-from bench.records.write import discard, prepare, publish
+from bench.records.write import commit, discard, prepare
 from bench.runs import checkpoint, live_log, loggers
 from bench.runs.checkpoint import Checkpointing
 from bench.runs.progress import Progress, Pulse
@@ -47,7 +47,7 @@ class _Outcome:
     traceback: str | None = None
 
 
-def execute(plan: Plan, command: str, pulse: Pulse, lost: Callable[[], bool], title: str | None) -> Record:
+def execute(spec: RunSpec, command: str, pulse: Pulse, lost: Callable[[], bool], title: str | None) -> Record:
     """Train one network, test it once, and write the record; go on from the run's checkpoint if there is one.
 
     A loss that is not finite, any exception, and a request to stop end in a record, not in an exception. A record
@@ -55,58 +55,58 @@ def execute(plan: Plan, command: str, pulse: Pulse, lost: Callable[[], bool], ti
     beside it, see :func:`bench.records.paths.failed_path`.
 
     Args:
-        plan: What to run. This process must hold the run's claim.
+        spec: What to run. This process must hold the run's lease.
         command: The command line that makes this run, for the record.
         pulse: Told of every step.
-        lost: Whether the claim has been taken over; then nothing is written any more.
+        lost: Whether the lease has been taken over; then nothing is written any more.
         title: Shown in front of the progress; ``None`` shows none.
 
     Raises:
         OSError: The record cannot be written.
     """
-    draft = prepare(plan.folder)
-    attempt = _Attempt(plan, draft, process.set_up(plan.runtime), pulse, lost)
+    draft = prepare(spec.folder)
+    attempt = _Attempt(spec, draft, process.set_up(spec.runtime), pulse, lost)
     try:
         made = attempt.made = attempt.record(attempt.outcome(title), command)
         if not lost():
-            _publish(draft, plan.folder, made, attempt.curves(), attempt.probes())
+            _put_in_place(draft, spec.folder, made, attempt.curves(), attempt.probes())
     finally:
         discard(draft)
         loggers.finish(attempt.logger, attempt.made)
     return made
 
 
-def give_up(plan: Plan, command: str, reason: str) -> Record:
+def give_up(spec: RunSpec, command: str, reason: str) -> Record:
     """Write a ``failed`` record for a run that has taken its process with it.
 
     Args:
-        plan: The run. This process must hold its claim.
+        spec: The run. This process must hold its lease.
         command: See :func:`execute`.
         reason: What happened.
 
     Raises:
         OSError: The record cannot be written.
     """
-    draft = prepare(plan.folder)
+    draft = prepare(spec.folder)
     try:
-        attempt = _Attempt(plan, draft, {"threads": plan.runtime.thread_count}, Pulse(), lambda: False)
+        attempt = _Attempt(spec, draft, {"threads": spec.runtime.thread_count}, Pulse(), lambda: False)
         made = attempt.record(_Outcome("failed", reason), command)
-        _publish(draft, plan.folder, made, EMPTY_CURVES, {})
+        _put_in_place(draft, spec.folder, made, EMPTY_CURVES, {})
     finally:
         discard(draft)
     return made
 
 
-def _publish(draft: Path, folder: Path, made: Record, curves: pa.Table, probes: dict[str, pa.Table]) -> None:
+def _put_in_place(draft: Path, folder: Path, made: Record, curves: pa.Table, probes: dict[str, pa.Table]) -> None:
     """Put a record in its place: a result anywhere, anything else only where there is no result."""
     if made.status in record.FINAL:
-        publish(draft, folder, made, curves, probes)
+        commit(draft, folder, made, curves, probes)
         discard(failed_path(folder))
         checkpoint_path(folder).unlink(missing_ok=True)
     elif not has_result(folder):
-        publish(draft, folder, made, curves, probes)
+        commit(draft, folder, made, curves, probes)
     elif made.status == "failed":
-        publish(draft, failed_path(folder), made, curves, probes)
+        commit(draft, failed_path(folder), made, curves, probes)
 
 
 def has_result(folder: Path) -> bool:
@@ -120,14 +120,14 @@ class _Attempt:
     """One try at one run, and what there is of it however it ends."""
 
     def __init__(
-        self, plan: Plan, draft: Path, applied: dict[str, object], pulse: Pulse, lost: Callable[[], bool]
+        self, spec: RunSpec, draft: Path, applied: dict[str, object], pulse: Pulse, lost: Callable[[], bool]
     ) -> None:
-        self.plan = plan
+        self.spec = spec
         self.draft = draft
         self.applied = applied
         self.pulse = pulse
         self.checkpointing = Checkpointing(
-            checkpoint_path(plan.folder), plan.run_id, plan.training.checkpoint_every, time.perf_counter(), lost
+            checkpoint_path(spec.folder), spec.run_id, spec.training.checkpoint_every, time.perf_counter(), lost
         )
         self.model: SequenceModel | None = None
         self.module: TrainingModule | None = None
@@ -151,38 +151,38 @@ class _Attempt:
             return _Outcome("failed", reason, traceback.format_exc())
 
     def _train(self, title: str | None) -> _Outcome:
-        plan = self.plan
+        spec = self.spec
         # Nothing here draws from the global generator, but a cell of a user's may.
-        torch.manual_seed(plan.seed)
-        self.model = plan.model()
+        torch.manual_seed(spec.seed)
+        self.model = spec.model()
         self.module = module = TrainingModule(
-            plan.task, self.model, plan.make_optimizer(), plan.training, plan.seed, plan.device
+            spec.task, self.model, spec.make_optimizer(), spec.training, spec.seed, spec.device
         )
-        if plan.probe.enabled:
-            self.probing = self.checkpointing.probing = Probing(plan.probe, plan.task, plan.seed, plan.device)
-        resumed = checkpoint.load(self.checkpointing.path, plan.run_id, plan.shapes())
+        if spec.probe.enabled:
+            self.probing = self.checkpointing.probing = Probing(spec.probe, spec.task, spec.seed, spec.device)
+        resumed = checkpoint.load(self.checkpointing.path, spec.run_id, spec.shapes())
         if resumed is not None:
             self.checkpointing.resumed = resumed
             checkpoint.restore(self.checkpointing.path, resumed, module)
             if self.probing is not None:
                 self.probing.restore(resumed["state"]["probes"])
         start = resumed["state"]["step"] if resumed is not None else 0
-        self.logger = plan.make_logger()(
+        self.logger = spec.make_logger()(
             loggers.RunInfo(
-                run_id=plan.run_id,
-                experiment=plan.experiment,
-                task=plan.task_name,
-                cell=plan.cell_name,
-                seed=plan.seed,
-                config=plan.config,
+                run_id=spec.run_id,
+                experiment=spec.experiment,
+                task=spec.task_name,
+                cell=spec.cell_name,
+                seed=spec.seed,
+                config=spec.config,
                 draft=self.draft,
-                results_dir=plan.results_dir,
+                results_dir=spec.results_dir,
             )
         )
-        data = SequenceData(plan.task, plan.data, plan.seed, plan.device, start)
-        self.compile_seconds = self.model.to(plan.device).warm_up(plan.data.batch_size, plan.precision)
+        data = SequenceData(spec.task, spec.data, spec.seed, spec.device, start)
+        self.compile_seconds = self.model.to(spec.device).warm_up(spec.data.batch_size, spec.precision)
         with quiet_lightning():
-            trainer = trainer_of(plan, self._callbacks(title), self.logger if self.logger is not None else False)
+            trainer = trainer_of(spec, self._callbacks(title), self.logger if self.logger is not None else False)
             checkpoint.advance(trainer, start)
             trainer.fit(module, datamodule=data)
             if module.diverged_at is None and not module.evaluated:
@@ -191,12 +191,12 @@ class _Attempt:
                 trainer.test(module, datamodule=data, verbose=False)
         if module.diverged_at is not None:
             return _Outcome("diverged", f"loss not finite at step {module.diverged_at}")
-        if plan.training.stop_when_solved and module.solved_at is not None:
+        if spec.training.stop_when_solved and module.solved_at is not None:
             return _Outcome("completed", "solved")
-        return _Outcome("completed", f"stopped at max_steps {plan.training.max_steps}")
+        return _Outcome("completed", f"stopped at max_steps {spec.training.max_steps}")
 
     def _callbacks(self, title: str | None) -> list[L.Callback]:
-        baseline = self.plan.task.baseline
+        baseline = self.spec.task.baseline
         probing = [self.probing] if self.probing is not None else []
         shown = [Progress(title, baseline)] if title is not None else []
         return [*probing, live_log.LiveLog(baseline, self.probing), self.pulse, *shown, self.checkpointing]
@@ -230,7 +230,7 @@ class _Attempt:
         """What the probes found so far, as the record keeps it; nothing after the step at which a loss diverged."""
         if self.probing is None or self.module is None:
             return {}
-        steps, run_id = self.module.steps, self.plan.run_id
+        steps, run_id = self.module.steps, self.spec.run_id
         return {
             name: probe_table(name, run_id, [row for row in rows if row[0] <= steps])
             for name, rows in self.probing.rows.items()
@@ -238,31 +238,31 @@ class _Attempt:
 
     def record(self, outcome: _Outcome, command: str) -> Record:
         """The record of this try."""
-        plan, module = self.plan, self.module
+        spec, module = self.spec, self.module
         evaluations = module.curves.evaluations if module is not None else []
         return Record(
-            run_id=plan.run_id,
-            experiment=plan.experiment,
-            task=plan.task_name,
-            cell=plan.cell_name,
-            seed=plan.seed,
+            run_id=spec.run_id,
+            experiment=spec.experiment,
+            task=spec.task_name,
+            cell=spec.cell_name,
+            seed=spec.seed,
             status=outcome.status,
             reason=outcome.reason,
             traceback=outcome.traceback,
             command=command,
-            config=plan.config,
-            code=plan.code,
+            config=spec.config,
+            code=spec.code,
             libraries={"python": platform.python_version(), **provenance.library_versions()},
-            device=_device(plan.device),
+            device=_device(spec.device),
             runtime=self.applied,
             model=self._model_facts(),
             task_facts={
-                "metric": plan.task.metric,
-                "higher_is_better": plan.task.higher_is_better,
-                "extra_metrics": list(plan.task.extra_metrics),
-                "length": plan.task.length,
-                "delay": plan.task.delay,
-                "baselines": plan.task.baselines,
+                "metric": spec.task.metric,
+                "higher_is_better": spec.task.higher_is_better,
+                "extra_metrics": list(spec.task.extra_metrics),
+                "length": spec.task.length,
+                "delay": spec.task.delay,
+                "baselines": spec.task.baselines,
             },
             solved=module is not None and module.solved_at is not None,
             steps_to_solve=module.solved_at if module is not None else None,
@@ -276,11 +276,11 @@ class _Attempt:
 
     def _model_facts(self) -> dict[str, Any]:
         parameters = parameter_count(self.model) if self.model is not None else None
-        budget = self.plan.model_config.parameter_budget
+        budget = self.spec.model_config.parameter_budget
         return {
-            "hidden_size": self.plan.hidden_size,
-            "engine": self.plan.engine.engine,
-            "engine_note": self.plan.engine.note,
+            "hidden_size": self.spec.hidden_size,
+            "engine": self.spec.engine.engine,
+            "engine_note": self.spec.engine.note,
             "parameters": parameters,
             "parameter_budget": budget,
             "budget_residual": parameters - budget if parameters is not None and budget is not None else None,

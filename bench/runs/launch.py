@@ -23,7 +23,7 @@ from bench.config import schema
 from bench.config.compose import CONFIG_NAME, CONFIG_PATH
 from bench.config.explain import explain
 from bench.config.resolve import build
-from bench.config.run_spec import Plan
+from bench.config.run_spec import RunSpec
 from bench.records import lease, record
 from bench.records.paths import checkpoint_path, failed_path
 from bench.records.read import read_record
@@ -33,7 +33,7 @@ from bench.runs.progress import Pulse
 from bench.sweeps import signals
 from bench.sweeps.driver import Driver
 from bench.sweeps.invocation import INVOCATION, Invocation, folder_of, planned
-from bench.sweeps.state import Sweep
+from bench.sweeps.state import SweepPlan
 from bench.sweeps.terminal import ended
 
 EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
@@ -47,12 +47,12 @@ _served: str | None = None
 schema.register()  # here, so that workers have it too
 
 
-def make_all(plans: list[Plan], workers: int, overrides: list[str], config_dir: str | None) -> int:
+def make_all(specs: list[RunSpec], workers: int, overrides: list[str], config_dir: str | None) -> int:
     """Make every planned run, with Hydra's launcher; the exit code."""
     global _invocation
-    runs, alone = planned(plans), len(plans) == 1
-    folder = folder_of(plans, overrides).absolute()
-    _invocation = invocation = Invocation.start(plans, folder, alone=alone)
+    runs, alone = planned(specs), len(specs) == 1
+    folder = folder_of(specs, overrides).absolute()
+    _invocation = invocation = Invocation.start(specs, folder, alone=alone)
     shared = folder / f".{invocation.sweep}.json"
     words = sys.argv
 
@@ -61,23 +61,23 @@ def make_all(plans: list[Plan], workers: int, overrides: list[str], config_dir: 
             replace(invocation, only=str(only) if only is not None else None).write(shared)
         added = [f"hydra.sweep.dir={_quoted(folder)}"]
         added += [] if alone else [f"+hydra.job.env_set.{INVOCATION}={_quoted(shared)}"]
-        if plans[0].launcher.name == "joblib":
+        if specs[0].launcher.name == "joblib":
             added.append(f"hydra.launcher.n_jobs={workers}")
         sys.argv = [*words, *added]
-        with _planned_jobs([plan.overrides for plan in plans]):
+        with _planned_jobs([spec.overrides for spec in specs]):
             return hand_over()
 
-    driver = Driver(plans, invocation, one_pass, workers, lambda plan: _command(plan.asked, config_dir))
+    driver = Driver(specs, invocation, one_pass, workers, lambda spec: _command(spec.asked, config_dir))
     signals.listen()
     stopped = None
     try:
         if not alone:
-            todo = sum(invocation.wants(folder) for folder in {plan.folder for plan in plans})
+            todo = sum(invocation.wants(folder) for folder in {spec.folder for spec in specs})
             at_once = f", {workers} at once" if workers > 1 and todo else ""
             print(f"{len(runs) - todo} of {len(runs)} runs are there already, {todo} to do{at_once}", flush=True)
-            Sweep(plans[0].experiment, shlex.join(["bench", "run", *sys.argv[1:]]), tuple(runs)).write(folder)
-        elif not invocation.wants(plans[0].folder):
-            print(f"{plans[0].label}: already there, {plans[0].folder}")
+            SweepPlan(specs[0].experiment, shlex.join(["bench", "run", *sys.argv[1:]]), tuple(runs)).write(folder)
+        elif not invocation.wants(specs[0].folder):
+            print(f"{specs[0].label}: already there, {specs[0].folder}")
         driver.run()
     except KeyboardInterrupt:
         # A second signal, or one before the first run.
@@ -94,7 +94,7 @@ def make_all(plans: list[Plan], workers: int, overrides: list[str], config_dir: 
         return EXIT_CODES[stopped]
     if driver.error is not None:
         return say_error(driver.error)
-    return _report(plans, invocation)
+    return _report(specs, invocation)
 
 
 def _planned_jobs(jobs: list[list[str]]) -> Any:
@@ -123,26 +123,26 @@ def say_error(error: BaseException) -> int:
     return 2
 
 
-def _report(plans: list[Plan], invocation: Invocation) -> int:
+def _report(specs: list[RunSpec], invocation: Invocation) -> int:
     """Say which runs have no result, and where to look; 1 if any."""
     missing = []
-    for plan in {plan.folder: plan for plan in plans}.values():
-        path, failed = plan.folder / record.RECORD_FILE, failed_path(plan.folder)
+    for spec in {spec.folder: spec for spec in specs}.values():
+        path, failed = spec.folder / record.RECORD_FILE, failed_path(spec.folder)
         try:
             if invocation.is_news(failed) and failed.exists():
-                missing.append(plan)
+                missing.append(spec)
                 where = f"{failed / record.RECORD_FILE}; the earlier result is kept"
-                print(f"bench run: {plan.label} failed this time, see {where}", file=sys.stderr)
+                print(f"bench run: {spec.label} failed this time, see {where}", file=sys.stderr)
                 continue
-            if read_record(plan.folder).status in record.FINAL:
+            if read_record(spec.folder).status in record.FINAL:
                 continue
             where = f"see {path}"
         except record.DamagedRecordError as error:
             where = f"see {error}" if path.exists() else "not even a record"
-        missing.append(plan)
-        print(f"bench run: {plan.label} has no result, {where}", file=sys.stderr)
-    if missing and len(plans) > 1:
-        print(f"bench run: {len(missing)} of {len(plans)} runs failed; the others are kept", file=sys.stderr)
+        missing.append(spec)
+        print(f"bench run: {spec.label} has no result, {where}", file=sys.stderr)
+    if missing and len(specs) > 1:
+        print(f"bench run: {len(missing)} of {len(specs)} runs failed; the others are kept", file=sys.stderr)
     return 1 if missing else 0
 
 
@@ -160,42 +160,42 @@ def job(cfg: DictConfig) -> None:
         signals.listen(patient=True)
     if invocation.stopped:
         return
-    plan = build(cfg, hydra_config.runtime.choices, list(hydra_config.overrides.task))
-    if plan.run_id not in invocation.run_ids:
+    spec = build(cfg, hydra_config.runtime.choices, list(hydra_config.overrides.task))
+    if spec.run_id not in invocation.run_ids:
         print(
-            f"bench run: {plan.label} must have the sources it was planned with, and they have changed", file=sys.stderr
+            f"bench run: {spec.label} must have the sources it was planned with, and they have changed", file=sys.stderr
         )
         return
-    if invocation.only is not None and str(plan.folder) != invocation.only:
+    if invocation.only is not None and str(spec.folder) != invocation.only:
         return
     try:
-        _make(plan, _command(plan.asked, _own_folder(hydra_config)), invocation)
+        _make(spec, _command(spec.asked, _own_folder(hydra_config)), invocation)
     except OSError as error:
-        where = f"results_dir must be writable, got {str(plan.results_dir)!r}"
-        print(f"bench run: {where} ({error}); {plan.label} is not made", file=sys.stderr)
+        where = f"results_dir must be writable, got {str(spec.results_dir)!r}"
+        print(f"bench run: {where} ({error}); {spec.label} is not made", file=sys.stderr)
 
 
 _hydra_main = hydra.main(config_path=CONFIG_PATH, config_name=CONFIG_NAME, version_base="1.3")(job)
 
 
-def _make(plan: Plan, command: str, invocation: Invocation) -> None:
+def _make(spec: RunSpec, command: str, invocation: Invocation) -> None:
     """Make one run, unless it is there or somebody else is at it."""
-    if not invocation.wants(plan.folder):
+    if not invocation.wants(spec.folder):
         return
     pulse = Pulse()
-    claim = lease.take(plan.folder, lease.this_process(invocation.sweep), lambda: pulse.numbers)
-    if claim is None:
+    held = lease.take(spec.folder, lease.this_process(invocation.sweep), lambda: pulse.numbers)
+    if held is None:
         return
-    with claim:
-        recover(plan.folder)
-        # It may have been made between the first look and the claim.
-        if not invocation.wants(plan.folder):
+    with held:
+        recover(spec.folder)
+        # It may have been made between the first look and the lease.
+        if not invocation.wants(spec.folder):
             return
-        if invocation.starts_over(plan.folder):
-            checkpoint_path(plan.folder).unlink(missing_ok=True)
-        made = execute(plan, command, pulse, lambda: claim.lost, plan.label if invocation.alone else None)
+        if invocation.starts_over(spec.folder):
+            checkpoint_path(spec.folder).unlink(missing_ok=True)
+        made = execute(spec, command, pulse, lambda: held.lost, spec.label if invocation.alone else None)
     if invocation.alone:
-        print(ended(made, plan.label), flush=True)
+        print(ended(made, spec.label), flush=True)
 
 
 def _quoted(path: Path) -> str:

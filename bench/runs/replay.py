@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.config.explain import ConfigError, explain
 from bench.config.resolve import build
-from bench.config.run_spec import Plan
+from bench.config.run_spec import RunSpec
 from bench.config.schema import Config
 from bench.engines import ENGINES
 from bench.records import record, thinning
@@ -55,15 +55,15 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
     try:
         old, old_curves = check_record(folder), read_curves(folder)
         with tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
-            plan = rebuild(old, Path(scratch), trusted)
+            spec = rebuild(old, Path(scratch), trusted)
             signals.listen()
-            new = execute(plan, old.command, Pulse(), lambda: False, f"replay of {plan.label}")
+            new = execute(spec, old.command, Pulse(), lambda: False, f"replay of {spec.label}")
             stopped = signals.requested()
             if stopped is not None:
                 print(f"bench replay: stopped by {stopped}", file=sys.stderr)
                 return 130 if stopped == "SIGINT" else 143
-            new_curves = read_curves(plan.folder)
-            old_probes, new_probes = probe_rows(folder), probe_rows(plan.folder)
+            new_curves = read_curves(spec.folder)
+            old_probes, new_probes = probe_rows(folder), probe_rows(spec.folder)
     except (ConfigError, DamagedRecordError) as error:
         print(f"bench replay: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -80,11 +80,11 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
         print(f"bench replay: warning: {change}", file=sys.stderr)
     allowed = tolerance if changes else 0.0
     within = f" within a relative difference of {tolerance:g}" if changes else ", bit for bit"
-    whole = thinning.whole_of(old_curves.schema)
-    kept = new_curves if whole is None else thinning.thin(new_curves, whole.every)
+    info = thinning.thinning_of(old_curves.schema)
+    kept = new_curves if info is None else thinning.thin(new_curves, info.every)
     different = first_difference(old, old_curves, new, kept, allowed)
-    if whole is not None and allowed == 0:
-        different = different or digest_difference(whole, new_curves)
+    if info is not None and allowed == 0:
+        different = different or digest_difference(info, new_curves)
     different = different or first_probe_difference(old_probes, new_probes, allowed)
     if different is not None:
         print(f"different: {different}")
@@ -92,14 +92,14 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
     curves = sum(name != "step" for name in compared(old_curves))
     metrics, probed = len(old.metrics["test"]) + len(old.metrics["eval"]), sum(map(len, old_probes.values()))
     steps = f"{old.steps} steps of {curves} curves"
-    if whole is not None:
+    if info is not None:
         others = "the rest by digest" if allowed == 0 else "the record keeps no others"
-        steps += f" ({whole.kept} by value, {others})"
+        steps += f" ({info.kept} by value, {others})"
     print(f"equal{within}: {steps}, {metrics} final metrics, {probed} values of probes")
     return 0
 
 
-def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> Plan:
+def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> RunSpec:
     """The run of a record, to be made elsewhere and without a mirror, on a device of the same kind if there is one.
 
     Raises:

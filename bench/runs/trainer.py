@@ -9,23 +9,23 @@ import lightning as L
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from bench.config.run_spec import Plan
+from bench.config.run_spec import RunSpec
 
 
-def trainer_of(plan: Plan, callbacks: list[L.Callback], logger: Logger | Literal[False]) -> L.Trainer:
-    """Lightning's trainer for a plan: one process, one device, and no output or checkpoint of its own.
+def trainer_of(spec: RunSpec, callbacks: list[L.Callback], logger: Logger | Literal[False]) -> L.Trainer:
+    """Lightning's trainer for a run spec: one process, one device, and no output or checkpoint of its own.
 
     Args:
-        plan: The run.
+        spec: The run.
         callbacks: In the order in which they are called.
         logger: Where metrics go while it trains.
     """
     return L.Trainer(
-        accelerator="gpu" if plan.device.type == "cuda" else "cpu",
-        devices=[plan.device.index or 0] if plan.device.type == "cuda" else 1,
-        precision="bf16-mixed" if plan.precision == "bf16-mixed" else "32-true",
-        max_steps=plan.training.max_steps,
-        val_check_interval=plan.training.eval_every,
+        accelerator="gpu" if spec.device.type == "cuda" else "cpu",
+        devices=[spec.device.index or 0] if spec.device.type == "cuda" else 1,
+        precision="bf16-mixed" if spec.precision == "bf16-mixed" else "32-true",
+        max_steps=spec.training.max_steps,
+        val_check_interval=spec.training.eval_every,
         check_val_every_n_epoch=None,
         logger=logger,
         callbacks=callbacks,

@@ -1,4 +1,4 @@
-"""From checked plans to records, in one pass over the sweep or in several, whatever becomes of its processes."""
+"""From checked run specs to records, in one pass over the sweep or in several, whatever becomes of its processes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.config.run_spec import Plan
+from bench.config.run_spec import RunSpec
 from bench.records import lease
 from bench.records.paths import checkpoint_path
 from bench.runs.execute import give_up
 from bench.sweeps import signals
 from bench.sweeps.invocation import Invocation, planned
 from bench.sweeps.monitor import Monitor
-from bench.sweeps.state import Inventory, Look, PlannedRun
+from bench.sweeps.state import Inventory, PlannedRun, RunState
 
 DEATHS = 3
 """Times that a run may take its process with it, without getting any further, before it counts as failed."""
@@ -36,7 +36,7 @@ class Driver:
     """Repeats passes over the jobs until every run has ended, here or in another process.
 
     Args:
-        plans: All runs.
+        specs: All runs.
         invocation: What the jobs share.
         one_pass: Goes through all jobs.
         workers: Runs at once.
@@ -45,16 +45,16 @@ class Driver:
 
     def __init__(
         self,
-        plans: Sequence[Plan],
+        specs: Sequence[RunSpec],
         invocation: Invocation,
         one_pass: Pass,
         workers: int,
-        command: Callable[[Plan], str],
+        command: Callable[[RunSpec], str],
     ) -> None:
-        self.plans = {plan.folder: plan for plan in plans}
+        self.specs = {spec.folder: spec for spec in specs}
         self.invocation = invocation
         self.one_pass = one_pass
-        self.inventory = Inventory(plans[0].results_dir, planned(plans))
+        self.inventory = Inventory(specs[0].results_dir, planned(specs))
         self.workers = workers
         self.command = command
         self.error: BaseException | None = None
@@ -69,22 +69,22 @@ class Driver:
         if self.invocation.alone:
             self._repeat()
             return
-        news = lambda look: self.invocation.is_news(self._folder(look.run))  # noqa: E731
+        news = lambda run_state: self.invocation.is_news(self._folder(run_state.run))  # noqa: E731
         with Monitor(self.inventory, news, self.workers, self._pass_on_stop):
             self._repeat()
 
     def _repeat(self) -> None:
         told = False
         while todo := self._to_do():
-            elsewhere = [look for look in todo if look.state == "running"]
+            elsewhere = [run_state for run_state in todo if run_state.state == "running"]
             if len(elsewhere) == len(todo):
                 if not told:
                     _say_who_has(elsewhere)
                     told = True
                 self._wait()
             else:
-                suspect = next((folder for look in todo if (folder := self._folder(look.run)) in self._suspects
-                                and look.state != "running"), None)  # fmt: skip
+                suspect = next((folder for each in todo if (folder := self._folder(each.run)) in self._suspects
+                                and each.state != "running"), None)  # fmt: skip
                 died = self.one_pass(suspect)
                 if died is not None and not _is_death_of_worker(died):
                     self.error = died
@@ -93,14 +93,14 @@ class Driver:
             if self.error is not None or self.invocation.stopped:
                 return
 
-    def _to_do(self) -> list[Look]:
-        looks = self.inventory.look()
+    def _to_do(self) -> list[RunState]:
+        run_states = self.inventory.look()
         return [
-            look
-            for look in looks
-            if self._folder(look.run) not in self._given_up
-            and look.state != "damaged"
-            and (look.state == "running" or self.invocation.wants(self._folder(look.run)))
+            run_state
+            for run_state in run_states
+            if self._folder(run_state.run) not in self._given_up
+            and run_state.state != "damaged"
+            and (run_state.state == "running" or self.invocation.wants(self._folder(run_state.run)))
         ]
 
     def _wait(self) -> None:
@@ -109,18 +109,20 @@ class Driver:
         while time.monotonic() < ends and not self.invocation.stopped:
             time.sleep(0.05)
 
-    def _after_pass(self, died: BaseException | None, before: Sequence[Look], suspect: Path | None) -> None:
+    def _after_pass(self, died: BaseException | None, before: Sequence[RunState], suspect: Path | None) -> None:
         """Decide about what a pass has left undone: another try, one alone, or none."""
         left = self._to_do()
         if died is None:
-            free = {self._folder(look.run) for look in before if look.state != "running"}
+            free = {self._folder(run_state.run) for run_state in before if run_state.state != "running"}
             mine = free if suspect is None else {suspect}
             # What this pass tried without success will not come of another one of the same kind.
-            self._given_up |= {self._folder(look.run) for look in left if not self._left_by_others(look)} & mine
+            self._given_up |= {
+                self._folder(run_state.run) for run_state in left if not self._left_by_others(run_state)
+            } & mine
             self._suspects -= mine
             return
         dead = []
-        for folder in (self._folder(look.run) for look in left):
+        for folder in (self._folder(run_state.run) for run_state in left):
             holder = lease.holder_of(folder)
             if holder is not None and not holder.alive and holder.owner.sweep == self.invocation.sweep:
                 dead.append(folder)
@@ -136,13 +138,17 @@ class Driver:
         if len(dead) == 1:
             self._count_death(dead[0])
 
-    def _left_by_others(self, look: Look) -> bool:
+    def _left_by_others(self, run_state: RunState) -> bool:
         """Whether another sweep had a run during our pass, and left it."""
-        folder = self._folder(look.run)
+        folder = self._folder(run_state.run)
         holder = lease.holder_of(folder)
         if holder is not None and holder.owner.sweep != self.invocation.sweep:
             return True
-        return look.record is not None and look.record.status == "interrupted" and self.invocation.is_news(folder)
+        return (
+            run_state.record is not None
+            and run_state.record.status == "interrupted"
+            and self.invocation.is_news(folder)
+        )
 
     def _count_death(self, folder: Path) -> None:
         """The third death without a new checkpoint in between is the run's own fault."""
@@ -154,10 +160,10 @@ class Driver:
         reason = f"its process was killed {DEATHS} times without getting any further (out of memory?)"
         self._given_up.add(folder)
         with contextlib.suppress(OSError):
-            claim = lease.take(folder, lease.this_process(self.invocation.sweep), dict)
-            if claim is not None:
-                with claim:
-                    give_up(self.plans[folder], self.command(self.plans[folder]), reason)
+            held = lease.take(folder, lease.this_process(self.invocation.sweep), dict)
+            if held is not None:
+                with held:
+                    give_up(self.specs[folder], self.command(self.specs[folder]), reason)
 
     def _pass_on_stop(self) -> None:
         """Tell the workers to stop when this process was told to."""
@@ -178,9 +184,13 @@ class Driver:
         return self.inventory.results_dir / run.folder
 
 
-def _say_who_has(looks: Sequence[Look]) -> None:
-    owners = {f"process {look.holder.owner.pid} on {look.holder.owner.host}" for look in looks if look.holder}
-    runs = looks[0].run.label if len(looks) == 1 else f"{len(looks)} runs"
+def _say_who_has(run_states: Sequence[RunState]) -> None:
+    owners = {
+        f"process {run_state.holder.owner.pid} on {run_state.holder.owner.host}"
+        for run_state in run_states
+        if run_state.holder
+    }
+    runs = run_states[0].run.label if len(run_states) == 1 else f"{len(run_states)} runs"
     print(f"waiting for {runs}, done by {', '.join(sorted(owners))}", file=sys.stderr, flush=True)
 
 

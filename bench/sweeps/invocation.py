@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.config.run_spec import Plan
+from bench.config.run_spec import RunSpec
 from bench.records import lease, record
 from bench.records.paths import checkpoint_path, failed_path, signature
 from bench.records.read import read_record
@@ -47,23 +47,23 @@ class Invocation:
     only: str | None = None
 
     @classmethod
-    def start(cls, plans: Sequence[Plan], folder: Path, *, alone: bool) -> Invocation:
+    def start(cls, specs: Sequence[RunSpec], folder: Path, *, alone: bool) -> Invocation:
         """The invocation that starts now."""
         before = {}
-        for plan in plans:
-            for path in (plan.folder, failed_path(plan.folder)):
+        for spec in specs:
+            for path in (spec.folder, failed_path(spec.folder)):
                 version = signature(path)
                 if version is not None:
                     before[str(path)] = version
             with contextlib.suppress(OSError):
-                saved = checkpoint_path(plan.folder)
+                saved = checkpoint_path(spec.folder)
                 before[str(saved)] = str(saved.stat().st_mtime_ns)
         sweep = lease.this_process().sweep
         return cls(
             sweep=sweep,
             token=secrets.token_hex(8),
-            run_ids=[plan.run_id for plan in plans],
-            rerun=plans[0].rerun,
+            run_ids=[spec.run_id for spec in specs],
+            rerun=specs[0].rerun,
             before=before,
             alone=alone,
             stop_file=str(folder.absolute() / f".{sweep}.stop"),
@@ -109,22 +109,22 @@ class Invocation:
         return False
 
 
-def planned(plans: Sequence[Plan]) -> list[PlannedRun]:
-    """The runs of all plans, each once."""
+def planned(specs: Sequence[RunSpec]) -> list[PlannedRun]:
+    """The runs of all run specs, each once."""
     runs = {
-        plan.folder: PlannedRun(
-            run_id=plan.run_id,
-            folder=str(plan.folder.relative_to(plan.results_dir)),
-            label=plan.label,
-            kind=plan.kind,
-            max_steps=plan.training.max_steps,
+        spec.folder: PlannedRun(
+            run_id=spec.run_id,
+            folder=str(spec.folder.relative_to(spec.results_dir)),
+            label=spec.label,
+            kind=spec.kind,
+            max_steps=spec.training.max_steps,
         )
-        for plan in plans
+        for spec in specs
     }
     return list(runs.values())
 
 
-def folder_of(plans: Sequence[Plan], overrides: Sequence[str]) -> Path:
+def folder_of(specs: Sequence[RunSpec], overrides: Sequence[str]) -> Path:
     """Where the plan of a sweep is kept: the same place whenever the same is asked."""
     asked = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
-    return plans[0].results_dir / "sweeps" / f"{plans[0].experiment}-{asked}"
+    return specs[0].results_dir / "sweeps" / f"{specs[0].experiment}-{asked}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from bench.sweeps.state import Inventory, Look, share_done
+from bench.sweeps.state import Inventory, RunState, share_done
 from bench.sweeps.terminal import close_quietly, ended, in_notebook, summary_line, time_left
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -31,7 +31,7 @@ class Monitor:
     def __init__(
         self,
         inventory: Inventory,
-        is_news: Callable[[Look], bool],
+        is_news: Callable[[RunState], bool],
         workers: int,
         on_look: Callable[[], None],
     ) -> None:
@@ -69,11 +69,11 @@ class Monitor:
 
     def _look(self) -> None:
         """Look and tell; what goes wrong is raised at the end, the sweep must not miss a signal for it."""
-        looks: list[Look] = []
+        run_states: list[RunState] = []
         try:
-            looks = self._inventory.look()
+            run_states = self._inventory.look()
             if self._error is None:
-                self._show(looks)
+                self._show(run_states)
         except BrokenPipeError:
             # The reader has seen enough, as in `bench run ... | head`; the runs go on.
             close_quietly()
@@ -81,30 +81,34 @@ class Monitor:
             self._error = self._error or error
         self._on_look()
 
-    def _show(self, looks: Sequence[Look]) -> None:
-        width = len(str(len(looks)))
-        news = [look for look in looks if look.record is not None and look.state != "running" and self._is_news(look)]
-        fresh = [look for look in news if (look.run.folder, look.state) not in self._told]
-        done = sum(look.final for look in looks) - sum(look.final for look in fresh)
-        for look in fresh:
-            assert look.record is not None
-            done += look.final
-            self._told.add((look.run.folder, look.state))
-            self._print(f"[{done:>{width}}/{len(looks)}] {ended(look.record, look.run.label)}")
-        self._draw(looks)
+    def _show(self, run_states: Sequence[RunState]) -> None:
+        width = len(str(len(run_states)))
+        news = [
+            run_state
+            for run_state in run_states
+            if run_state.record is not None and run_state.state != "running" and self._is_news(run_state)
+        ]
+        fresh = [run_state for run_state in news if (run_state.run.folder, run_state.state) not in self._told]
+        done = sum(run_state.final for run_state in run_states) - sum(run_state.final for run_state in fresh)
+        for run_state in fresh:
+            assert run_state.record is not None
+            done += run_state.final
+            self._told.add((run_state.run.folder, run_state.state))
+            self._print(f"[{done:>{width}}/{len(run_states)}] {ended(run_state.record, run_state.run.label)}")
+        self._draw(run_states)
 
     def _print(self, line: str) -> None:
         if self._bar is not None:
             self._bar.clear()
         print(line, flush=True)
 
-    def _draw(self, looks: Sequence[Look]) -> None:
-        left = time_left(looks, self._workers)
+    def _draw(self, run_states: Sequence[RunState]) -> None:
+        left = time_left(run_states, self._workers)
         if self._bar is not None:
-            self._bar.n = sum(map(share_done, looks))
-            self._bar.set_description_str(summary_line(looks), refresh=False)
+            self._bar.n = sum(map(share_done, run_states))
+            self._bar.set_description_str(summary_line(run_states), refresh=False)
             self._bar.set_postfix_str(left, refresh=False)
             self._bar.refresh()
         elif time.monotonic() - self._line_at >= SECONDS_BETWEEN_LINES:
             self._line_at = time.monotonic()
-            print(f"{summary_line(looks)}{left and ', about '}{left}", file=sys.stderr, flush=True)
+            print(f"{summary_line(run_states)}{left and ', about '}{left}", file=sys.stderr, flush=True)

@@ -43,7 +43,7 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepPlan:
     """What a sweep was asked to make.
 
     Attributes:
@@ -57,12 +57,12 @@ class Sweep:
     runs: tuple[PlannedRun, ...]
 
     def write(self, folder: Path) -> None:
-        """Write the plan, for ``bench status``."""
+        """Write it, for ``bench status``."""
         write_whole(folder / PLAN_FILE, json.dumps(asdict(self), indent=1).encode())
 
 
 @dataclass(frozen=True)
-class Look:
+class RunState:
     """How far one run is, at one moment.
 
     Attributes:
@@ -85,14 +85,14 @@ class Look:
         return self.state in FINAL
 
 
-def read_sweeps(results_dir: Path) -> list[Sweep]:
+def read_sweep_plans(results_dir: Path) -> list[SweepPlan]:
     """The plans of all sweeps of a results folder; what cannot be read is left out."""
     found = []
     for path in sorted((results_dir / "sweeps").glob(f"*/{PLAN_FILE}")):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             data = json.loads(path.read_text(encoding="utf-8"))
             runs = tuple(map(_planned_run, data.pop("runs")))
-            found.append(Sweep(**data, runs=runs))
+            found.append(SweepPlan(**data, runs=runs))
     return found
 
 
@@ -117,93 +117,97 @@ class Inventory:
     def __init__(self, results_dir: Path, runs: Sequence[PlannedRun]) -> None:
         self.results_dir = results_dir
         self.runs = runs
-        self._known: dict[str, tuple[str, Look]] = {}
+        self._known: dict[str, tuple[str, RunState]] = {}
 
-    def look(self) -> list[Look]:
+    def look(self) -> list[RunState]:
         """How far all runs are now."""
         return [self._look_at(run) for run in self.runs]
 
-    def _look_at(self, run: PlannedRun) -> Look:
+    def _look_at(self, run: PlannedRun) -> RunState:
         folder = self.results_dir / run.folder
         holder = lease.holder_of(folder)
         version = signature(folder)
         if version is not None:
-            seen, look = self._known.get(run.folder, (None, None))
-            if look is None or seen != version:
-                look = self._read(run, folder)
-                self._known[run.folder] = (version, look)
-            if look.final or look.state == "damaged":
-                return look
+            seen, run_state = self._known.get(run.folder, (None, None))
+            if run_state is None or seen != version:
+                run_state = self._read(run, folder)
+                self._known[run.folder] = (version, run_state)
+            if run_state.final or run_state.state == "damaged":
+                return run_state
             if holder is None or not holder.alive:
-                return look
-            return Look(run, "running", look.record, holder)
+                return run_state
+            return RunState(run, "running", run_state.record, holder)
         if holder is not None and holder.alive:
-            return Look(run, "running", None, holder)
+            return RunState(run, "running", None, holder)
         begun = holder is not None or checkpoint_path(folder).exists()
-        return Look(run, "interrupted" if begun else "planned", None, holder)
+        return RunState(run, "interrupted" if begun else "planned", None, holder)
 
     @staticmethod
-    def _read(run: PlannedRun, folder: Path) -> Look:
+    def _read(run: PlannedRun, folder: Path) -> RunState:
         try:
             made = check_record(folder)
         except DamagedRecordError as error:
             # A record that was replaced between two looks is no damage.
             if not (folder / RECORD_FILE).exists():
-                return Look(run, "planned", None, None)
-            return Look(run, "damaged", None, None, error)
-        return Look(run, made.status, made, None)
+                return RunState(run, "planned", None, None)
+            return RunState(run, "damaged", None, None, error)
+        return RunState(run, made.status, made, None)
 
 
-def count(looks: Iterable[Look]) -> Counter[State]:
+def count(run_states: Iterable[RunState]) -> Counter[State]:
     """Runs by state."""
-    return Counter(look.state for look in looks)
+    return Counter(run_state.state for run_state in run_states)
 
 
-def seconds_left(looks: Sequence[Look], workers: int | None = None) -> float | None:
+def seconds_left(run_states: Sequence[RunState], workers: int | None = None) -> float | None:
     """Time until the last run ends, from the measured speed of those that have ended or are running.
 
     Args:
-        looks: All runs of the sweep.
+        run_states: All runs of the sweep.
         workers: Runs at once; ``None`` for as many as are running now, or one.
 
     Returns:
         Seconds; ``None`` where nothing has been measured yet.
     """
-    whole = _seconds_by_kind(looks)
-    open_runs = [look for look in looks if not look.final]
+    whole = _seconds_by_kind(run_states)
+    open_runs = [run_state for run_state in run_states if not run_state.final]
     if not open_runs:
         return 0.0
     if not whole:
         return None
     typical = statistics.median(whole.values())
-    seconds = [whole.get(look.run.kind, typical) * (1 - share_done(look)) for look in open_runs]
-    at_once = workers or max(1, sum(look.state == "running" for look in looks))
+    seconds = [whole.get(run_state.run.kind, typical) * (1 - share_done(run_state)) for run_state in open_runs]
+    at_once = workers or max(1, sum(run_state.state == "running" for run_state in run_states))
     return max(sum(seconds) / at_once, *seconds)
 
 
-def share_done(look: Look) -> float:
+def share_done(run_state: RunState) -> float:
     """Share of a run's steps that are made; 1 for a result."""
-    if look.final:
+    if run_state.final:
         return 1.0
-    if look.holder is not None and look.state in ("running", "interrupted"):
-        return min(1.0, look.holder.progress.get("step", 0) / look.run.max_steps)
-    steps = look.record.steps if look.record is not None and look.state == "interrupted" else 0
-    return steps / look.run.max_steps
+    if run_state.holder is not None and run_state.state in ("running", "interrupted"):
+        return min(1.0, run_state.holder.progress.get("step", 0) / run_state.run.max_steps)
+    steps = run_state.record.steps if run_state.record is not None and run_state.state == "interrupted" else 0
+    return steps / run_state.run.max_steps
 
 
-def _seconds_by_kind(looks: Iterable[Look]) -> dict[str, float]:
+def _seconds_by_kind(run_states: Iterable[RunState]) -> dict[str, float]:
     """Seconds a run of each kind takes: the median of those that ended, else steps times the running ones' pace."""
     ended: dict[str, list[float]] = {}
     running: dict[str, list[float]] = {}
-    for look in looks:
-        if look.final and look.record is not None and look.record.time.get("wall_seconds"):
-            ended.setdefault(look.run.kind, []).append(look.record.time["wall_seconds"] or 0.0)
-        elif look.holder is not None and look.holder.progress.get("seconds_per_step"):
-            pace = look.holder.progress["seconds_per_step"]
-            running.setdefault(look.run.kind, []).append(pace * look.run.max_steps)
-        elif look.record is not None and look.state == "interrupted" and look.record.time.get("steps_per_second"):
-            pace = 1 / (look.record.time["steps_per_second"] or 1.0)
-            running.setdefault(look.run.kind, []).append(pace * look.run.max_steps)
+    for run_state in run_states:
+        if run_state.final and run_state.record is not None and run_state.record.time.get("wall_seconds"):
+            ended.setdefault(run_state.run.kind, []).append(run_state.record.time["wall_seconds"] or 0.0)
+        elif run_state.holder is not None and run_state.holder.progress.get("seconds_per_step"):
+            pace = run_state.holder.progress["seconds_per_step"]
+            running.setdefault(run_state.run.kind, []).append(pace * run_state.run.max_steps)
+        elif (
+            run_state.record is not None
+            and run_state.state == "interrupted"
+            and run_state.record.time.get("steps_per_second")
+        ):
+            pace = 1 / (run_state.record.time["steps_per_second"] or 1.0)
+            running.setdefault(run_state.run.kind, []).append(pace * run_state.run.max_steps)
     return {kind: statistics.median(values) for kind, values in (running | ended).items()}
 
 

@@ -13,7 +13,7 @@ from bench.records import lease, record
 from bench.records.paths import checkpoint_path
 from bench.records.read import find_records, read_record
 from bench.records.write import set_aside
-from bench.sweeps.state import Inventory, Look, PlannedRun, Sweep, count, read_sweeps, seconds_left
+from bench.sweeps.state import Inventory, PlannedRun, RunState, SweepPlan, count, read_sweep_plans, seconds_left
 from bench.sweeps.terminal import duration
 
 COLUMNS = {
@@ -30,7 +30,7 @@ COLUMNS = {
 _RUN_ID = re.compile(r"\.([0-9a-f]{12})\.(claim|checkpoint)")
 
 
-class Place:
+class ResultsFolder:
     """The runs below a folder: those planned, and those found.
 
     Args:
@@ -50,7 +50,7 @@ class Place:
             self.results_dir = parts
         self.sweeps = [
             sweep
-            for sweep in read_sweeps(self.results_dir)
+            for sweep in read_sweep_plans(self.results_dir)
             if any((self.results_dir / run.folder).is_relative_to(parts) for run in sweep.runs)
         ]
 
@@ -65,7 +65,7 @@ class Place:
         return [run for run in planned.values() if (self.results_dir / run.folder).is_relative_to(root)]
 
     def _found(self) -> list[Path]:
-        """Folders of runs that have a record, a claim or a checkpoint."""
+        """Folders of runs that have a record, a lease or a checkpoint."""
         root = self.folder.absolute()
         begun = [
             path.with_name(found[1]) for path in root.rglob(".*") if (found := _RUN_ID.fullmatch(path.name)) is not None
@@ -83,30 +83,32 @@ def _unplanned(folder: Path, results_dir: Path) -> PlannedRun:
     return PlannedRun(folder.name, str(folder.relative_to(results_dir)), label, folder.parent.name, max(1, steps))
 
 
-def show(place: Place) -> tuple[str, list[Look]]:
+def show(results: ResultsFolder) -> tuple[str, list[RunState]]:
     """The status as text of 80 columns, and what it was made from."""
-    looks = Inventory(place.results_dir, place.runs()).look()
-    text = f"{_table(looks)}\n"
-    running = [look for look in looks if look.state == "running" and look.holder is not None]
+    run_states = Inventory(results.results_dir, results.runs()).look()
+    text = f"{_table(run_states)}\n"
+    running = [run_state for run_state in run_states if run_state.state == "running" and run_state.holder is not None]
     if running:
-        text += "\nRunning:\n" + "".join(f"  {_running(look)}\n" for look in running)
-    failed = [look for look in looks if look.state == "failed" and look.record is not None]
+        text += "\nRunning:\n" + "".join(f"  {_running(run_state)}\n" for run_state in running)
+    failed = [run_state for run_state in run_states if run_state.state == "failed" and run_state.record is not None]
     if failed:
-        text += "\nFailed:\n" + "".join(f"  {look.run.label}: {look.record.reason}\n" for look in failed if look.record)
-    open_sweeps = [sweep.command for sweep in place.sweeps if not _is_done(sweep, looks)]
+        text += "\nFailed:\n" + "".join(
+            f"  {run_state.run.label}: {run_state.record.reason}\n" for run_state in failed if run_state.record
+        )
+    open_sweeps = [sweep.command for sweep in results.sweeps if not _is_done(sweep, run_states)]
     if open_sweeps and not running:
         text += "\nTo go on:\n" + "".join(f"  {command}\n" for command in open_sweeps)
-    return text, looks
+    return text, run_states
 
 
-def _table(looks: Sequence[Look]) -> str:
-    by_experiment: dict[str, list[Look]] = {}
-    for look in looks:
-        parts = Path(look.run.folder).parts
+def _table(run_states: Sequence[RunState]) -> str:
+    by_experiment: dict[str, list[RunState]] = {}
+    for run_state in run_states:
+        parts = Path(run_state.run.folder).parts
         # A folder of published records may hold its runs without the experiment's folder in between.
         names = [part for part in parts[:-3] if part != "runs"]
-        by_experiment.setdefault(names[-1] if names else "-", []).append(look)
-    columns = [name for name in COLUMNS if name != "damaged" or count(looks)["damaged"]]
+        by_experiment.setdefault(names[-1] if names else "-", []).append(run_state)
+    columns = [name for name in COLUMNS if name != "damaged" or count(run_states)["damaged"]]
     header = ["experiment", *(COLUMNS[name] for name in columns), "left"]
     rows = [header, *(_row(name, chosen, columns) for name, chosen in sorted(by_experiment.items()))]
     widths = [max(len(row[index]) for row in rows) for index in range(len(header))]
@@ -117,50 +119,50 @@ def _table(looks: Sequence[Look]) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, looks: Sequence[Look], columns: Sequence[str]) -> list[str]:
-    by_state: dict[str, int] = {**count(looks), "planned": len(looks), "to do": count(looks)["planned"]}
-    seconds = seconds_left(looks)
+def _row(name: str, run_states: Sequence[RunState], columns: Sequence[str]) -> list[str]:
+    by_state: dict[str, int] = {**count(run_states), "planned": len(run_states), "to do": count(run_states)["planned"]}
+    seconds = seconds_left(run_states)
     left = "?" if seconds is None else "-" if seconds == 0 else duration(seconds)
     return [name, *(str(by_state.get(column, 0)) for column in columns), left]
 
 
-def _running(look: Look) -> str:
-    assert look.holder is not None
-    owner, step = look.holder.owner, int(look.holder.progress.get("step", 0))
-    return f"{look.run.label}: step {step}/{look.run.max_steps}, process {owner.pid} on {owner.host}"
+def _running(run_state: RunState) -> str:
+    assert run_state.holder is not None
+    owner, step = run_state.holder.owner, int(run_state.holder.progress.get("step", 0))
+    return f"{run_state.run.label}: step {step}/{run_state.run.max_steps}, process {owner.pid} on {owner.host}"
 
 
-def _is_done(sweep: Sweep, looks: Sequence[Look]) -> bool:
-    final = {look.run.folder for look in looks if look.final}
+def _is_done(sweep: SweepPlan, run_states: Sequence[RunState]) -> bool:
+    final = {run_state.run.folder for run_state in run_states if run_state.final}
     return all(run.folder in final for run in sweep.runs)
 
 
-def watch(place: Callable[[], Place], seconds: float) -> list[Look]:
+def watch(results: Callable[[], ResultsFolder], seconds: float) -> list[RunState]:
     """Show the status again and again, until nothing is left to do."""
     while True:
-        text, looks = show(place())
+        text, run_states = show(results())
         if sys.stdout.isatty():
             print("\x1b[2J\x1b[H", end="")
         print(text, flush=True)
-        if all(look.final or look.state in ("failed", "damaged") for look in looks):
-            return looks
+        if all(run_state.final or run_state.state in ("failed", "damaged") for run_state in run_states):
+            return run_states
         time.sleep(seconds)
 
 
-def repair(place: Place) -> list[str]:
+def repair(results: ResultsFolder) -> list[str]:
     """Set aside what is damaged, so that it is made again.
 
     Returns:
         A line for each file or folder set aside.
     """
     lines = []
-    for look in Inventory(place.results_dir, place.runs()).look():
-        folder = place.results_dir / look.run.folder
+    for run_state in Inventory(results.results_dir, results.runs()).look():
+        folder = results.results_dir / run_state.run.folder
         holder = lease.holder_of(folder)
         if holder is not None and holder.alive:
             continue
-        if look.damage is not None and not isinstance(look.damage, record.NewerRecordError):
-            lines.append(f"{look.damage}; set aside as {set_aside(folder)}")
+        if run_state.damage is not None and not isinstance(run_state.damage, record.NewerRecordError):
+            lines.append(f"{run_state.damage}; set aside as {set_aside(folder)}")
         saved = checkpoint_path(folder)
         if saved.exists() and not zipfile.is_zipfile(saved):
             lines.append(f"{saved}: not a readable checkpoint; set aside as {set_aside(saved)}")

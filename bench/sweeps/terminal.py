@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.records import record
 from bench.records.record import Record
-from bench.sweeps.state import Look, count, seconds_left
+from bench.sweeps.state import RunState, count, seconds_left
 
 
 def close_quietly() -> None:
@@ -29,7 +29,7 @@ def in_notebook() -> bool:
 
 
 def ended(made: Record, label: str) -> str:
-    """One line on how a run ended; the label is that of its plan."""
+    """One line on how a run ended; the label is that of its run spec."""
     if made.status in ("failed", "interrupted"):
         return f"{label}: {made.status}, {made.reason}"
     metric = made.task_facts["metric"]
@@ -42,17 +42,17 @@ def ended(made: Record, label: str) -> str:
     return f"{label}: {outcome}{score}, {duration(made.time['wall_seconds'] or 0)}"
 
 
-def summary_line(looks: Sequence[Look]) -> str:
+def summary_line(run_states: Sequence[RunState]) -> str:
     """``12/18 runs, 2 running, 1 failed``."""
-    by_state = count(looks)
+    by_state = count(run_states)
     done = sum(by_state[state] for state in record.FINAL)
     states = ("diverged", "running", "interrupted", "failed", "damaged")
     return ", ".join(
-        [f"{done}/{len(looks)} runs", *(f"{by_state[state]} {state}" for state in states if by_state[state])]
+        [f"{done}/{len(run_states)} runs", *(f"{by_state[state]} {state}" for state in states if by_state[state])]
     )
 
 
-def time_left(looks: Sequence[Look], workers: int | None) -> str:
+def time_left(run_states: Sequence[RunState], workers: int | None) -> str:
     """``3:10 left``, or nothing while there is nothing to tell it from."""
-    seconds = seconds_left(looks, workers)
+    seconds = seconds_left(run_states, workers)
     return "" if seconds is None else f"{duration(seconds)} left"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis.gradient_reach import read_journeys
+from bench.analysis.gradient_reach import read_gradient_reaches
 from bench.records.read import check_record, find_records, read_all, read_curves, read_record
 from bench.report.tables.render import render
 from benchmarks import report
@@ -24,12 +24,12 @@ def test_the_table_is_that_of_the_published_records():
     records, damaged = read_all(DEMO)
     assert damaged == []
     assert len(records) == 18
-    journeys, damaged = read_journeys(DEMO)
+    reaches, damaged = read_gradient_reaches(DEMO)
     assert damaged == []
-    assert len(journeys) == 18
+    assert len(reaches) == 18
     found = re.search(r"<!-- table: results/demo -->\n```text\n(.*?)```\n<!-- end of table -->", README, re.DOTALL)
     assert found is not None
-    assert found[1] == render(records, "terminal", journeys)
+    assert found[1] == render(records, "terminal", reaches)
 
 
 def test_the_published_records_are_whole_and_name_no_place():
@@ -98,7 +98,7 @@ COMMANDS = [
     line.partition("#")[0].strip()
     for text in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     for line in text.splitlines()
-    if line.startswith("bench run") and "--config-dir" not in line and "--help" not in line and "--plan" not in line
+    if line.startswith("bench run") and "--config-dir" not in line and "--help" not in line and "--dry-run" not in line
 ]
 
 

@@ -15,7 +15,7 @@ from omegaconf import open_dict
 
 from bench.config import identity, numerics, schema
 from bench.config.resolve import build
-from bench.config.run_spec import Plan
+from bench.config.run_spec import RunSpec
 from bench.records import record
 from bench.records.read import find_records, read_record
 from bench.runs.replay import rebuild
@@ -27,7 +27,7 @@ Edit = Callable[[Path, Path], None]
 """Changes a copy of ``bench`` and of ``tasks``."""
 
 
-def plan_of(*overrides: str, cfg_dir: Path | None = None) -> Plan:
+def plan_of(*overrides: str, cfg_dir: Path | None = None) -> RunSpec:
     schema.register()
     with initialize_config_module("conf", version_base="1.3"):
         words = [*TINY, "cell=gru", "model.engine=stepwise", *overrides]
@@ -198,7 +198,7 @@ def test_other_numbers_ask_for_another_version(
 def test_ids_of_published_records_are_as_they_were():
     folders = find_records(ROOT / "results")
     assert len(folders) >= 200
-    plans: dict[str, Plan] = {}
+    plans: dict[str, RunSpec] = {}
     for folder in folders:
         made = read_record(folder)
         alike = repr((made.config | {"seed": None}, made.runtime["threads"], made.model["engine"]))

@@ -15,9 +15,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 
 from bench.config import schema
-from bench.config.compose import _composer, _jobs, plan_runs
-from bench.config.run_spec import Plan
-from bench.config.sweep_grid import Sweep
+from bench.config.compose import _composer, _jobs, compose_runs
+from bench.config.run_spec import RunSpec
+from bench.config.sweep_grid import SweepGrid
 from bench.records import record
 from bench.records.read import find_records, read_record
 from bench.runs.replay import rebuild
@@ -44,22 +44,22 @@ def values(text: str) -> dict[str, list[str]]:
 
 
 def jobs(given: str = "", params: str = "cell=gru", node: Any = NODE) -> list[dict[str, str]]:
-    found = Sweep.read(node).jobs(values(params), values(given), DEFAULTS.get)
+    found = SweepGrid.read(node).jobs(values(params), values(given), DEFAULTS.get)
     return [dict(text.split("=", 1) for text in job) for job in found]
 
 
 class TestRead:
     def test_none_is_one_row_without_keys(self):
-        assert Sweep.read(None).jobs({"cell": ["gru", "rnn"]}, {}, DEFAULTS.get) == [["cell=gru"], ["cell=rnn"]]
+        assert SweepGrid.read(None).jobs({"cell": ["gru", "rnn"]}, {}, DEFAULTS.get) == [["cell=gru"], ["cell=rnn"]]
 
     def test_keys_and_budgets(self):
-        sweep = Sweep.read(NODE)
+        sweep = SweepGrid.read(NODE)
         assert sweep.keys == ["task", "task.delay", "task.length"]
         assert sweep.budgets == ["short", "paper"]
 
     def test_settings_alone_and_rows_alone(self):
-        assert Sweep.read({"rows": NODE["rows"]}).budgets == []
-        assert Sweep.read({"settings": NODE["settings"]}).keys == []
+        assert SweepGrid.read({"rows": NODE["rows"]}).budgets == []
+        assert SweepGrid.read({"settings": NODE["settings"]}).keys == []
 
     @pytest.mark.parametrize(
         ("node", "message"),
@@ -95,13 +95,13 @@ class TestRead:
     )  # fmt: skip
     def test_another_form_is_one_line(self, node: Any, message: str):
         with pytest.raises(ValueError, match=r".") as caught:
-            Sweep.read(node)
+            SweepGrid.read(node)
         assert str(caught.value).startswith(message)
         assert "\n" not in str(caught.value)
 
     def test_a_long_node_is_cut(self):
         with pytest.raises(ValueError, match=r".") as caught:
-            Sweep.read({"row": ["long"] * 1000})
+            SweepGrid.read({"row": ["long"] * 1000})
         assert len(str(caught.value)) < 200
 
 
@@ -177,14 +177,14 @@ class TestJobs:
 class TestAsked:
     @pytest.mark.parametrize("given", ["", "budget=paper", "model.hidden_size=9", "task.delay=2", "task.delay=9"])
     def test_exactly_what_settings_add_is_left_out(self, given: str):
-        sweep = Sweep.read(NODE)
-        without = Sweep.read({"rows": NODE["rows"]})
+        sweep = SweepGrid.read(NODE)
+        without = SweepGrid.read({"rows": NODE["rows"]})
         arguments = values("cell=gru,rnn"), values(given), DEFAULTS.get
         asked = [sweep.asked(job, DEFAULTS.get) for job in sweep.jobs(*arguments)]
         assert asked == without.jobs(*arguments)
 
     def test_asking_again_adds_the_same(self):
-        sweep = Sweep.read(NODE)
+        sweep = SweepGrid.read(NODE)
         for job in sweep.jobs(values("cell=gru,rnn"), {}, DEFAULTS.get):
             again = sweep.jobs(values("cell=gru,rnn"), values(" ".join(sweep.asked(job, DEFAULTS.get))), DEFAULTS.get)
             assert [set(each) for each in again] == [set(job)]
@@ -194,19 +194,19 @@ class TestAsked:
             "rows": [{"model.layers": [1, 2]}, {"task.length": 5}],
             "settings": [{"when": {}, "set": {"model.layers": 2}}],
         }
-        sweep = Sweep.read(node)
+        sweep = SweepGrid.read(node)
         asked = [sweep.asked(job, DEFAULTS.get) for job in sweep.jobs({}, {}, DEFAULTS.get)]
         assert asked == [["model.layers=1"], ["model.layers=2"], ["task.length=5"]]
 
     def test_row_of_has_values_without_sections_and_no_choices(self):
-        sweep = Sweep.read(NODE)
+        sweep = SweepGrid.read(NODE)
         assert sweep.row_of(["task=copy_memory", "task.delay=2", "cell=gru", "seed=3"]) == ["delay=2"]
-        assert Sweep.read(None).row_of(["task.delay=2"]) == []
+        assert SweepGrid.read(None).row_of(["task.delay=2"]) == []
 
 
-def plans_of(*words: str) -> list[Plan]:
+def specs_of(*words: str) -> list[RunSpec]:
     schema.register()
-    return plan_runs(get_args_parser().parse_intermixed_args(["trainer=cpu", *words]))
+    return compose_runs(get_args_parser().parse_intermixed_args(["trainer=cpu", *words]))
 
 
 def jobs_of(*words: str) -> list[list[str]]:
@@ -220,8 +220,8 @@ def jobs_of(*words: str) -> list[list[str]]:
         GlobalHydra.instance().clear()
 
 
-def kept(plan: Plan) -> dict[str, Any]:
-    return {name: value for name, value in plan.config.items() if name not in ("budget", "training")}
+def kept(spec: RunSpec) -> dict[str, Any]:
+    return {name: value for name, value in spec.config.items() if name not in ("budget", "training")}
 
 
 PRESETS = {"arjovsky2016": 90, "bai2018": 165, "le2015": 80, "hochreiter1997": 90, "tallec2018": 45, "horizon": 75}
@@ -229,14 +229,14 @@ PRESETS = {"arjovsky2016": 90, "bai2018": 165, "le2015": 80, "hochreiter1997": 9
 
 
 @pytest.fixture(scope="module")
-def plans() -> Iterator[Any]:
+def specs() -> Iterator[Any]:
     """All runs of a preset's first seed; each is composed once for all tests here."""
-    made: dict[str, list[Plan]] = {}
+    made: dict[str, list[RunSpec]] = {}
 
-    def of(preset: str) -> list[Plan]:
+    def of(preset: str) -> list[RunSpec]:
         if preset not in made:
             budgets = "short,paper" if preset == "tallec2018" else "paper"
-            made[preset] = plans_of(f"+experiment={preset}", "seed=0", f"budget={budgets}")
+            made[preset] = specs_of(f"+experiment={preset}", "seed=0", f"budget={budgets}")
         return made[preset]
 
     yield of
@@ -331,77 +331,77 @@ class TestPresets:
         assert all(any(text.startswith("training.max_steps=") for text in job) for job in (*short, *paper))
 
     @pytest.mark.parametrize("preset", PRESETS)
-    def test_every_run_of_the_paper_budget_composes_and_is_another(self, preset: str, plans: Any):
-        found = [plan for plan in plans(preset) if plan.config["budget"] == "paper"]
+    def test_every_run_of_the_paper_budget_composes_and_is_another(self, preset: str, specs: Any):
+        found = [spec for spec in specs(preset) if spec.config["budget"] == "paper"]
         assert len(found) == PRESETS[preset] // 5
-        assert len({plan.run_id for plan in found}) == len(found)
-        assert len({plan.label for plan in found}) == len(found) or preset == "tallec2018"
-        assert {plan.experiment for plan in found} == {preset}
+        assert len({spec.run_id for spec in found}) == len(found)
+        assert len({spec.label for spec in found}) == len(found) or preset == "tallec2018"
+        assert {spec.experiment for spec in found} == {preset}
 
     @pytest.mark.parametrize("preset", PRESETS)
-    def test_the_short_budget_composes_too(self, preset: str, plans: Any):
+    def test_the_short_budget_composes_too(self, preset: str, specs: Any):
         if preset == "tallec2018":
-            short = [plan for plan in plans(preset) if plan.config["budget"] == "short"]
+            short = [spec for spec in specs(preset) if spec.config["budget"] == "short"]
         else:
-            short = plans_of(f"+experiment={preset}", "seed=0", "budget=short", "cell=lstm")
-        paper = [plan for plan in plans(preset) if plan.cell_name == "lstm" and plan.config["budget"] == "paper"]
-        assert len({plan.run_id for plan in short}) == len(short) == len(paper)
+            short = specs_of(f"+experiment={preset}", "seed=0", "budget=short", "cell=lstm")
+        paper = [spec for spec in specs(preset) if spec.cell_name == "lstm" and spec.config["budget"] == "paper"]
+        assert len({spec.run_id for spec in short}) == len(short) == len(paper)
         for one, other in zip(short, paper, strict=True):
             assert kept(one) == kept(other)
             assert one.config["training"] | {"max_steps": 0} == other.config["training"] | {"max_steps": 0}
 
     @pytest.mark.parametrize("fact", FACTS, ids=" ".join)
-    def test_settings_of_the_paper(self, fact: tuple[str, str, str], plans: Any):
+    def test_settings_of_the_paper(self, fact: tuple[str, str, str], specs: Any):
         preset, cell, row = fact
-        (plan,) = [plan for plan in plans(preset) if plan.cell_name == cell and f" {row} " in f" {plan.label} "]
-        assert {key: select(plan.config, key) for key in FACTS[fact]} == FACTS[fact]
+        (spec,) = [spec for spec in specs(preset) if spec.cell_name == cell and f" {row} " in f" {spec.label} "]
+        assert {key: select(spec.config, key) for key in FACTS[fact]} == FACTS[fact]
 
-    def test_hidden_sizes_from_a_number_of_parameters(self, plans: Any):
-        sizes = {(plan.cell_name, *plan.row): plan.hidden_size for plan in plans("bai2018")}
+    def test_hidden_sizes_from_a_number_of_parameters(self, specs: Any):
+        sizes = {(spec.cell_name, *spec.row): spec.hidden_size for spec in specs("bai2018")}
         assert sizes["gru", "length=400"] == 151  # 70,367 parameters; 150 units have 69,451
         assert sizes["lstm", "length=400"] == 77
-        (lstm,) = [plan for plan in plans("horizon") if plan.label.startswith("adding_problem length=25 lstm")]
+        (lstm,) = [spec for spec in specs("horizon") if spec.label.startswith("adding_problem length=25 lstm")]
         assert lstm.hidden_size == 63
 
-    def test_tallec_sweeps_the_forget_bias(self, plans: Any):
-        found = [plan for plan in plans("tallec2018") if plan.config["budget"] == "short"]
-        assert {plan.config["cell"]["forget_bias"] for plan in found} == {0.0, 1.0, "chrono"}
-        assert {plan.task.delay for plan in found} == {100, 500, 2000}
-        assert {plan.model_config.hidden_size for plan in found} == {128}
+    def test_tallec_sweeps_the_forget_bias(self, specs: Any):
+        found = [spec for spec in specs("tallec2018") if spec.config["budget"] == "short"]
+        assert {spec.config["cell"]["forget_bias"] for spec in found} == {0.0, 1.0, "chrono"}
+        assert {spec.task.delay for spec in found} == {100, 500, 2000}
+        assert {spec.model_config.hidden_size for spec in found} == {128}
 
-    def test_what_is_asked_is_short_and_plans_the_same_run(self, plans: Any):
-        longest = max(plans("bai2018"), key=lambda plan: len(plan.overrides))
-        (other,) = (plan for plan in plans("bai2018") if plan.label.startswith("copy_memory delay=1000 lstm"))
+    def test_what_is_asked_is_short_and_plans_the_same_run(self, specs: Any):
+        longest = max(specs("bai2018"), key=lambda spec: len(spec.overrides))
+        (other,) = (spec for spec in specs("bai2018") if spec.label.startswith("copy_memory delay=1000 lstm"))
         assert longest.asked == [
             "+experiment=bai2018", *(f"{key}={value}" for key, value in (
                 ("task", longest.task_name), *(("task." + text).split("=") for text in longest.row),
                 ("cell", longest.cell_name), ("seed", "0"), ("trainer", "cpu"), ("budget", "paper")))
         ]  # fmt: skip
-        for plan in (longest, other):
-            (again,) = plans_of(*plan.asked)
-            assert (again.run_id, again.config) == (plan.run_id, plan.config)
+        for spec in (longest, other):
+            (again,) = specs_of(*spec.asked)
+            assert (again.run_id, again.config) == (spec.run_id, spec.config)
 
 
 class TestCommandLine:
     def test_one_run_of_a_preset_by_its_row(self, bench: Bench):
         words = ("task=copy_memory", "task.delay=100", "cell=lstm", "seed=0", "trainer=cpu")
-        done = bench.call("run", "+experiment=arjovsky2016", "--plan", *words, f"results_dir={bench.results}")
+        done = bench.call("run", "+experiment=arjovsky2016", "--dry-run", *words, f"results_dir={bench.results}")
         assert done.code == 0, done.err
         first, count, _ = done.out.splitlines()
         assert first.endswith("copy_memory delay=100 lstm seed=0: planned")
         assert count == "1 runs, 0 there already, 1 to do, 1 at once"
         assert not bench.results.exists()
-        (short,) = plans_of("+experiment=arjovsky2016", *words, "budget=short")
-        (paper,) = plans_of("+experiment=arjovsky2016", *words)
+        (short,) = specs_of("+experiment=arjovsky2016", *words, "budget=short")
+        (paper,) = specs_of("+experiment=arjovsky2016", *words)
         assert (short.training.max_steps, paper.training.max_steps) == (5000, 20000)
         assert kept(short) == kept(paper)
         assert short.config["training"] | {"max_steps": 20000} == paper.config["training"]
         assert first.startswith(paper.run_id)
 
     def test_the_whole_preset_is_counted(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("bench.runs.dry_run.seconds_per_step", lambda plan: 1.0)
+        monkeypatch.setattr("bench.runs.dry_run.seconds_per_step", lambda spec: 1.0)
         words = ("trainer=cpu", "training.max_steps=7", "seed=range(0,2)", "cell=gru", f"results_dir={bench.results}")
-        done = bench.call("run", "+experiment=arjovsky2016", "--plan", *words)
+        done = bench.call("run", "+experiment=arjovsky2016", "--dry-run", *words)
         assert done.code == 0, done.err
         *runs, count, _ = done.out.splitlines()
         assert count.startswith("12 runs, 0 there already, 12 to do")
@@ -465,9 +465,9 @@ def test_a_budget_where_the_experiment_has_rows_alone(bench: Bench, tmp_path: Pa
 def test_a_choice_by_default_is_one_that_when_sees(bench: Bench, tmp_path: Path):
     """The task is chosen in no row and on no command line."""
     setting = {"when": {"task": "adding_problem", "optimizer": "adam"}, "set": {"task.length": 7}}
-    (plan,) = plans_of(*own_experiment(tmp_path, {"settings": [setting]}), "cell=rnn", *TINY)
-    assert plan.task.length == 7
-    assert "task.length=7" not in plan.asked
+    (spec,) = specs_of(*own_experiment(tmp_path, {"settings": [setting]}), "cell=rnn", *TINY)
+    assert spec.task.length == 7
+    assert "task.length=7" not in spec.asked
 
 
 OWN = {
@@ -544,9 +544,9 @@ def test_a_cell_of_ones_own_in_every_row(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delitem(sys.modules, "leaky_gate", raising=False)
     monkeypatch.syspath_prepend(str(folder))
     for preset, rows in (("arjovsky2016", 6), ("le2015", 4), ("bai2018", 11)):
-        found = plans_of(f"--config-dir={folder}", f"+experiment={preset}", "cell=mine", "seed=0")
-        assert {plan.cell_name for plan in found} == {"mine"}
-        assert len({plan.run_id for plan in found}) == len(found) == rows, preset
+        found = specs_of(f"--config-dir={folder}", f"+experiment={preset}", "cell=mine", "seed=0")
+        assert {spec.cell_name for spec in found} == {"mine"}
+        assert len({spec.run_id for spec in found}) == len(found) == rows, preset
 
 
 def test_old_records_still_replay(bench: Bench, tmp_path: Path):
@@ -557,9 +557,9 @@ def test_old_records_still_replay(bench: Bench, tmp_path: Path):
         old = read_record(folder)
         model = {key: value for key, value in old.config["model"].items() if key != "readout_init"}
         config = {key: value for key, value in old.config.items() if key != "budget"} | {"model": model}
-        plan = rebuild(dataclasses.replace(old, config=config), tmp_path)
-        assert (plan.config["budget"], plan.config["model"]["readout_init"]) == (None, "torch")
-        assert plan.hidden_size == old.model["hidden_size"]
+        spec = rebuild(dataclasses.replace(old, config=config), tmp_path)
+        assert (spec.config["budget"], spec.config["model"]["readout_init"]) == (None, "torch")
+        assert spec.hidden_size == old.model["hidden_size"]
 
 
 def test_a_record_without_the_new_keys_replays_bit_for_bit(bench: Bench):

@@ -552,13 +552,13 @@ class TestCommitted:
         from hydra._internal.utils import get_args_parser
 
         from bench.config import schema
-        from bench.config.compose import plan_runs
+        from bench.config.compose import compose_runs
 
         schema.register()
-        plans = plan_runs(get_args_parser().parse_args([f"+experiment={name}", "seed=0"]))
+        specs = compose_runs(get_args_parser().parse_args([f"+experiment={name}", "seed=0"]))
         planned = [
             make(experiment=p.experiment, task=p.task_name, cell=p.cell_name, config=p.config, run_id=p.run_id)
-            for p in plans
+            for p in specs
         ]
         mine = [made for made in read.claims if made.protocol == name]
         assert len(mine) >= 5

@@ -1,4 +1,4 @@
-"""Claims: taken by one, kept while alive, taken over from the dead."""
+"""Leases: taken by one, kept while alive, taken over from the dead."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from bench.records.lease import Owner
 NOTHING: dict[str, float] = {}
 
 
-def take(folder: Path, owner: Owner | None = None) -> lease.Claim | None:
+def take(folder: Path, owner: Owner | None = None) -> lease.Lease | None:
     return lease.take(folder, owner or lease.this_process(), lambda: NOTHING)
 
 
 def leave_behind(folder: Path, silence: float = 0.0, **changes: str | int) -> Path:
-    """A claim of somebody else, as a file."""
+    """A lease of somebody else, as a file."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    path = lease.claim_path(folder)
+    path = lease.lease_path(folder)
     owner = dataclasses.asdict(lease.this_process()) | {"token": "other"} | changes
     path.write_text(json.dumps({**owner, "progress": {"step": 7}}))
     os.utime(path, (time.time() - silence, time.time() - silence))
@@ -52,9 +52,9 @@ def test_one_at_a_time(tmp_path: Path):
 def test_the_heart_beats_and_tells_of_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.02)
     numbers = {"step": 1.0}
-    claim = lease.take(tmp_path / "run", lease.this_process("sweep"), lambda: numbers)
-    assert claim is not None
-    with claim:
+    held = lease.take(tmp_path / "run", lease.this_process("sweep"), lambda: numbers)
+    assert held is not None
+    with held:
         numbers["step"] = 5.0
         deadline = time.monotonic() + 10
         while (holder := lease.holder_of(tmp_path / "run")) and holder.progress["step"] != 5.0:
@@ -77,9 +77,9 @@ class TestDeadOwners:
             assert process.stdout.readline() == "taken\n"
             assert take(folder) is None
             process.kill()
-        claim = take(folder)
-        assert claim is not None
-        with claim:
+        held = take(folder)
+        assert held is not None
+        with held:
             pass
 
     def test_a_process_number_that_is_used_again(self, tmp_path: Path):
@@ -94,19 +94,19 @@ class TestDeadOwners:
         holder = lease.holder_of(tmp_path / "run")
         assert holder is not None
         assert (holder.alive, holder.progress) == (alive, {"step": 7.0})
-        claim = take(tmp_path / "run")
-        assert (claim is None) == alive
-        if claim is not None:
-            with claim:
+        held = take(tmp_path / "run")
+        assert (held is None) == alive
+        if held is not None:
+            with held:
                 pass
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "\x00"])
     def test_what_a_power_cut_left(self, tmp_path: Path, text: str):
-        lease.claim_path(tmp_path / "run").write_text(text)
+        lease.lease_path(tmp_path / "run").write_text(text)
         assert lease.holder_of(tmp_path / "run") is None
-        claim = take(tmp_path / "run")
-        assert claim is not None
-        with claim:
+        held = take(tmp_path / "run")
+        assert held is not None
+        with held:
             pass
 
     def test_only_the_dead_are_buried(self, tmp_path: Path):
@@ -125,12 +125,12 @@ class TestDeadOwners:
 
 def test_who_was_taken_over_notices_and_does_not_give_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.02)
-    claim = take(tmp_path / "run")
-    assert claim is not None
-    with claim:
+    held = take(tmp_path / "run")
+    assert held is not None
+    with held:
         path = leave_behind(tmp_path / "run")
         deadline = time.monotonic() + 10
-        while not claim.lost:
+        while not held.lost:
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert json.loads(path.read_text())["token"] == "other"
@@ -143,8 +143,8 @@ def test_of_many_who_want_a_dead_owners_run_one_gets_it(tmp_path: Path):
     code = (
         "import sys, time; from pathlib import Path; from bench.records import lease; held = []\n"
         "for each in sys.argv[1:]:\n"
-        "    claim = lease.take(Path(each), lease.this_process(), dict)\n"
-        "    held += [each] if claim else []\n"
+        "    mine = lease.take(Path(each), lease.this_process(), dict)\n"
+        "    held += [each] if mine else []\n"
         "print(*held, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, *map(str, folders)]
@@ -160,24 +160,24 @@ def test_of_many_who_want_a_dead_owners_run_one_gets_it(tmp_path: Path):
 
 
 @pytest.mark.parametrize("pid", [10**30, "x", -1, None])
-def test_a_claim_with_an_odd_process_number_is_none(tmp_path: Path, pid: object):
+def test_a_lease_with_an_odd_process_number_is_none(tmp_path: Path, pid: object):
     folder = tmp_path / "run"
-    claim = lease.take(folder, lease.this_process(), lambda: {})
-    assert claim is not None
-    with claim:
-        path = lease.claim_path(folder)
+    held = lease.take(folder, lease.this_process(), lambda: {})
+    assert held is not None
+    with held:
+        path = lease.lease_path(folder)
         path.write_text(json.dumps(json.loads(path.read_text()) | {"pid": pid}))
         holder = lease.holder_of(folder)
         assert holder is None or not holder.alive
 
 
-def test_a_claim_that_was_taken_over_made_and_given_back_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_lease_that_was_taken_over_made_and_given_back_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.02)
     folder = tmp_path / "run"
-    with lease.take(folder, lease.this_process(), dict) as claim:  # pyright: ignore[reportOptionalContextManager]
-        lease.claim_path(folder).unlink()
+    with lease.take(folder, lease.this_process(), dict) as held:  # pyright: ignore[reportOptionalContextManager]
+        lease.lease_path(folder).unlink()
         deadline = time.monotonic() + 10
-        while not claim.lost and time.monotonic() < deadline:
+        while not held.lost and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert claim.lost
-        assert not lease.claim_path(folder).exists()
+        assert held.lost
+        assert not lease.lease_path(folder).exists()

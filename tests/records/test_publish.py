@@ -153,7 +153,7 @@ class TestCopies:
         assert len(steps) <= thinning.MOST_ROWS
         assert {1, 90, 180, 900} <= set(steps)
         assert kept.equals(whole.filter(pa.array(np.isin(whole["step"].to_numpy(), steps))))
-        said = thinning.whole_of(kept.schema)
+        said = thinning.thinning_of(kept.schema)
         assert said is not None
         assert steps == sorted({1, *range(90, 901, 90), *range(said.every, 901, said.every)})
         assert (said.rows, said.kept, said.sha256) == (900, len(steps), thinning.digest(whole, CLOCKS))
@@ -183,7 +183,7 @@ class TestCopies:
 
     def test_few_steps_stay_all(self, bench: Bench):
         source, target = published(bench, every="--every=1")
-        assert thinning.whole_of(read_curves(target).schema) is None
+        assert thinning.thinning_of(read_curves(target).schema) is None
         assert read_curves(target).equals(read_curves(source))
 
     def test_a_second_time_nothing_is_written(self, bench: Bench):

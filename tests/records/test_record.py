@@ -11,7 +11,7 @@ from bench.records import provenance, record
 from bench.records.read import find_records, read_curves, read_record
 from bench.records.record import DamagedRecordError, Record
 from bench.records.series import curves_table
-from bench.records.write import discard, prepare, publish
+from bench.records.write import commit, discard, prepare
 
 
 def make(**changes: Any) -> Record:
@@ -66,7 +66,7 @@ CURVES = curves_table({"train_loss": [3.0, 2.0, 1.0]}, [{"step": 2, "mse": 0.5}]
 
 
 def write(folder: Path, made: Record) -> None:
-    publish(prepare(folder), folder, made, CURVES, {})
+    commit(prepare(folder), folder, made, CURVES, {})
 
 
 def test_what_is_written_is_read(tmp_path: Path):
@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path: Path, monkeyp
     folder = tmp_path / "abc"
     draft = prepare(folder)
     with pytest.raises(OSError, match="No space left"):
-        publish(draft, folder, make(), CURVES, {})
+        commit(draft, folder, make(), CURVES, {})
     assert not folder.exists()
 
 

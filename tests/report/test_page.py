@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis.gradient_reach import read_journeys
+from bench.analysis.gradient_reach import read_gradient_reaches
 from bench.analysis.table import Spec
 from bench.records.read import find_records, read_all
 from bench.report.page import fill_page
@@ -71,9 +71,9 @@ def test_a_page_is_filled(bench: Bench, page: Path):
     assert sorted(made) == sorted([*(f"demo/{name}" for name in names), "demo.yaml", "README.md"])
 
     records, _ = read_all(page.parent / "demo" / "runs")
-    journeys, _ = read_journeys(page.parent / "demo" / "runs")
+    reaches, _ = read_gradient_reaches(page.parent / "demo" / "runs")
     spec = Spec("Demo", {"task": ("adding_problem",)}, ("task.length",), None, ("solved", "mse", "horizon_trained"))
-    texts = {form: render(records, form, journeys, spec) for form in ("markdown", "latex", "csv")}
+    texts = {form: render(records, form, reaches, spec) for form in ("markdown", "latex", "csv")}
     assert made["demo/tables/demo.tex"].decode() == texts["latex"]
     assert made["demo/tables/demo.csv"].decode() == texts["csv"]
     text = page.read_text()

@@ -15,8 +15,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
 from bench.analysis import metrics
-from bench.analysis.delay_series import ladders
-from bench.analysis.gradient_reach import Journey
+from bench.analysis.delay_series import delay_series
+from bench.analysis.gradient_reach import GradientReach
 from bench.analysis.grouping import arrange
 from bench.records.read import find_records
 from bench.records.record import Record
@@ -43,11 +43,11 @@ def run_like(origin: Record, cell: str, seed: int, solved_at: int | None, **chan
     return dataclasses.replace(made, **changes)
 
 
-def travelled(start: int | None, end: int | None = None, *, trained: bool = True) -> Journey:
+def travelled(start: int | None, end: int | None = None, *, trained: bool = True) -> GradientReach:
     def reach(horizon: int | None) -> Reach:
         return Reach(horizon, None, None, None, None, 0.0)
 
-    return Journey(reach(start), reach(end) if trained else None)
+    return GradientReach(reach(start), reach(end) if trained else None)
 
 
 def numbers(values: Any) -> list[float]:
@@ -156,11 +156,11 @@ class TestReach:
     def test_shares_and_horizons_over_the_delay(self, runs: list[Record]):
         horizons = {("lstm", 20): (19, 17), ("lstm", 40): (39, 4), ("lstm", 80): (3, 0), ("rnn", 20): (19, 19),
                     ("rnn", 40): (1, 2)}  # fmt: skip
-        journeys = {
+        reaches = {
             run.run_id: travelled(5 + 2 * run.seed, horizons[run.cell, run.task_facts["delay"]][run.seed])
             for run in runs
         }
-        figure = draw_reach(runs, journeys)
+        figure = draw_reach(runs, reaches)
         assert figure is not None
         upper, lower = figure.axes
         assert upper.get_title() == "adding_problem"
@@ -198,10 +198,10 @@ class TestReach:
 
     def test_a_note_says_where_there_are_fewer_horizons_than_runs(self, runs: list[Record]):
         runs[1] = dataclasses.replace(runs[1], status="diverged", solved=False, steps_to_solve=None)
-        journeys = {run.run_id: travelled(5, 5, trained=run.status == "completed") for run in runs}
-        journeys[runs[2].run_id] = travelled(None, None)
-        del journeys[runs[-1].run_id]
-        figure = draw_reach(runs, journeys)
+        reaches = {run.run_id: travelled(5, 5, trained=run.status == "completed") for run in runs}
+        reaches[runs[2].run_id] = travelled(None, None)
+        del reaches[runs[-1].run_id]
+        figure = draw_reach(runs, reaches)
         assert figure is not None
         assert figure.axes[1].get_xlabel().splitlines() == [
             "delay (steps)",
@@ -234,10 +234,10 @@ class TestReach:
 
 
 def labels(runs: Iterable[Record]) -> list[tuple[str, list[int]]]:
-    return [(each.label, [row.facts["delay"] for row in each.rows]) for each in ladders(arrange(runs)[0])]
+    return [(each.label, [row.facts["delay"] for row in each.rows]) for each in delay_series(arrange(runs)[0])]
 
 
-class TestLadders:
+class TestDelaySeries:
     def test_rows_that_differ_in_more_than_the_delay_are_no_companions(self, origin: Record):
         runs = [run_like(origin, "gru", 0, 100, delay=delay, budget=600) for delay in (80, 20)]
         assert labels(runs) == [("adding_problem", [20, 80])]

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from bench.analysis import metrics
-from bench.analysis.gradient_reach import Journey, read_journeys
+from bench.analysis.gradient_reach import GradientReach, read_gradient_reaches
 from bench.analysis.grouping import arrange, arrange_by
-from bench.analysis.metrics import Number
+from bench.analysis.metrics import MetricEstimate
 from bench.analysis.table import Spec, Table, read_spec, spec_names
 from bench.records.record import Record
 from bench.report.tables import captions
@@ -94,18 +94,18 @@ SPECS = {
 
 
 def csv_of(
-    runs: list[Record], journeys: metrics.Journeys | None = None, spec: Spec | None = None
+    runs: list[Record], reaches: metrics.GradientReaches | None = None, spec: Spec | None = None
 ) -> dict[tuple[str, str], dict[str, str]]:
     """The lines of a CSV of one row by column and metric."""
-    lines = list(csv.DictReader(io.StringIO(render(runs, "csv", journeys or {}, spec))))
+    lines = list(csv.DictReader(io.StringIO(render(runs, "csv", reaches or {}, spec))))
     found = {(line["column"], line["metric"]): line for line in lines}
     assert len(found) == len(lines)
     return found
 
 
-def journey(horizons: tuple[int | None, int], rate: float) -> Journey:
+def gradient_reach(horizons: tuple[int | None, int], rate: float) -> GradientReach:
     start, end = (Reach(horizon, rate, 1.0, None, None, 0.0) for horizon in horizons)
-    return Journey(start, end)
+    return GradientReach(start, end)
 
 
 def test_runs_that_differ_in_their_probes_alone_are_one_training():
@@ -121,7 +121,7 @@ def test_an_untrained_run_has_no_trained_horizon(bench: Bench):
     made = bench.one("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", "probe=flow",
                      "optimizer.momentum=0", "training.clip_norm=null", "training.max_steps=20")  # fmt: skip
     assert made.status == "diverged"
-    (found,) = read_journeys(bench.results)[0].values()
+    (found,) = read_gradient_reaches(bench.results)[0].values()
     assert found.start.horizon is not None
     assert found.end is None
     text = bench.call("table", str(bench.results)).out
@@ -130,12 +130,12 @@ def test_an_untrained_run_has_no_trained_horizon(bench: Bench):
 
 
 def test_how_far_the_gradient_travels():
-    journeys = {
-        **{f"rnn{seed}": journey((5, 7 + seed), -0.31) for seed in range(3)},
-        "lstm0": journey((None, 99), -0.002),
+    reaches = {
+        **{f"rnn{seed}": gradient_reach((5, 7 + seed), -0.31) for seed in range(3)},
+        "lstm0": gradient_reach((None, 99), -0.002),
     }
     runs = [run(cell, seed, 0.1, run_id=f"{cell}{seed}") for cell in ("rnn", "lstm") for seed in range(3)]
-    text = render(runs, "terminal", journeys)
+    text = render(runs, "terminal", reaches)
     assert max(map(len, text.splitlines())) <= 80
     lines = {line[:18].strip(): line[18:].split() for line in text.splitlines()}
     assert lines["horizon, untrained"] == ["5", "-"]
@@ -143,7 +143,7 @@ def test_how_far_the_gradient_travels():
     assert re.search(r"^ +\[7, 9\] +n=1$", text, re.M)
     assert lines["decay, trained"] == ["-0.310", "-0.00200"]
     assert "Horizon: the largest probed lag" in text
-    found = csv_of(runs, journeys)
+    found = csv_of(runs, reaches)
     assert [found["rnn", name]["value"] for name in metrics.HORIZONS] == ["5.0", "8.0", "-0.31"]
     assert [found["lstm", name]["value"] for name in metrics.HORIZONS] == ["", "99.0", "-0.002"]
     assert [found["lstm", name]["n"] for name in metrics.HORIZONS] == ["0", "1", "1"]
@@ -291,8 +291,8 @@ def test_to_a_file(bench: Bench, tmp_path: Path):
 
 def number(
     value: float | None, low: float | None, high: float | None, better: str | None = "lower", n: int = 9
-) -> Number:
-    return Number("mse", "median", value, low, high, n, better)
+) -> MetricEstimate:
+    return MetricEstimate("mse", "median", value, low, high, n, better)
 
 
 class TestBest:
@@ -373,13 +373,13 @@ class TestNumbers:
     )
     def test_every_metric_and_statistic(self, metric: str, statistic: str, value: float):
         runs = [dataclasses.replace(made, run_id=f"{made.cell}{made.seed}") for made in ADDING]
-        journeys = {f"lstm{seed}": journey((5 + seed, 7 + seed), -0.5) for seed in range(3)}
+        reaches = {f"lstm{seed}": gradient_reach((5 + seed, 7 + seed), -0.5) for seed in range(3)}
         spec = Spec(metrics=(metric,), statistic=statistic)
-        found = csv_of(runs, journeys, spec)["lstm", metric]
+        found = csv_of(runs, reaches, spec)["lstm", metric]
         assert (found["statistic"], found["n"]) == (statistic, "3")
         assert float(found["value"]) == pytest.approx(value)
         for form in FORMS:
-            assert render(runs, form, journeys, spec)
+            assert render(runs, form, reaches, spec)
 
     def test_survival_is_that_of_the_times_with_the_budget_for_the_rest(self):
         found = csv_of(ADDING)["lstm", "steps_to_solve"]

@@ -177,9 +177,9 @@ class TestFaults:
         words = [sys.executable, "-m", "bench", "run", f"--config-dir={mine}", *TINY, "cell=odd",
                  f"results_dir={tmp_path / 'results'}"]  # fmt: skip
         other = subprocess.Popen([*words, "training.max_steps=9"], stdout=subprocess.DEVNULL)
-        wait_for(lambda: len(kill_sweep.claimed(tmp_path / "results")) == 1)
+        wait_for(lambda: len(kill_sweep.leased(tmp_path / "results")) == 1)
         ours = subprocess.Popen([*words, "-m", "training.max_steps=9,6"], stdout=subprocess.PIPE, text=True)
-        wait_for(lambda: len(kill_sweep.claimed(tmp_path / "results")) == 2)
+        wait_for(lambda: len(kill_sweep.leased(tmp_path / "results")) == 2)
         other.kill()
         other.wait()
         hold.unlink()
@@ -244,7 +244,7 @@ class TestFaults:
 
 class TestPlan:
     def test_lists_runs_time_and_disk_and_writes_nothing(self, bench: Bench):
-        outcome = bench.run("-m", "seed=0,1", "cell=gru,rnn", "probe=flow", "--plan")
+        outcome = bench.run("-m", "seed=0,1", "cell=gru,rnn", "probe=flow", "--dry-run")
         assert outcome.code == 0
         lines = outcome.out.splitlines()
         assert [line.partition("  ")[2] for line in lines[:4]] == [
@@ -269,17 +269,17 @@ def test_the_plan_of_a_sweep_is_kept(bench: Bench):
     assert [each.name for each in path.parent.iterdir() if each.name.startswith(".")] == []
 
 
-def test_a_run_claimed_by_another_process_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_leased_by_another_process_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     from bench.records import lease
 
     folder = bench.folder(bench.beside("other").ready())
-    claim = lease.take(folder, lease.this_process(), lambda: {})
-    assert claim is not None
+    held = lease.take(folder, lease.this_process(), lambda: {})
+    assert held is not None
     waits: list[float] = []
 
     def give_back(self: Driver) -> None:
         waits.append(time.monotonic())
-        claim.__exit__(None, None, None)
+        held.__exit__(None, None, None)
 
     monkeypatch.setattr(Driver, "_wait", give_back)
     outcome = bench.run()

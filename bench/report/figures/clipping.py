@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from bench.records.record import Record
-from bench.records.thinning import whole_of
+from bench.records.thinning import thinning_of
 from bench.report.figures.style import (
     LINE_STYLES,
     PAGE_INCHES,
@@ -50,7 +50,7 @@ def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Fig
             panel.yaxis.set_major_locator(LogLocator(numticks=6))
             panel.set_xlim(left=0)
             if share is not None:
-                all_steps = all(whole_of(table.schema) is None for table in tables)
+                all_steps = all(thinning_of(table.schema) is None for table in tables)
                 said = f"{share:.0%} of {'steps' if all_steps else 'kept steps'} clipped"
                 panel.text(0.98, 0.95, said, transform=panel.transAxes, ha="right", va="top", fontsize=7)
         name_panels(list(axes[down]), row, columns)

@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MultipleLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from bench.analysis import metrics
-from bench.analysis.delay_series import Ladder, ladders
-from bench.analysis.gradient_reach import Journey
-from bench.analysis.grouping import Row, arrange
+from bench.analysis.delay_series import DelaySeries, delay_series
+from bench.analysis.gradient_reach import GradientReach
+from bench.analysis.grouping import RunGroup, arrange
 from bench.records.record import Record
 from bench.report.figures.style import COLUMN_INCHES, GREY, grid, key_above, legend, look, titled
 from bench.stats.intervals import success
@@ -32,7 +32,7 @@ CLOSEST_TICKS = 0.07
 """Of the width of the axis: delays that are closer share a tick."""
 
 
-def draw_reach(records: list[Record], journeys: Mapping[str, Journey]) -> Figure | None:
+def draw_reach(records: list[Record], reaches: Mapping[str, GradientReach]) -> Figure | None:
     """Two panels a task, over the same delays: share of the seeds that have solved it, and the gradient's horizon.
 
     Bars around a share are its 95 % Wilson interval. A horizon is a number of steps like the delay, and never longer
@@ -42,13 +42,13 @@ def draw_reach(records: list[Record], journeys: Mapping[str, Journey]) -> Figure
 
     Args:
         records: The records.
-        journeys: How far the gradient travels, by run id.
+        reaches: How far the gradient travels, by run id.
 
     Returns:
         ``None`` where no task was run with two delays and all else alike, or none of these was probed.
     """
     rows, columns = arrange(records)
-    found = [ladder for ladder in ladders(rows) if any(run.run_id in journeys for run in _runs(ladder))]
+    found = [series for series in delay_series(rows) if any(run.run_id in reaches for run in _runs(series))]
     if not found:
         return None
     across = min(PANELS_ACROSS, len(found))
@@ -56,24 +56,24 @@ def draw_reach(records: list[Record], journeys: Mapping[str, Journey]) -> Figure
     shape: dict[str, Any] = {"width": COLUMN_INCHES * across, "height": 1.8, "height_ratios": [1.0, 1.3] * blocks}
     figure, axes = grid(2 * blocks, across, **shape)
     uppers, lowers = list(axes[0::2].flat), list(axes[1::2].flat)
-    for upper, lower, ladder in zip(uppers, lowers, found, strict=False):
-        _share_panel(upper, ladder, columns)
-        _horizon_panel(lower, ladder, columns, journeys)
+    for upper, lower, series in zip(uppers, lowers, found, strict=False):
+        _share_panel(upper, series, columns)
+        _horizon_panel(lower, series, columns, reaches)
         lower.sharex(upper)
         upper.tick_params(labelbottom=False)
-        titled(upper, ladder.label)
+        titled(upper, series.label)
     for panel in (*uppers[len(found) :], *lowers[len(found) :]):
         panel.remove()
     legend(figure, uppers[: len(found)], columns)
     return figure
 
 
-def _runs(ladder: Ladder) -> list[Record]:
-    return [run for row in ladder.rows for runs in row.runs.values() for run in runs]
+def _runs(series: DelaySeries) -> list[Record]:
+    return [run for row in series.rows for runs in row.runs.values() for run in runs]
 
 
-def _share_panel(axes: Axes, ladder: Ladder, columns: list[str]) -> None:
-    for column, places in _places(ladder, columns).items():
+def _share_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
+    for column, places in _places(series, columns).items():
         style = _marked(columns.index(column))
         x, shares, low, high = [], [], [], []
         for row, place in places:
@@ -86,19 +86,19 @@ def _share_panel(axes: Axes, ladder: Ladder, columns: list[str]) -> None:
                 high.append(found.interval.high if found.interval else math.nan)
         axes.vlines(x, low, high, color=style["color"], linewidth=0.9, gid=column, clip_on=False)
         axes.plot(x, shares, label=column, gid=column, clip_on=False, zorder=3, **style)
-    _delay_axis(axes, ladder)
+    _delay_axis(axes, series)
     axes.set_ylim(-0.04, 1.04)
     axes.yaxis.set_major_locator(MultipleLocator(0.5))
     axes.set_ylabel(SOLVED)
 
 
-def _horizon_panel(axes: Axes, ladder: Ladder, columns: list[str], journeys: Mapping[str, Journey]) -> None:
-    _delay_axis(axes, ladder)
+def _horizon_panel(axes: Axes, series: DelaySeries, columns: list[str], reaches: Mapping[str, GradientReach]) -> None:
+    _delay_axis(axes, series)
     left, right = axes.get_xlim()
     ends = (max(left, 1.0), right)
     (diagonal,) = axes.plot(ends, ends, color=GREY, linestyle=(0, (2, 2)), linewidth=1, gid=DIAGONAL)
     longest, fewer = right, dict[str, list[str]]()
-    for column, places in _places(ladder, columns).items():
+    for column, places in _places(series, columns).items():
         style = _marked(columns.index(column))
         looks: tuple[tuple[str, dict[str, Any]], ...] = (
             (UNTRAINED, {"ms": 6, "fillstyle": "none", "linewidth": 0.7, "alpha": 0.8}),
@@ -108,7 +108,7 @@ def _horizon_panel(axes: Axes, ladder: Ladder, columns: list[str], journeys: Map
             x, middle, low, high = [], [], [], []
             for row, place in places:
                 results = metrics.results(row.runs.get(column, []))
-                travelled = [journeys[run.run_id] for run in results if run.run_id in journeys]
+                travelled = [reaches[run.run_id] for run in results if run.run_id in reaches]
                 reached = [each.start if when == UNTRAINED else each.end for each in travelled]
                 horizons = [each.horizon for each in reached if each is not None and each.horizon is not None]
                 if len(horizons) < len(results):
@@ -141,22 +141,22 @@ def _marked(index: int) -> dict[str, Any]:
     return {**look(index), "marker": MARKERS[index % len(MARKERS)], "ms": 4}
 
 
-def _places(ladder: Ladder, columns: list[str]) -> dict[str, list[tuple[Row, float]]]:
+def _places(series: DelaySeries, columns: list[str]) -> dict[str, list[tuple[RunGroup, float]]]:
     """Where each cell is drawn for each delay: beside the others, at most a third of the way to the next delay."""
-    delays = [row.facts["delay"] for row in ladder.rows]
+    delays = [row.facts["delay"] for row in series.rows]
     gap = min(late / early for early, late in itertools.pairwise(delays))
-    present = [column for column in columns if any(column in row.runs for row in ladder.rows)]
+    present = [column for column in columns if any(column in row.runs for row in series.rows)]
     step = min(math.log(gap) / 3 / len(present), 0.055)
     middle = (len(present) - 1) / 2
     return {
-        column: [(row, row.facts["delay"] * math.exp(step * (index - middle))) for row in ladder.rows]
+        column: [(row, row.facts["delay"] * math.exp(step * (index - middle))) for row in series.rows]
         for index, column in enumerate(present)
     }
 
 
-def _delay_axis(axes: Axes, ladder: Ladder) -> None:
+def _delay_axis(axes: Axes, series: DelaySeries) -> None:
     """A logarithmic axis with a tick at each delay that has room for one."""
-    delays = [row.facts["delay"] for row in ladder.rows]
+    delays = [row.facts["delay"] for row in series.rows]
     room = (delays[-1] / delays[0]) ** 0.08
     axes.set_xscale("log")
     axes.set_xlim(delays[0] / room, delays[-1] * room)

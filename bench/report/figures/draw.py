@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from bench.analysis.gradient_reach import Journey, Probes, journey
+from bench.analysis.gradient_reach import GradientReach, Probes, gradient_reach
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import DamagedRecordError, Record
 from bench.records.series import PROBES
@@ -35,15 +35,15 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
     records: list[Record] = []
     curves: Curves = {}
     probes: dict[str, Probes] = {}
-    journeys: dict[str, Journey] = {}
+    reaches: dict[str, GradientReach] = {}
     damaged: list[DamagedRecordError] = []
     for folder in find_records(root):
         try:
             made = read_record(folder)
             curves[made.run_id] = read_curves(folder)
             probes[made.run_id] = {name: read_probe(folder, name) for name in PROBES}
-            if (travelled := journey(probes[made.run_id]["flow"], made)) is not None:
-                journeys[made.run_id] = travelled
+            if (travelled := gradient_reach(probes[made.run_id]["flow"], made)) is not None:
+                reaches[made.run_id] = travelled
             records.append(made)
         except DamagedRecordError as error:
             damaged.append(error)
@@ -55,7 +55,7 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
         draw: dict[str, Callable[[], Figure | None]] = {
             "learning_curves": lambda: learning_curves(records, curves),
             "survival": lambda: draw_survival(records),
-            "reach": lambda: draw_reach(records, journeys),
+            "reach": lambda: draw_reach(records, reaches),
             "gradient_flow": lambda: gradient_flow(records, probes),
             "gradient_flow_in_training": lambda: flow_heatmap(records, probes),
             "time_constants": lambda: time_constants(records, probes),

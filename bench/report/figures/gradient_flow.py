@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from bench.analysis.gradient_reach import Probes, flow_curve, flow_steps, looks
-from bench.analysis.grouping import Row
+from bench.analysis.grouping import RunGroup
 from bench.records.record import Record
 from bench.report.figures.style import (
     COLUMN_INCHES,
@@ -121,7 +121,7 @@ def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: Log
     return axes.pcolormesh(x, y, shown, norm=norm, cmap="cividis")
 
 
-def probed_rows(records: list[Record], probes: ProbesOfRuns) -> tuple[list[Row], list[str]]:
+def probed_rows(records: list[Record], probes: ProbesOfRuns) -> tuple[list[RunGroup], list[str]]:
     """Rows of the runs with a curve over lag, and the columns of all runs, for the same colours in every figure."""
     return rows_having(records, lambda run: run.run_id in probes and probes[run.run_id]["flow"].num_rows > 0)
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.analysis.grouping import Row, arrange
+from bench.analysis.grouping import RunGroup, arrange
 from bench.records.record import Record
 from bench.report.figures.style import PANEL_INCHES, grid, legend, look, titled
 
@@ -38,7 +38,7 @@ def learning_curves(records: list[Record], curves: Curves) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, row: Row, columns: list[str], curves: Curves) -> None:
+def _panel(axes: Axes, row: RunGroup, columns: list[str], curves: Curves) -> None:
     metric = row.facts["metric"]
     for index, column in enumerate(columns):
         for number, run in enumerate(row.runs.get(column, [])):

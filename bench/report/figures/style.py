@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from bench.analysis.grouping import Row, arrange
+from bench.analysis.grouping import RunGroup, arrange
 from bench.records.record import Record
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
@@ -76,7 +76,7 @@ def titled(axes: Axes, text: str, characters: int = TITLE_CHARACTERS) -> None:
     axes.set_title("\n".join(lines))
 
 
-def panels_of_cells(rows: Sequence[Row]) -> tuple[list[tuple[Row, list[str]]], int]:
+def panels_of_cells(rows: Sequence[RunGroup]) -> tuple[list[tuple[RunGroup, list[str]]], int]:
     """Rows of panels with the cells in each, cut where there are more than fit, and the panels across."""
     places = []
     for row in rows:
@@ -85,7 +85,7 @@ def panels_of_cells(rows: Sequence[Row]) -> tuple[list[tuple[Row, list[str]]], i
     return places, max(len(columns) for _, columns in places)
 
 
-def name_panels(panels: Sequence[Axes], row: Row, columns: Sequence[str]) -> None:
+def name_panels(panels: Sequence[Axes], row: RunGroup, columns: Sequence[str]) -> None:
     """Title the panels of one row by cell and row, and name their x-axis."""
     for panel, column in zip(panels, columns, strict=False):
         titled(panel, f"{column}: {row.label}", TITLE_CHARACTERS_ACROSS // len(panels))
@@ -95,7 +95,7 @@ def name_panels(panels: Sequence[Axes], row: Row, columns: Sequence[str]) -> Non
         panel.set_axis_off()
 
 
-def rows_having(records: list[Record], wanted: Callable[[Record], bool]) -> tuple[list[Row], list[str]]:
+def rows_having(records: list[Record], wanted: Callable[[Record], bool]) -> tuple[list[RunGroup], list[str]]:
     """Rows and columns of all runs, and of their runs those that are wanted; rows without any are left out."""
     rows, columns = arrange(records)
     kept = []

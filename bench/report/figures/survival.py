@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bench.analysis import metrics
-from bench.analysis.grouping import Row, arrange
+from bench.analysis.grouping import RunGroup, arrange
 from bench.records.record import Record
 from bench.report.figures.delay import PANELS_ACROSS, SOLVED
 from bench.report.figures.style import GREY, KEY_POINTS, PANEL_INCHES, grid, key_above, legend, look, titled
@@ -45,7 +45,7 @@ def draw_survival(records: list[Record]) -> Figure | None:
     return figure
 
 
-def _survival_panel(axes: Axes, row: Row, columns: list[str]) -> None:
+def _survival_panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
     budget = max(metrics.budget_of(run) for runs in row.runs.values() for run in metrics.results(runs))
     keys: dict[str, Line2D] = {}
     for column, runs in row.runs.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.analysis import hyperparameters, metrics
-from bench.analysis.grouping import Row
+from bench.analysis.grouping import RunGroup
 from bench.analysis.metrics import name_of
 from bench.analysis.table import Table
 from bench.records.record import Record
@@ -15,7 +15,7 @@ DAGGER = "†"
 """Stands at a row whose protocol must be told."""
 
 
-def marks(rows: Sequence[Row]) -> list[str]:
+def marks(rows: Sequence[RunGroup]) -> list[str]:
     """``a``, ``b``, ..., ``z``, ``aa``, ..."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     return [(letters[i // 26 - 1] if i >= 26 else "") + letters[i % 26] for i in range(len(rows))]
@@ -99,7 +99,7 @@ def _by_row(table: Table) -> list[str]:
     return [f"[{', '.join(marks)}] {text}" for text, marks in found.items()]
 
 
-def _row_notes(table: Table, row: Row) -> Iterable[str]:
+def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
     """Marks, settings that differ between columns, and what so few runs cannot say."""
     yield from (f"{text}." for text in row.marks)
     for key, values in row.uneven.items():
@@ -107,7 +107,7 @@ def _row_notes(table: Table, row: Row) -> Iterable[str]:
         yield f"{key} differs between columns: {texts}."
     metric = row.facts["metric"]
     for column, runs in row.runs.items() if metric in table.metrics(row) else ():
-        if (groups := metrics.bimodal(runs, metric, table.journeys)) is not None:
+        if (groups := metrics.bimodal(runs, metric, table.reaches)) is not None:
             yield f"{column}, {name_of(metric)}: {groups}."
     seeds = {column: {run.seed for run in metrics.results(runs)} for column, runs in row.runs.items()}
     seeds = {column: each for column, each in seeds.items() if each}

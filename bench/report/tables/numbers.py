@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from bench.analysis import metrics
-from bench.analysis.metrics import Number
+from bench.analysis.metrics import MetricEstimate
 from bench.records.record import Record
 from bench.report.tables.grid import Entry
 
@@ -18,7 +18,7 @@ def number(value: float | None) -> str:
     return NOTHING if value is None else _digits(value, 3)
 
 
-def interval(shown: Number) -> str:
+def interval(shown: MetricEstimate) -> str:
     """Both ends in brackets, rounded outwards; nothing for no interval, or one that lies among failed runs."""
     low, high = shown.low, shown.high
     if low is None or high is None or not (math.isfinite(low) or math.isfinite(high)):
@@ -26,7 +26,7 @@ def interval(shown: Number) -> str:
     return f"[{_end(shown.metric, low, math.floor)}, {_end(shown.metric, high, math.ceil)}]"
 
 
-def entry(shown: Number | None, runs: Sequence[Record], *, counted: bool, best: bool = False) -> Entry:
+def entry(shown: MetricEstimate | None, runs: Sequence[Record], *, counted: bool, best: bool = False) -> Entry:
     """What stands in one place: the number, its interval, and what became of the runs.
 
     Args:
@@ -38,20 +38,20 @@ def entry(shown: Number | None, runs: Sequence[Record], *, counted: bool, best: 
     if shown is None:
         return Entry((NOTHING,))
     counts = metrics.counts_of(runs)
-    mishaps = [f"{count} {status}" for status, count in counts.mishaps.items()]
+    unfinished = [f"{count} {status}" for status, count in counts.unfinished.items()]
     lines = [_value(shown, counts.solved, runs)]
     lines += [text] if (text := interval(shown)) else []
     if shown.metric == metrics.SOLVED:
-        lines += [f"({', '.join(mishaps)})"] if mishaps else []
+        lines += [f"({', '.join(unfinished)})"] if unfinished else []
     elif counted:
         of = [f"n={shown.n}"] if shown.n != counts.results else []
-        lines.append(", ".join([*of, f"{counts.solved}/{counts.results} solved", *mishaps]))
+        lines.append(", ".join([*of, f"{counts.solved}/{counts.results} solved", *unfinished]))
     elif 0 < shown.n < counts.results:
         lines.append(f"n={shown.n}")
     return Entry(tuple(lines), best)
 
 
-def _value(shown: Number, solved: int, runs: Sequence[Record]) -> str:
+def _value(shown: MetricEstimate, solved: int, runs: Sequence[Record]) -> str:
     if shown.metric == metrics.SOLVED:
         return f"{solved}/{shown.n}"
     if shown.value is None:

@@ -9,8 +9,18 @@ from dataclasses import replace
 from typing import Any
 
 from bench.analysis import comparisons, hyperparameters
-from bench.analysis.grouping import Row
-from bench.analysis.metrics import MISHAPS, PARAMETERS, SOLVED, Journeys, Number, best_of, budget_of, counts_of, name_of
+from bench.analysis.grouping import RunGroup
+from bench.analysis.metrics import (
+    PARAMETERS,
+    SOLVED,
+    UNFINISHED,
+    GradientReaches,
+    MetricEstimate,
+    best_of,
+    budget_of,
+    counts_of,
+    name_of,
+)
 from bench.analysis.table import Spec, Table
 from bench.records.record import Record
 from bench.report.tables import captions, commands, formats
@@ -22,13 +32,13 @@ from bench.report.tables.numbers import entry, number
 FORMS = (*formats.FORMS, "csv")
 
 
-def render(records: Iterable[Record], form: str, journeys: Journeys, spec: Spec | None = None) -> str:
+def render(records: Iterable[Record], form: str, reaches: GradientReaches, spec: Spec | None = None) -> str:
     """The table of a set of records.
 
     Args:
         records: At least one that is completed.
         form: ``terminal`` (80 columns), ``markdown``, ``latex``, ``html`` or ``csv``.
-        journeys: See :data:`bench.analysis.metrics.Journeys`.
+        reaches: See :data:`bench.analysis.metrics.GradientReaches`.
         spec: What it shows; nothing in particular gives every task and cell with the usual lines.
 
     Raises:
@@ -36,7 +46,7 @@ def render(records: Iterable[Record], form: str, journeys: Journeys, spec: Spec 
     """
     if form not in FORMS:
         raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
-    table = Table.of(records, spec or Spec(), journeys)
+    table = Table.of(records, spec or Spec(), reaches)
     if form == "csv":
         if table.spec.compare or table.spec.published:
             raise ValueError(
@@ -45,7 +55,7 @@ def render(records: Iterable[Record], form: str, journeys: Journeys, spec: Spec 
         return _csv(table)
     grids = _terminal(table) if form == "terminal" else [_whole(table, headed=form in ("latex", "html"))]
     if table.spec.compare:
-        grids.append(grid(comparisons.compare(table.rows, table.spec.only, journeys)))
+        grids.append(grid(comparisons.compare(table.rows, table.spec.only, reaches)))
     if table.spec.published:
         grids.append(claims_table.as_grid(claims_table.judge_all(table.runs)))
     return formats.write(grids, form)
@@ -55,7 +65,7 @@ def _is_matrix(table: Table) -> bool:
     return table.spec.only is not None
 
 
-def _row_entries(table: Table, row: Row, metric: str, columns: Sequence[str]) -> list[Entry]:
+def _row_entries(table: Table, row: RunGroup, metric: str, columns: Sequence[str]) -> list[Entry]:
     numbers = [table.number(row, column, metric) for column in columns]
     best = best_of(numbers)
     metrics = table.metrics(row)
@@ -73,11 +83,11 @@ def _row_entries(table: Table, row: Row, metric: str, columns: Sequence[str]) ->
     ]
 
 
-def _bare(shown: Number) -> Number:
-    return Number(shown.metric, shown.statistic, shown.value, None, None, shown.n, None)
+def _bare(shown: MetricEstimate) -> MetricEstimate:
+    return MetricEstimate(shown.metric, shown.statistic, shown.value, None, None, shown.n, None)
 
 
-def _baseline(row: Row, metric: str) -> Entry:
+def _baseline(row: RunGroup, metric: str) -> Entry:
     value = row.facts["baselines"].get(metric)
     return Entry((number(value),)) if value is not None else Entry()
 
@@ -113,12 +123,12 @@ def _whole(table: Table, *, headed: bool) -> Grid:
     return whole if any(row[len(words)].lines for row in rows) else _without(whole, len(words))
 
 
-def _heading(row: Row, mark: str) -> str:
+def _heading(row: RunGroup, mark: str) -> str:
     """Task and settings in one line."""
     return f"{row.label} [{mark}]{captions.DAGGER if row.marks else ''}"
 
 
-def _label(row: Row, mark: str) -> tuple[str, ...]:
+def _label(row: RunGroup, mark: str) -> tuple[str, ...]:
     """Task and settings, a line each."""
     lines = (row.task, *row.settings)
     return (*lines[:-1], f"{lines[-1]} [{mark}]{captions.DAGGER if row.marks else ''}")
@@ -170,7 +180,7 @@ def _csv(table: Table) -> str:
     return buffer.getvalue()
 
 
-def _csv_line(table: Table, row: Row, column: str, runs: list[Record], metric: str) -> dict[str, Any]:
+def _csv_line(table: Table, row: RunGroup, column: str, runs: list[Record], metric: str) -> dict[str, Any]:
     shown, counts = table.number(row, column, metric), counts_of(runs)
     assert shown is not None
     return {
@@ -186,7 +196,7 @@ def _csv_line(table: Table, row: Row, column: str, runs: list[Record], metric: s
         "baseline": row.facts["baselines"].get(metric),
         "runs": len(runs),
         "solved": counts.solved,
-        **{status: counts.mishaps.get(status, 0) for status in MISHAPS},
+        **{status: counts.unfinished.get(status, 0) for status in UNFINISHED},
         "max_steps": max(map(budget_of, runs)),
         "protocol": "; ".join(sorted({hyperparameters.protocol_of(run) for run in runs})),
         "device": "; ".join(sorted({captions.machine_of(run) for run in runs})),
