@@ -1,1 +1,1 @@
-"""From runs to numbers: hyperparameters, grouping, metrics, gradient reach, tables, comparisons."""
+"""From runs to numbers: hyperparameters, grouping, metrics, gradient reach, tables and comparisons."""

@@ -1,3 +1,3 @@
-"""Recurrent cells: one recurrence a file, all under the contract of :class:`bench.cells.base.Cell`."""
+"""Recurrent cells, one recurrence a file, all under the contract in ``base.py``."""
 
 from bench.cells.base import Cell, State

@@ -1,1 +1,1 @@
-"""One file a command: from words to calls, from exceptions to one line and an exit code."""
+"""Every command in a file of its own: it turns words into calls, and exceptions into one line and an exit code."""

@@ -1,1 +1,1 @@
-"""From words to a checked run: schema, targets, composing, grids of sweeps, identity, checks and explanations."""
+"""From words to a checked run: schema, composing, grids of sweeps, identity, checks and explanations."""

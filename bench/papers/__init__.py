@@ -1,1 +1,1 @@
-"""What papers claim: read, matched with our runs, and judged."""
+"""What papers report: the claims are read, matched with our runs, and judged."""

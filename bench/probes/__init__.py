@@ -1,1 +1,1 @@
-"""What is measured while training; ``own`` has the one call for a module of your own."""
+"""What is measured while a network trains; ``own.py`` has the one call for a module of your own."""

@@ -1,1 +1,1 @@
-"""The record of a run: schema, writing, reading, validation, thinning, provenance, copies, and who does which run."""
+"""The record of a run: writing, reading, checks, thinning, provenance, copies, and who does which run."""

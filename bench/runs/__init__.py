@@ -1,1 +1,1 @@
-"""One run from its spec to its record: launching, executing, checkpoints, loggers, progress, replay, dry runs."""
+"""One run, from its spec to its record: launching, training, checkpoints, loggers, progress, replay and dry runs."""

@@ -1,1 +1,1 @@
-"""Pure statistics: intervals, survival, paired tests, small samples, decay of gradients."""
+"""How sure we are, as pure functions: intervals, survival, paired tests, small samples, decay of gradients."""

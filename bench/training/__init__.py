@@ -1,1 +1,1 @@
-"""Model, data, loop, clipping, curves, random streams, and the set-up of a process."""
+"""Model, data, loop, clipping, curves, random streams, and the set-up of the process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -109,3 +110,11 @@ def test_its_commands_work(bench: Bench, line: str):
     outcome = bench.run(*words, "task.length=4") if "length" in line else bench.run(*words)
     assert outcome.code == 0, outcome.err[-500:]
     assert bench.records()
+
+
+def test_the_wings_are_those_of_the_contributing_page():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `bench/(\w+)/` \| (.+) \|$", page, re.MULTILINE)
+    opening = {path.parent.name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+               for path in (ROOT / "bench").glob("*/__init__.py")}  # fmt: skip
+    assert {wing: text.replace("`", "``") for wing, text in rows} == opening

@@ -27,7 +27,7 @@ Edit = Callable[[Path, Path], None]
 """Changes a copy of ``bench`` and of ``tasks``."""
 
 
-def plan_of(*overrides: str, cfg_dir: Path | None = None) -> RunSpec:
+def spec_of(*overrides: str, cfg_dir: Path | None = None) -> RunSpec:
     schema.register()
     with initialize_config_module("conf", version_base="1.3"):
         words = [*TINY, "cell=gru", "model.engine=stepwise", *overrides]
@@ -52,7 +52,7 @@ def edit(file: str, old: str, new: str) -> Edit:
 
 def move_function(bench: Path, tasks: Path) -> None:
     """From one file of the training to another, with an import where it was."""
-    there, here = bench / "training.py", bench / "model.py"
+    there, here = bench / "training" / "clipping.py", bench / "training" / "model.py"
     text = there.read_text(encoding="utf-8")
     (function,) = [node for node in ast.parse(text).body
                    if isinstance(node, ast.FunctionDef) and node.name == "gradient_norm"]  # fmt: skip
@@ -80,9 +80,9 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Edit], 
 
 KEEPS: dict[str, Edit] = {
     "a comment": edit("cells/gru.py", "    (h,) = state\n", "    (h,) = state  # as it was\n"),
-    "a docstring": edit("training.py", '"""Stop the clock for good."""', '"""Stop it."""'),
-    "an annotation": edit("streams.py", "index: int = 0", "index: object = 0"),
-    "an import": edit("model.py", "import math\n", "import math\nimport os\n"),
+    "a docstring": edit("training/loop.py", '"""Stop the clock for good."""', '"""Stop it."""'),
+    "an annotation": edit("training/rng.py", "index: int = 0", "index: object = 0"),
+    "an import": edit("training/model.py", "import math\n", "import math\nimport os\n"),
     "a moved function": move_function,
     "another cell": edit("cells/lstm.py", "torch.tanh(c)", "2 * torch.tanh(c)"),
     "another engine": edit("engines/fused.py", "hidden, end =", "hidden, ende ="),
@@ -91,10 +91,10 @@ CHANGES: dict[str, tuple[str, Edit]] = {
     "a constant in a cell's equation": ("cells.gru", edit("cells/gru.py", "(1 - z) * values", "(2 - z) * values")),
     "the contract of the cells": ("cells", edit("cells/init.py", "math.sqrt(hidden_size)", "hidden_size")),
     "an engine": ("engines.stepwise", edit("engines/stepwise.py", "state[0]", "-state[0]")),
-    "the loop": ("training", edit("training.py", "SOLVED_IN_A_ROW = 3", "SOLVED_IN_A_ROW = 2")),
-    "the seeding": ("training", edit("attempt.py", "torch.manual_seed(plan.seed)", "torch.manual_seed(0)")),
-    "the precision": ("training", edit("attempt.py", '"32-true"', '"64-true"')),
-    "generators on resume": ("training", edit("checkpoint.py", 'resumed["random"]["cpu"]', 'resumed["random"]["x"]')),
+    "the loop": ("training", edit("training/loop.py", "SOLVED_IN_A_ROW = 3", "SOLVED_IN_A_ROW = 2")),
+    "the seeding": ("training", edit("runs/execute.py", "torch.manual_seed(spec.seed)", "torch.manual_seed(0)")),
+    "the precision": ("training", edit("runs/trainer.py", '"32-true"', '"64-true"')),
+    "the random state on resume": ("training", edit("runs/checkpoint.py", '["random"]["cpu"]', '["random"]["x"]')),
     "the contract of the tasks": ("tasks", edit("tasks/base.py", 'self.baselines["loss"]', "0.0")),
     "a task": ("tasks.adding_problem", edit("tasks/adding_problem.py", "1 / 6,", "1 / 7,")),
 }
@@ -102,31 +102,31 @@ CHANGES: dict[str, tuple[str, Edit]] = {
 
 @pytest.mark.parametrize("how", KEEPS.values(), ids=list(KEEPS))
 def test_what_computes_the_same_keeps_the_id(how: Edit, copied: Callable[[Edit], None]):
-    before = plan_of().run_id
+    before = spec_of().run_id
     copied(how)
-    assert plan_of().run_id == before
+    assert spec_of().run_id == before
 
 
 @pytest.mark.parametrize(("part", "how"), CHANGES.values(), ids=list(CHANGES))
 def test_what_computes_something_else_is_another_version(part: str, how: Edit, copied: Callable[[Edit], None]):
-    before = plan_of()
+    before = spec_of()
     copied(how)
-    after = plan_of()
+    after = spec_of()
     assert after.run_id != before.run_id
     assert {name for name, version in after.code["numerics"].items() if version != "1"} == {part}
     assert after.code["numerics"][part].startswith("1+")
 
 
 def test_a_probed_run_rests_on_the_probes_and_another_does_not(copied: Callable[[Edit], None]):
-    before = plan_of().run_id, plan_of("probe=flow").run_id
+    before = spec_of().run_id, spec_of("probe=flow").run_id
     copied(edit("probes/flow.py", ".sqrt()", ".sum()"))
-    assert (plan_of().run_id == before[0], plan_of("probe=flow").run_id == before[1]) == (True, False)
+    assert (spec_of().run_id == before[0], spec_of("probe=flow").run_id == before[1]) == (True, False)
 
 
 def test_a_raised_number_is_another_version(copied: Callable[[Edit], None]):
-    before = plan_of().run_id
+    before = spec_of().run_id
     copied(edit("cells/gru.py", "NUMERICS = 1", "NUMERICS = 2"))
-    after = plan_of()
+    after = spec_of()
     assert after.run_id != before
     assert after.code["numerics"]["cells.gru"].startswith("2+"), "not compared yet"
 
@@ -154,16 +154,16 @@ def test_a_rename_is_taken_under_the_old_number(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    before = plan_of().run_id
+    before = spec_of().run_id
     assert main() == 0
     assert capsys.readouterr().out == "numerics: every part is as it was when its numbers were last compared\n"
     copied(edit("cells/gru.py", "reset = torch.sigmoid", "opened = torch.sigmoid"))
-    assert plan_of().run_id != before
+    assert spec_of().run_id != before
     assert main() == 0
     assert capsys.readouterr().out.endswith("numerics: 1 trajectories compared, 1 parts pinned\n")
     shutil.copy(one_trajectory, one_trajectory.with_name("pinned.json"))
     monkeypatch.setattr(numerics, "MANIFEST", one_trajectory.with_name("pinned.json"))
-    assert plan_of().run_id == before
+    assert spec_of().run_id == before
 
 
 def test_other_numbers_ask_for_another_version(
@@ -198,15 +198,15 @@ def test_other_numbers_ask_for_another_version(
 def test_ids_of_published_records_are_as_they_were():
     folders = find_records(ROOT / "results")
     assert len(folders) >= 200
-    plans: dict[str, RunSpec] = {}
+    specs: dict[str, RunSpec] = {}
     for folder in folders:
         made = read_record(folder)
         alike = repr((made.config | {"seed": None}, made.runtime["threads"], made.model["engine"]))
-        if alike not in plans:
-            plans[alike] = rebuild(made, Path("nowhere"))
-        plan = plans[alike]
-        science = identity.science(plan.config, plan.runtime, plan.device, plan.precision, plan.engine.engine)
-        found = record.run_id(science | {"seed": made.seed}, numerics.code_hash(plan.code["numerics"]))
+        if alike not in specs:
+            specs[alike] = rebuild(made, Path("nowhere"))
+        spec = specs[alike]
+        science = identity.science(spec.config, spec.runtime, spec.device, spec.precision, spec.engine.engine)
+        found = record.run_id(science | {"seed": made.seed}, numerics.code_hash(spec.code["numerics"]))
         assert found == made.run_id == folder.name
 
 
@@ -263,9 +263,9 @@ class TestOwnCode:
 
     def version(self, folder: Path) -> tuple[str, str]:
         numerics.users_version.cache_clear()
-        plan = plan_of("cell=mine", cfg_dir=folder)
-        assert plan.code["numerics"]["cells.gru"] == "1", "what it inherits counts too"
-        return plan.run_id, plan.code["numerics"]["cell"]
+        spec = spec_of("cell=mine", cfg_dir=folder)
+        assert spec.code["numerics"]["cells.gru"] == "1", "what it inherits counts too"
+        return spec.run_id, spec.code["numerics"]["cell"]
 
     @pytest.mark.parametrize("name", ["my_cell.py", "my_helper.py", "my_deeper.py"])
     def test_a_change_of_what_it_imports_is_another_run(self, folder: Path, name: str):
