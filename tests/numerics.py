@@ -29,6 +29,7 @@ from bench.config import numerics, schema
 from bench.config.numerics import Manifest, Part, Pin
 from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
+from bench.config.syntax_tree import DECLARATION
 from bench.probes.probing import Probing
 from bench.runs.execute import quiet_lightning
 from bench.runs.trainer import trainer_of
@@ -198,7 +199,7 @@ def main() -> int:
     for line in wrong:
         print(f"numerics: {line}")
     if wrong:
-        print(f"numerics: raise {numerics.DECLARATION} of that part if it is meant, and run this again")
+        print(f"numerics: raise {DECLARATION} of that part if it is meant, and run this again")
         return 1
     _write(manifest, parts, made, golden["from"] or here)
     print(f"numerics: {len(made)} trajectories compared, {len(changed)} parts pinned")

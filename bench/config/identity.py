@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bench.config import numerics
+from bench.config import numerics, users_code
 from bench.config.targets import locate
 from bench.engines import Engine
 from bench.records import provenance
@@ -54,12 +54,12 @@ def code_of(config: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
     files: dict[str, list[Any]] = {"cell": [], "shared": []}
     for section in CODE_SECTIONS:
         try:
-            parts, own = numerics.parts_behind(_classes(config[section], section))
+            parts, own = users_code.parts_behind(_classes(config[section], section))
         except (OSError, SyntaxError) as error:
             raise ValueError(f"`{section}._target_` must have a source that can be read ({error})") from error
         used |= parts
         if own:
-            versions[section] = numerics.users_version(tuple(own))
+            versions[section] = users_code.users_version(tuple(own))
         files["cell" if section == "cell" else "shared"] += own
     versions |= {name: numerics.version_of(name) for name in used}
     for name in used:

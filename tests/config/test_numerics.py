@@ -13,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import open_dict
 
-from bench.config import identity, numerics, schema
+from bench.config import identity, numerics, schema, users_code
 from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
 from bench.records import record
@@ -262,7 +262,7 @@ class TestOwnCode:
         return tmp_path
 
     def version(self, folder: Path) -> tuple[str, str]:
-        numerics.users_version.cache_clear()
+        users_code.users_version.cache_clear()
         spec = spec_of("cell=mine", cfg_dir=folder)
         assert spec.code["numerics"]["cells.gru"] == "1", "what it inherits counts too"
         return spec.run_id, spec.code["numerics"]["cell"]

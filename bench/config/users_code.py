@@ -1,0 +1,109 @@
+"""A user's own code behind a run: the modules of the classes that the config names, and what these import."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from bench.config.numerics import part_of
+from bench.config.syntax_tree import definitions, digest
+
+_LIBRARIES = ("torch", "lightning", "torchmetrics", "hydra", "omegaconf", "numpy")
+"""Packages whose versions a record has anyway."""
+
+
+def parts_behind(kinds: Iterable[type]) -> tuple[set[str], list[Path]]:
+    """What classes rest on: by their bases, and by what the modules of a user's import from the same folder.
+
+    Args:
+        kinds: Classes that a config names.
+
+    Returns:
+        Names of parts of ours, and files of the user's, sorted.
+
+    Raises:
+        ValueError: A class of the user's whose source is in no file.
+    """
+    parts: set[str] = set()
+    files: dict[Path, None] = {}
+    todo = [(base.__module__, kind.__module__) for kind in kinds for base in kind.__mro__]
+    seen: set[str] = set()
+    while todo:
+        name, home = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name.partition(".")[0] in ("bench", "tasks"):
+            parts |= {found} if (found := part_of(name)) is not None else set()
+            continue
+        file = _file_of(name)
+        if file is None and name == home and name not in sys.builtin_module_names:
+            raise ValueError(f"`_target_` must name a class whose source is in a file, got one of {name}")
+        if file is None or not _is_users(name, file, home):
+            continue
+        files[file] = None
+        if file.suffix == ".py":
+            todo += [(imported, home) for imported in _imports(name, file)]
+    return parts, sorted(files)
+
+
+@functools.cache
+def users_version(files: tuple[Path, ...]) -> str:
+    """Version of a user's code: a hash of its syntax trees, without comments and docstrings."""
+    digests = [
+        digest("".join(definitions(ast.parse(file.read_bytes()), (), everything=True)))
+        if file.suffix == ".py"
+        else hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+    ]
+    return digest("".join(sorted(digests)))[:12]
+
+
+def _file_of(module: str) -> Path | None:
+    loaded = sys.modules.get(module)
+    origin = getattr(loaded, "__file__", None)
+    if loaded is None:
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError, AttributeError):
+            return None
+        origin = spec.origin if spec is not None and spec.has_location else None
+    return Path(origin).resolve() if origin is not None and Path(origin).is_file() else None
+
+
+def _is_users(module: str, file: Path, home: str) -> bool:
+    """Whether a module is a user's own: outside of what is installed, or of the very package that a class is from."""
+    package = module.partition(".")[0]
+    if package in _LIBRARIES:
+        return False
+    installed = any(folder in file.parents for folder in _installed())
+    return not installed or package == home.partition(".")[0]
+
+
+@functools.cache
+def _installed() -> tuple[Path, ...]:
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({Path(sysconfig.get_path(name)).resolve() for name in names})
+
+
+def _imports(module: str, file: Path) -> Iterator[str]:
+    """Dotted names of what a module may import, wherever in it that stands."""
+    loaded = sys.modules.get(module)
+    package = getattr(loaded, "__package__", None) or module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                yield from (".".join(parts[: i + 1]) for i in range(len(parts)))
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            if base:
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names)
