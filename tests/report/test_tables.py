@@ -236,6 +236,15 @@ class TestLayout:
         assert [list(row.runs) for row in rows] == [["rnn", "gru"]] * 2
         assert all(row.uneven == {} for row in rows)
 
+    def test_other_files_and_another_commit_part_no_rows(self):
+        """Neither do records from before parts of the code had versions, which were all the first."""
+        older = {name: value for name, value in make().code.items() if name != "numerics"}
+        moved = {**older, "sources": "moved", "cell": "moved", "commit": "f" * 40}
+        codes = (older, moved, {**moved, "numerics": {"training": "1", "cells.gru": "1"}})
+        rows, columns = arrange([run("gru", seed, 0.1, code=code) for seed, code in enumerate(codes)])
+        assert columns == ["gru"]
+        assert [len(row.runs["gru"]) for row in rows] == [3]
+
     def test_two_versions_of_a_cells_own_file_are_two_columns(self):
         runs = [run("mine", 0, 0.1, code={**make().code, "numerics": {"cell": version}}) for version in ("a", "b")]
         rows, columns = arrange([*runs, run("gru", 0, 0.1)])

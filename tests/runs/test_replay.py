@@ -87,6 +87,17 @@ def test_other_surroundings_are_named_and_allow_a_tolerance(bench: Bench):
     assert bench.call("replay", str(folder), "--tolerance=1e-5").code == 1
 
 
+def test_other_files_and_another_commit_loosen_nothing(bench: Bench):
+    folder = folder_of(bench)
+    made = read_record(folder)
+    change(
+        folder, code=made.code | {"sources": "others", "cell": "another", "commit": "0123456789ab", "version": "0.0.1"}
+    )
+    outcome = bench.call("replay", str(folder))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("equal, bit for bit: 6 steps")
+
+
 def test_by_run_id(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     made = bench.ready()
     monkeypatch.chdir(bench.results.parent)
