@@ -1,4 +1,4 @@
-"""``python -m bench``: the same as the ``bench`` command."""
+"""``python -m bench`` does the same as the ``bench`` command."""
 
 from bench.cli.main import main
 

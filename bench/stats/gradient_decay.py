@@ -1,8 +1,9 @@
-"""What a curve of gradient norms over lag says: how fast it decays, and how far it reaches. Pure, without torch.
+"""Numbers that describe a curve of gradient norms over lag: how fast the gradient decays and how far it reaches.
 
-A curve is two sequences of one length: lags in steps, and at each lag the norm of the gradient that arrives there, at
-least 0. A norm of 0 is an underflow, smaller than the smallest number there is: it counts as unreached, and no
-logarithm is taken of it. A norm that is not finite makes everything that depends on it ``None``.
+The module is pure and needs no torch. A curve is two sequences of one length: lags in steps, and at each lag the norm
+of the gradient that arrives there, at least 0. A norm of 0 is an underflow: the true norm is smaller than the smallest
+number the computer can represent. Such a lag counts as not reached, and no logarithm is taken of its norm. If a norm is
+not finite, every number that depends on it is ``None``.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class Decay:
 
     Attributes:
         rate: Slope, in powers of ten a step; negative where the gradient vanishes.
-        r_squared: Share of the variance of log10 that the line explains, in [0, 1]; 1 for a flat curve on a flat line.
-        points: Lags the line was fitted to: those with a norm above 0.
+        r_squared: Share of the variance of log10 that the line explains, in [0, 1]. It is 1 for a flat curve, which a
+            flat line fits exactly.
+        points: Number of lags that the line was fitted to, which are those with a norm above 0.
     """
 
     rate: float
@@ -39,7 +41,7 @@ class Decay:
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a gradient travels, in the numbers that tables and logs show; ``None`` where there is no such number.
+    """How far a gradient travels, in the numbers that tables and logs show; ``None`` where a number does not exist.
 
     Attributes:
         horizon: See :func:`horizon`.
@@ -59,7 +61,7 @@ class Reach:
 
 
 def reach(lags: Sequence[int], norms: Sequence[float]) -> Reach:
-    """All of this module's numbers for one curve."""
+    """Return all of this module's numbers for one curve."""
     line = decay(lags, norms)
     return Reach(
         horizon=horizon(lags, norms),
@@ -72,10 +74,10 @@ def reach(lags: Sequence[int], norms: Sequence[float]) -> Reach:
 
 
 def decay(lags: Sequence[int], norms: Sequence[float]) -> Decay | None:
-    """The least-squares line through log10 of the norms above 0; ``None`` for fewer than two of them.
+    """Fit the least-squares line through log10 of the norms above 0; return ``None`` for fewer than two such norms.
 
     Raises:
-        ValueError: Lags and norms of different lengths, none at all, or a negative norm.
+        ValueError: Lags and norms have different lengths, there are none, or a norm is negative.
     """
     _check(lags, norms)
     kept = [(lag, math.log10(norm)) for lag, norm in zip(lags, norms, strict=True) if norm > 0]
@@ -91,7 +93,7 @@ def decay(lags: Sequence[int], norms: Sequence[float]) -> Decay | None:
 
 
 def horizon(lags: Sequence[int], norms: Sequence[float], share: float = REACH) -> int | None:
-    """The largest lag whose norm is at least ``share`` of that at lag 0; ``None`` where that one is 0 or not there.
+    """Return the largest lag whose norm is at least ``share`` of the norm at lag 0; ``None`` if that is 0 or missing.
 
     Raises:
         ValueError: See :func:`decay`.
@@ -104,7 +106,7 @@ def horizon(lags: Sequence[int], norms: Sequence[float], share: float = REACH) -
 
 
 def ratio(lags: Sequence[int], norms: Sequence[float]) -> float | None:
-    """The norm at the largest lag over that at the smallest; ``None`` where the latter is 0.
+    """Return the norm at the largest lag over the norm at the smallest; ``None`` where the latter is 0.
 
     Raises:
         ValueError: See :func:`decay`.
@@ -116,27 +118,29 @@ def ratio(lags: Sequence[int], norms: Sequence[float]) -> float | None:
 
 
 def underflow(norms: Sequence[float]) -> float:
-    """Share of the lags at which nothing arrives, in [0, 1].
+    """Return the share of the lags at which no gradient arrives, in [0, 1].
 
     Raises:
-        ValueError: No norms.
+        ValueError: There are no norms.
     """
     _check(norms, norms)
     return sum(norm == 0 for norm in norms) / len(norms)
 
 
 def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | None:
-    """Share of the training steps whose gradient the clip made smaller; ``None`` for no steps.
+    """Return the share of the training steps whose gradient the clip made smaller; ``None`` if there are no steps.
 
     Args:
         before: Gradient norm of every step before the clip.
-        after: The same after the clip.
+        after: Gradient norm of every step after the clip.
 
     Raises:
-        ValueError: Different numbers of steps.
+        ValueError: The numbers of steps differ.
     """
     pairs = list(zip(before, after, strict=True))
-    # Scaling by norm lands within rounding of the limit, and so may the norm of a gradient that was not touched.
+    # Scaling by the norm meets the limit only up to rounding. The two norms of a gradient that the clip did not touch
+    # may
+    # differ by rounding as well.
     return sum(late < early * (1 - 1e-6) for early, late in pairs) / len(pairs) if pairs else None
 
 

@@ -1,12 +1,12 @@
-"""How sure a number over a few runs is: share, median and interquartile mean with their intervals. Pure.
+"""Share, median and interquartile mean over a few runs, each with an interval that says how sure it is. Pure.
 
 A result holds its estimate, its interval, the number of values and how it was obtained. Where there is no interval it
-is ``None``. Nothing is dropped.
+is ``None``. No value is dropped.
 
-A value that is not finite (NaN, inf, -inf) stands for a run that failed or diverged. It needs ``better``, which says
-what is good, ``"higher"`` or ``"lower"``, and then counts as the worst: -inf where higher is better, inf where lower
-is. An estimate or the end of an interval that is infinite lies among the failed runs. Without ``better`` it is an
-error.
+A value that is not finite (NaN, inf, -inf) stands for a run that failed or diverged. Such a value is an error unless
+the caller gives ``better``, which says whether ``"higher"`` or ``"lower"`` values are good. It then counts as the
+worst: as -inf where higher is better, as inf where lower is. An infinite estimate, or an infinite end of an interval,
+means that it lies among the failed runs.
 
 References:
     Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice": interquartile mean,
@@ -36,7 +36,7 @@ Labels: TypeAlias = Sequence[Hashable] | np.ndarray
 """The name of something for each run, for example its task or its cell."""
 
 Seed: TypeAlias = int | np.random.Generator
-"""An integer >= 0: the same numbers at each call. A generator: it goes on from where it is."""
+"""An integer >= 0 gives the same numbers at each call; a generator goes on from where it is."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Interval:
 
     Attributes:
         low: Lower end.
-        high: Upper end, at least ``low``. Where both are one number no resample differed: that shows no spread, and
-            is not certainty (:func:`bench.stats.small_samples.no_width`).
+        high: Upper end, at least ``low``. Where both ends are the same number, all resamples agreed: the values show no
+            spread, which does not make the number certain (:func:`bench.stats.small_samples.no_width`).
         confidence: Nominal coverage, in (0, 1).
     """
 
@@ -63,7 +63,7 @@ class Estimate:
         value: Point estimate; infinite where it lies among the failed runs.
         interval: ``None`` where the values say nothing about their spread.
         n: Number of values, failed ones included.
-        failed: Values that were not finite and counted as the worst.
+        failed: Number of values that were not finite and counted as the worst.
         method: How estimate and interval were obtained.
     """
 
@@ -75,17 +75,19 @@ class Estimate:
 
 
 def success(solved: int, runs: int, *, confidence: float = CONFIDENCE) -> Estimate:
-    """Share of the runs that solved the task, with the Wilson score interval.
+    """Return the share of the runs that solved the task, with the Wilson score interval.
 
-    It covers close to its nominal confidence for small n, stays in [0, 1], and has a width for 0 of n and n of n.
+    The interval covers close to its nominal confidence for small n, stays in [0, 1], and has a width even for 0 of n
+    and
+    n of n.
 
     Args:
-        solved: Runs that solved it, in [0, ``runs``].
-        runs: All runs, failed ones included, at least 1.
+        solved: Number of runs that solved the task, in [0, ``runs``].
+        runs: Number of all runs, failed ones included, at least 1.
         confidence: In (0, 1).
 
     Raises:
-        ValueError: Numbers out of range.
+        ValueError: A number is out of range.
 
     References:
         Wilson 1927, "Probable inference, the law of succession, and statistical inference". Brown, Cai and DasGupta
@@ -99,7 +101,7 @@ def success(solved: int, runs: int, *, confidence: float = CONFIDENCE) -> Estima
     share = solved / runs
     middle = (share + z**2 / (2 * runs)) / (1 + z**2 / runs)
     half = z / (1 + z**2 / runs) * math.sqrt(share * (1 - share) / runs + z**2 / (4 * runs**2))
-    # For 0 of n and n of n one end is 0 or 1 but for rounding.
+    # For 0 of n and n of n, one end is exactly 0 or 1 except for rounding, which is removed here.
     low = 0.0 if solved == 0 else middle - half
     high = 1.0 if solved == runs else middle + half
     return Estimate(share, Interval(low, high, confidence), runs, 0, "share, Wilson score")
@@ -114,25 +116,26 @@ def median(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
 ) -> Estimate:
-    """Median with a percentile-bootstrap interval.
+    """Return the median with a percentile-bootstrap interval.
 
-    The interval never leaves the range of the values, so it covers the median of what they were drawn from with at
-    most 1 - 2^(1 - n): 75 % for 3 values, 94 % for 5. With 10 values of a normal distribution an interval of
-    nominally 95 % covers 94 %.
+    The interval never leaves the range of the values. It therefore covers the median of their distribution with a
+    probability of at most 1 - 2^(1 - n): 75 % for 3 values, 94 % for 5. With 10 values of a normal distribution an
+    interval of nominally 95 % covers 94 %.
 
     Args:
-        values: At least one.
-        seed: Of the resampling.
+        values: At least one value.
+        seed: Seed of the resampling.
         better: ``"higher"`` or ``"lower"``; must be given where a value is not finite, see the module.
-        strata: What each value was drawn from, for example its task, where several are pooled on one scale: resampling
-            keeps the number of values of each. No interval where one of them has a single value; without strata, for
-            n = 1.
+        strata: What each value was drawn from, for example its task, where values of several strata are pooled on one
+            scale. The resampling keeps the number of values of each stratum. There is no interval if a stratum has a
+            single value or, without strata, if n is 1.
         confidence: In (0, 1).
-        resamples: Number of bootstrap samples, at least 1. The ends are order statistics of their medians, taken
-            outwards: there is no interpolation, which infinite ones would not allow.
+        resamples: Number of bootstrap samples, at least 1. The ends of the interval are order statistics of the
+            samples' medians, taken outwards. They are not interpolated, because infinite medians do not allow it.
 
     Raises:
-        ValueError: No values, a value that is not finite without ``better``, or arguments out of range.
+        ValueError: There are no values, a value is not finite although ``better`` is not given, or an argument is out
+            of range.
     """
     cut = (len(values) - 1) // 2
     return _trimmed("median", cut, values, seed, better, strata, confidence, resamples)
@@ -147,16 +150,16 @@ def interquartile_mean(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
 ) -> Estimate:
-    """Mean of the middle half (IQM) with a percentile-bootstrap interval.
+    """Return the mean of the middle half (IQM) with a percentile-bootstrap interval.
 
-    floor(n / 4) values are left off at each end, as in ``scipy.stats.trim_mean(values, 0.25)`` and rliable. So where n
-    is not divisible by 4 slightly more than half of the values are averaged, and under 4 it is the mean of all. With
-    failed runs in that half it is infinite. With 10 values of a normal distribution an interval of nominally 95 %
-    covers 94 %.
+    The function leaves off floor(n / 4) values at each end, as ``scipy.stats.trim_mean(values, 0.25)`` and rliable do.
+    Where n is not divisible by 4, it averages slightly more than half of the values; for n under 4 it averages all. The
+    mean is infinite if the middle half holds a failed run. With 10 values of a normal distribution an interval of
+    nominally 95 % covers 94 %.
 
     Args:
         values: See :func:`median`, like the other arguments.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         better: ``"higher"`` or ``"lower"``; must be given where a value is not finite.
         strata: What each value was drawn from.
         confidence: In (0, 1).
@@ -169,10 +172,10 @@ def interquartile_mean(
 
 
 def percentile_interval(resampled: np.ndarray, confidence: float) -> Interval:
-    """The interval that leaves out (1 - confidence) / 2 of the resampled numbers at each end, or fewer.
+    """Return the interval that leaves out (1 - confidence) / 2 of the resampled numbers at each end, or fewer.
 
     Args:
-        resampled: One number a bootstrap sample; infinite ones are in order.
+        resampled: One number for each bootstrap sample; it may be infinite.
         confidence: In (0, 1).
     """
     ordered, last = np.sort(resampled), len(resampled) - 1
@@ -181,10 +184,10 @@ def percentile_interval(resampled: np.ndarray, confidence: float) -> Interval:
 
 
 def numbers(name: str, values: Numbers) -> np.ndarray:
-    """Values as one float64 array.
+    """Return the values as one float64 array.
 
     Raises:
-        ValueError: No values, or more than one dimension.
+        ValueError: There are no values, or they have more than one dimension.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not array.size:
@@ -193,10 +196,10 @@ def numbers(name: str, values: Numbers) -> np.ndarray:
 
 
 def failed_as_worst(name: str, values: np.ndarray, better: str | None) -> np.ndarray:
-    """Values with those that are not finite as the worst: -inf where higher is better, inf where lower is.
+    """Return the values with -inf or inf, whichever is worse under ``better``, in place of those that are not finite.
 
     Raises:
-        ValueError: Another ``better``, or none where there are such values.
+        ValueError: ``better`` is another word, or it is ``None`` and a value is not finite.
     """
     if better not in ("higher", "lower", None):
         raise ValueError(f"`better` must be higher or lower, got {better!r}")
@@ -207,10 +210,10 @@ def failed_as_worst(name: str, values: np.ndarray, better: str | None) -> np.nda
 
 
 def generator(seed: Seed) -> np.random.Generator:
-    """The generator that a seed stands for.
+    """Return the random generator for a seed.
 
     Raises:
-        ValueError: A negative seed.
+        ValueError: The seed is negative.
     """
     if isinstance(seed, int) and seed < 0:
         raise ValueError(f"`seed` must be >= 0, got {seed}")
@@ -218,30 +221,30 @@ def generator(seed: Seed) -> np.random.Generator:
 
 
 def normal_quantile(confidence: float) -> float:
-    """Half the width, in standard deviations, of the middle of a normal distribution that has this share.
+    """Return the z for which z standard deviations to either side of a normal mean hold this share of the distribution.
 
     Raises:
-        ValueError: ``confidence`` not in (0, 1).
+        ValueError: ``confidence`` is not in (0, 1).
     """
     check_share("confidence", confidence)
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def check_share(name: str, value: float) -> None:
-    """An argument that must be in (0, 1).
+    """Check an argument that must be in (0, 1).
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is not in (0, 1).
     """
     if not 0 < value < 1:
         raise ValueError(f"`{name}` must be > 0 and < 1, got {value}")
 
 
 def check_resampling(confidence: float, resamples: int) -> None:
-    """The arguments of a bootstrap.
+    """Check the arguments of a bootstrap.
 
     Raises:
-        ValueError: ``confidence`` not in (0, 1), ``resamples`` under 1.
+        ValueError: ``confidence`` is not in (0, 1), or ``resamples`` is under 1.
     """
     check_share("confidence", confidence)
     if resamples < 1:
@@ -258,7 +261,7 @@ def _trimmed(
     confidence: float,
     resamples: int,
 ) -> Estimate:
-    """The mean of what is left when ``cut`` values are left off at each end."""
+    """Estimate the mean of what is left when ``cut`` values are left off at each end."""
     check_resampling(confidence, resamples)
     random = generator(seed)
     given = numbers("values", values)
@@ -278,7 +281,7 @@ def _trimmed(
 
 
 def _members(n: int, strata: Labels | None) -> list[np.ndarray]:
-    """The positions of each stratum, in order of appearance."""
+    """Return the positions of the values of each stratum; strata are in order of appearance."""
     if strata is None:
         return [np.arange(n)]
     if len(strata) != n:

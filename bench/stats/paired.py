@@ -1,6 +1,6 @@
-"""Is one cell better than another? A paired permutation test, the probability of improvement, and many tests at once.
+"""Tests of whether one cell is better than another: paired permutation test, probability of improvement, Holm.
 
-Pure, without torch. A value that is not finite is a failed run, see :mod:`bench.stats.intervals`.
+The module is pure and needs no torch. A value that is not finite is a failed run, see :mod:`bench.stats.intervals`.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from bench.stats.intervals import (
 )
 
 EXACT = 16
-"""Pairs up to which all 2^n assignments of signs are enumerated."""
+"""Largest number of pairs for which all 2^n assignments of signs are enumerated."""
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two-sided sign-flip permutation test on pairs of runs with one seed.
+    """Result of a two-sided sign-flip permutation test on pairs of runs that share a seed.
 
     Attributes:
         p_value: In (0, 1].
         statistic: Positive where the first is larger; see :func:`paired_test`.
-        pairs: Seeds that both have.
-        ties: Pairs that do not differ, or of which both failed: the others alone decide how small p can be, so it is
-            ``pairs - ties`` that :func:`bench.stats.small_samples.too_few` asks for.
-        failed: Pairs of which at least one failed.
-        left_out: Seeds that only one of the two has.
+        pairs: Number of seeds that both cells have.
+        ties: Number of pairs that do not differ or of which both runs failed. Only the other pairs decide how small p
+            can be, so :func:`bench.stats.small_samples.too_few` takes ``pairs - ties``.
+        failed: Number of pairs of which at least one run failed.
+        left_out: Number of seeds that only one of the two cells has.
         method: How p was obtained.
     """
 
@@ -60,26 +60,29 @@ def paired_test(
     better: str | None = None,
     draws: int = RESAMPLES,
 ) -> PairedTest:
-    """Whether two cells differ on the seeds that both have, by permuting which of the two each value came from.
+    """Test whether two cells differ on the seeds that both have, by permuting which cell each value came from.
 
-    Under the hypothesis that the two are exchangeable the sign of each difference, first minus second, is a fair coin.
-    p is the share of assignments of signs with a statistic at least as far from 0 as the one found. Up to 16 pairs
-    all 2^n are enumerated. Above, ``draws`` are drawn, and p is (1 + those as extreme) / (1 + draws), never 0.
+    Under the hypothesis that the two cells are exchangeable, the sign of each difference, first minus second, is a fair
+    coin. p is the share of assignments of signs whose statistic is at least as far from 0 as the one found. For up to
+    16
+    pairs the function enumerates all 2^n assignments. For more it draws ``draws`` of them, and p is
+    (1 + those as extreme) / (1 + draws), which is never 0.
 
     Args:
-        first: Value of each seed.
-        second: The same for the other cell; at least one seed in common. Seeds of one alone are counted, not used.
-        seed: Of the draws.
+        first: Value of the first cell for each seed.
+        second: The same for the second cell; the two must share at least one seed. A seed that only one of them has is
+            counted, but not used.
+        seed: Seed of the draws.
         statistic: ``"mean"``: mean difference, in the unit of the values; all must be finite.
             ``"rank"``: matched-pairs rank-biserial correlation, in [-1, 1]: the sum of the signed ranks of the
-            absolute differences (Wilcoxon: ties share their mean rank, differences of 0 have none) over the sum of
-            the ranks. A failed run makes the largest difference, two failed ones a tie.
+            absolute differences over the sum of the ranks. The ranks are Wilcoxon's: ties share their mean rank, and a
+            difference of 0 has none. A pair with one failed run has the largest difference; two failed runs are a tie.
         better: ``"higher"`` or ``"lower"``; must be given where a value is not finite.
-        draws: Assignments to draw, at least 1.
+        draws: Number of assignments to draw, at least 1.
 
     Raises:
-        ValueError: No seed in common, a value that is not finite with ``"mean"`` or without ``better``, or arguments
-            out of range.
+        ValueError: The two share no seed, a value is not finite with ``"mean"`` or without ``better``, or an argument
+            is out of range.
 
     References:
         Fisher 1935, "The design of experiments", section 21. Phipson and Smyth 2010, "Permutation p-values should
@@ -125,24 +128,28 @@ def improvement(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
 ) -> Estimate:
-    """Probability that a run of the first is better than one of the second; ties count half.
+    """Return the probability that a run of the first cell is better than one of the second; ties count half.
 
-    The share of all n_first * n_second pairs: Mann-Whitney's U over its maximum. The interval is a percentile
-    bootstrap that resamples the runs of each independently, so all runs are used, whatever their seeds; where a seed
-    is good or bad for both it is wider than it needs to be. No interval where one of the two has a single run. Where
-    no run of one is better than any of the other, the estimate and the interval are 0 or 1
-    (:func:`bench.stats.small_samples.no_width`).
+    The probability is the share of all n_first * n_second pairs, which is Mann-Whitney's U over its maximum. The
+    interval
+    is a percentile bootstrap that resamples the runs of each cell independently, so it uses all runs, whatever their
+    seeds. Where a seed is good or bad for both cells, the interval is wider than it needs to be. There is no interval
+    if
+    one of the two has a single run. If no run of one cell is better than any run of the other, the estimate and both
+    ends
+    of the interval are 0 or 1 (:func:`bench.stats.small_samples.no_width`).
 
     Args:
-        first: At least one value. One that is not finite is a failed run, worse than all others; two are a tie.
-        second: The same for the other cell.
+        first: At least one value of the first cell. A value that is not finite is a failed run and worse than all
+            others; two failed runs are a tie.
+        second: The same for the second cell.
         better: ``"higher"`` or ``"lower"``.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         confidence: In (0, 1).
         resamples: Number of bootstrap samples, at least 1.
 
     Raises:
-        ValueError: No values, or arguments out of range.
+        ValueError: There are no values, or an argument is out of range.
 
     References:
         Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice", section 4.3.
@@ -152,14 +159,16 @@ def improvement(
     given = {name: numbers(name, values) for name, values in (("first", first), ("second", second))}
     here, there = (failed_as_worst(name, values, better) for name, values in given.items())
     sign = 1 if better == "higher" else -1
-    # Of all pairs, and with infinite values, which have no difference: 1 for a better run, 0 for a tie, -1 for a worse.
+    # For every pair: 1 for a better run, 0 for a tie, -1 for a worse one. Comparing instead of subtracting also works
+    # for
+    # infinite values, which have no difference.
     wins = sign * ((here[:, None] > there).astype(np.float64) - (here[:, None] < there))
     value = float((wins.mean() + 1) / 2)
     n = len(here) + len(there)
     failed = int(sum(np.sum(~np.isfinite(values)) for values in given.values()))
     if min(len(here), len(there)) < 2:
         return Estimate(value, None, n, failed, "probability of improvement; a single run gives no interval")
-    # How often each run was drawn: the wins of a resample are a product of counts, and exact.
+    # Counting how often each run was drawn makes the wins of a resample an exact product of counts.
     rows, columns = (random.multinomial(k, np.full(k, 1 / k), size=resamples) for k in wins.shape)
     resampled = (np.einsum("rj,rj->r", rows @ wins, columns) / wins.size + 1) / 2
     interval = percentile_interval(resampled, confidence)
@@ -168,19 +177,22 @@ def improvement(
 
 
 def holm(p_values: Numbers) -> tuple[float, ...]:
-    """p values adjusted for a family of tests: those at most alpha are rejected with a family-wise error under alpha.
+    """Adjust the p values of a family of tests for multiplicity.
 
-    Holm's step-down: the k-th smallest of m is multiplied by m - k + 1, and is at least the one before it. Whatever
-    the dependence of the tests.
+    Rejecting the tests whose adjusted p is at most alpha keeps the family-wise error under alpha, whatever the
+    dependence
+    of the tests. Holm's step-down multiplies the k-th smallest of m values by m - k + 1 and makes no value smaller than
+    the
+    one before it.
 
     Args:
-        p_values: In [0, 1]; none is an empty family.
+        p_values: In [0, 1]; the family may be empty.
 
     Returns:
         Adjusted p values, in [0, 1], in the order given.
 
     Raises:
-        ValueError: A p value that is not in [0, 1].
+        ValueError: A p value is not in [0, 1].
 
     References:
         Holm 1979, "A simple sequentially rejective multiple test procedure".
@@ -197,7 +209,7 @@ def holm(p_values: Numbers) -> tuple[float, ...]:
 
 
 def _signed_ranks(differences: np.ndarray) -> np.ndarray:
-    """Ranks of the absolute differences with their signs, over the sum of the ranks; 0 for a difference of 0."""
+    """Return the signed ranks of the absolute differences over the sum of the ranks; 0 for a difference of 0."""
     size = np.abs(differences[differences != 0])
     signed = np.zeros(len(differences))
     if size.size:
@@ -208,8 +220,8 @@ def _signed_ranks(differences: np.ndarray) -> np.ndarray:
 
 
 def _sign_flips(scores: np.ndarray, random: np.random.Generator, draws: int) -> tuple[float, str]:
-    """Share of the assignments of signs whose sum is at least as far from 0 as that of the scores, and how."""
-    # Sums of the same numbers in another order differ by rounding.
+    """Return the share of the sign assignments whose sum is as far from 0 as the scores' sum, and how it was found."""
+    # The same numbers summed in another order differ by rounding.
     bound = abs(float(scores.sum())) - 1e-12 * float(np.abs(scores).sum())
     if len(scores) <= EXACT:
         sums = np.zeros(1)

@@ -1,4 +1,4 @@
-"""What a few runs cannot say: too few for a verdict, an interval without width, two groups instead of one. Pure."""
+"""What a few runs cannot show: a verdict, the width of an interval, or one typical value of two groups. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Groups:
         below: Largest value of the lower group.
         above: Smallest value of the upper group.
         ratio: Gap between the two over the spread within the groups; infinite where there is no spread.
-        failed: Values that were not finite: in neither group.
+        failed: Number of values that were not finite; they are in neither group.
     """
 
     low: int
@@ -32,38 +32,41 @@ class Groups:
 
     @property
     def note(self) -> str:
-        """One sentence for below a table."""
+        """The finding as one sentence, to be shown below a table."""
         failed = f", {self.failed} failed" if self.failed else ""
         groups = f"{self.low} values <= {self.below:.3g} and {self.high} >= {self.above:.3g}{failed}"
         return f"two groups: {groups}; one number in the middle describes neither"
 
 
 def least_pairs(alpha: float = 1 - CONFIDENCE) -> int:
-    """The smallest n for which n pairs can give a two-sided p <= ``alpha``: 2 of 2^n signs are as extreme as all alike.
+    """Return the smallest n for which n pairs can give a two-sided p <= ``alpha``.
 
-    The same n lets the range of n values cover their median with 1 - ``alpha``. For the smallest p of a family of m
-    tests under Holm's correction, ``alpha`` is that of the family over m.
+    The most extreme case is that all differences have the same sign, which 2 of the 2^n assignments of signs reach.
+    From
+    the same n on, the range of n values covers their median with 1 - ``alpha``. For the smallest p of a family of m
+    tests
+    under Holm's correction, pass the family's ``alpha`` divided by m.
 
     Raises:
-        ValueError: ``alpha`` not in (0, 1).
+        ValueError: ``alpha`` is not in (0, 1).
     """
     check_share("alpha", alpha)
     pairs = 1
-    # 1 - 0.95 is larger than 0.05 by rounding, 1 - 0.75 could be smaller than 0.25.
+    # By rounding, 1 - 0.95 is larger than 0.05; 1 - 0.75 could likewise be smaller than 0.25.
     while 2.0 ** (1 - pairs) > alpha * (1 + 1e-9):
         pairs += 1
     return pairs
 
 
 def too_few(pairs: int, alpha: float = 1 - CONFIDENCE) -> str | None:
-    """A sentence where so many pairs cannot give a verdict at ``alpha``, whatever their values; otherwise ``None``.
+    """Say that so few pairs cannot give a verdict at ``alpha``, whatever their values; return ``None`` if they can.
 
     Args:
-        pairs: At least 0; those that differ, where ties are known.
+        pairs: Number of pairs, at least 0. Where ties are known, it counts only the pairs that differ.
         alpha: See :func:`least_pairs`.
 
     Raises:
-        ValueError: Arguments out of range.
+        ValueError: An argument is out of range.
     """
     least = least_pairs(alpha)
     if pairs < 0:
@@ -76,7 +79,7 @@ def too_few(pairs: int, alpha: float = 1 - CONFIDENCE) -> str | None:
 
 
 def no_width(estimate: Estimate) -> str | None:
-    """A sentence where all resamples agree, so that the interval is one point; otherwise ``None``."""
+    """Say that all resamples agree, so that the interval is one point; return ``None`` if they do not."""
     interval = estimate.interval
     if interval is None or interval.low != interval.high:
         return None
@@ -84,24 +87,26 @@ def no_width(estimate: Estimate) -> str | None:
 
 
 def two_groups(values: Numbers, *, resolution: float | int = 0) -> Groups | None:
-    """The two groups that values fall into, where they do; otherwise ``None``.
+    """Return the two groups that values fall into; ``None`` if they do not fall into two.
 
-    The finite values are cut at their largest gap that leaves at least 2 of them on each side. They are two groups
-    where that gap is over 3 + 12 / (n - 2) times the pooled standard deviation within the groups (n - 2 degrees of
-    freedom; the second term allows for how badly few values determine it). There are none for n under 4.
+    The finite values are cut at their largest gap that leaves at least 2 of them on each side. The sides count as two
+    groups if that gap is over 3 + 12 / (n - 2) times the pooled standard deviation within them (n - 2 degrees of
+    freedom).
+    The second term allows for how badly few values determine the standard deviation. For n under 4 there are no groups.
 
-    False alarms (simulated): for n from 4 to 8 in at most 3 % of samples of one normal and 5 % of one uniform
-    distribution, at n = 10 in 0.5 % and 2.5 %, from n = 20 in under 0.2 % of both. A skewed distribution has more: an
-    exponential one 4.5 % up to n = 10 and 2 % at n = 20.
+    Simulations show how often the rule raises a false alarm. For n from 4 to 8 it does so in at most 3 % of the samples
+    of one normal and 5 % of one uniform distribution, at n = 10 in 0.5 % and 2.5 %, and from n = 20 on in under 0.2 %
+    of
+    both. A skewed distribution gives more: an exponential one 4.5 % up to n = 10 and 2 % at n = 20.
 
     Args:
-        values: At least one. Those that are not finite are counted, and in neither group.
-        resolution: Step in which values were measured, for example that of the evaluations for steps to solve. Its
-            variance as rounding, resolution^2 / 12, is added to that within the groups: else 500, 500, 600, 600 would
-            be two groups.
+        values: At least one value. Values that are not finite are counted, but are in neither group.
+        resolution: Step in which the values were measured; for steps to solve it is the step between evaluations. The
+            variance of rounding to it, resolution^2 / 12, is added to the variance within the groups. Without it, 500,
+            500, 600, 600 would be two groups.
 
     Raises:
-        ValueError: No values, or a negative resolution.
+        ValueError: There are no values, or the resolution is negative.
     """
     every = numbers("values", values)
     if not (math.isfinite(resolution) and resolution >= 0):
@@ -115,7 +120,7 @@ def two_groups(values: Numbers, *, resolution: float | int = 0) -> Groups | None
     gap = float(high[0] - low[-1])
     within = sum(float(np.square(group - group.mean()).sum()) for group in (low, high))
     spread = math.sqrt(within / (n - 2) + resolution**2 / 12)
-    # Rounding alone leaves about 1e-16 of spread in a group of one number.
+    # Rounding alone leaves about 1e-16 of spread in a group of equal numbers.
     ratio = math.inf if spread <= 1e-12 * gap else gap / spread
     if gap == 0 or ratio <= 3 + 12 / (n - 2):
         return None

@@ -1,10 +1,12 @@
-"""Time to solve, with the runs that did not: Kaplan-Meier, the median of it, and the log-rank test. Pure.
+"""Time to solve, when some runs did not solve: Kaplan-Meier curve, its median, and the log-rank test. Pure.
 
-A run has a time, in training steps, and a flag. It solved its task at that time, or it did not until then and is
-censored: all that is known is that it takes longer. A run censored at a time at which others solve was still at risk.
+A run has a time, in training steps, and a flag. Either it solved its task at that time, or it had not solved it by then
+and is censored: we only know that it takes longer. A run that is censored at a time at which others solve was still at
+risk at that time.
 
-Censoring must say nothing about how long a run would have taken. The end of the budget says nothing; divergence does:
-such a run will never solve. Give it the steps of the whole budget as its time, not those until it diverged.
+Censoring must not depend on how long a run would have taken. The end of the budget does not; divergence does, because
+such a run will never solve. The time of a diverged run must therefore be the steps of the whole budget, not the steps
+until it diverged.
 
 References:
     Kaplan and Meier 1958, "Nonparametric estimation from incomplete observations". Klein and Moeschberger 2003,
@@ -21,22 +23,22 @@ import numpy as np
 
 from bench.stats.intervals import CONFIDENCE, Flags, Labels, Numbers, normal_quantile, numbers
 
-# A product of a few fractions that is 1/2 comes out within rounding of it.
+# A product of a few fractions that should be 1/2 differs from it by rounding.
 _HALF = 0.5 * (1 + 1e-12)
 
 
 @dataclass(frozen=True)
 class Survival:
-    """Share of the runs that have not solved their task yet, over time: a right-continuous step function.
+    """Share of the runs that have not solved their task yet, as a right-continuous step function of time.
 
     Attributes:
-        times: Those at which a run solved, increasing. Before the first of them the share is 1.
-        at_risk: Runs neither solved nor censored before each time.
-        solved: Runs that solved at each time.
+        times: Times at which a run solved, increasing. Before the first of them the share is 1.
+        at_risk: Number of runs that had neither solved nor been censored before each time.
+        solved: Number of runs that solved at each time.
         share: Kaplan-Meier estimate from each time on, in [0, 1], not increasing.
-        low: Lower end of its pointwise log-log interval at each time; ``None`` where the share is 0.
-        high: Upper end, likewise.
-        last: The largest time of all runs; the curve says nothing of later ones unless it is at 0.
+        low: Lower end of the pointwise log-log interval at each time; ``None`` where the share is 0.
+        high: Upper end of that interval, likewise.
+        last: Largest time of all runs; the curve says nothing about later times unless it has reached 0.
         confidence: Nominal coverage of the intervals, in (0, 1).
         n: Number of runs.
     """
@@ -57,12 +59,12 @@ class MedianTime:
     """Median time to solve.
 
     Attributes:
-        value: The first time by which at least half of the runs have solved; ``None`` where it is not reached.
-        low: Lower end of its interval; ``None`` where it is not reached.
-        high: Upper end; ``None`` where it is not reached: the interval is open.
+        value: The first time by which at least half of the runs have solved; ``None`` if it is not reached.
+        low: Lower end of its interval; ``None`` if it is not reached.
+        high: Upper end of its interval; ``None`` if it is not reached, and the interval is open.
         confidence: Nominal coverage, in (0, 1).
         n: Number of runs.
-        solved: Runs that solved; the others are censored.
+        solved: Number of runs that solved; the others are censored.
         method: How it was obtained.
     """
 
@@ -77,16 +79,17 @@ class MedianTime:
 
 @dataclass(frozen=True)
 class LogRank:
-    """Log-rank test of the hypothesis that all groups solve at the same rate at all times.
+    """Result of a log-rank test of the hypothesis that all groups solve at the same rate at all times.
 
     Attributes:
         statistic: Chi-squared, at least 0.
         degrees: Its degrees of freedom.
-        p_value: In [0, 1], from the chi-squared distribution: rough for a handful of runs.
+        p_value: In [0, 1], from the chi-squared distribution; only a rough value for a handful of runs.
         groups: The groups, in order of appearance.
-        n: Runs of each group.
-        solved: Runs of each that solved.
-        expected: Runs of each expected to solve under the hypothesis, at the times at which any did.
+        n: Number of runs of each group.
+        solved: Number of runs of each group that solved.
+        expected: Number of runs of each group that the hypothesis expects to solve at the times at which any run
+            solved.
     """
 
     statistic: float
@@ -99,16 +102,16 @@ class LogRank:
 
 
 def survival(times: Numbers, solved: Flags, *, confidence: float = CONFIDENCE) -> Survival:
-    """Kaplan-Meier estimate with pointwise intervals from Greenwood's variance on the log-log scale.
+    """Return the Kaplan-Meier estimate with pointwise intervals from Greenwood's variance on the log-log scale.
 
     Args:
         times: Step at which each run solved or was last seen unsolved, finite and >= 0; at least one run.
-        solved: Whether it solved.
+        solved: Whether each run solved.
         confidence: In (0, 1).
 
     Raises:
-        ValueError: Times and flags of different lengths or of no run, a time that is no finite number >= 0, or
-            ``confidence`` out of range.
+        ValueError: Times and flags have different lengths or are empty, a time is not a finite number >= 0, or
+            ``confidence`` is out of range.
     """
     z = normal_quantile(confidence)
     steps, done = _check(times, solved)
@@ -118,7 +121,7 @@ def survival(times: Numbers, solved: Flags, *, confidence: float = CONFIDENCE) -
     share = np.cumprod(1 - events / at_risk)
     low: list[float | None] = []
     high: list[float | None] = []
-    variance = 0.0  # Greenwood's, over the squared share
+    variance = 0.0  # Greenwood's variance over the squared share
     for each, risk, count in zip(share, at_risk, events, strict=True):
         if risk == count:
             low.append(None)
@@ -142,14 +145,17 @@ def survival(times: Numbers, solved: Flags, *, confidence: float = CONFIDENCE) -
 
 
 def median_time(times: Numbers, solved: Flags, *, confidence: float = CONFIDENCE) -> MedianTime:
-    """Median time to solve with the Brookmeyer-Crowley interval on the log-log scale.
+    """Return the median time to solve with the Brookmeyer-Crowley interval on the log-log scale.
 
-    The interval holds the times at which a share of 1/2 lies in the interval of the curve: it begins where the lower
-    end first is at most 1/2, and ends where the upper end first is below 1/2, as R's ``survfit(conf.type="log-log")``.
-    Where the curve is at 0 there is no such interval and the end is open: an upper end takes 7 runs that all solve.
+    The interval holds the times at which 1/2 lies in the pointwise interval of the curve. As in R's
+    ``survfit(conf.type="log-log")``, it begins where the lower end is first at most 1/2, and ends where the upper end
+    is
+    first below 1/2. Where the curve is at 0 there is no pointwise interval, and the end is open; an upper end therefore
+    takes 7 runs that all solve.
 
-    The median is the first time with a share of at most 1/2, always one at which a run solved (as in lifelines). Where
-    the curve is at exactly 1/2 for a while, R takes the middle of that while and statsmodels its end.
+    The median is the first time with a share of at most 1/2. It is always a time at which a run solved, as in
+    lifelines.
+    Where the curve stays at exactly 1/2 for a while, R takes the middle of that span and statsmodels its end.
 
     Args:
         times: See :func:`survival`, like the other arguments.
@@ -180,11 +186,13 @@ def median_time(times: Numbers, solved: Flags, *, confidence: float = CONFIDENCE
 
 
 def log_rank(times: Numbers, solved: Flags, groups: Labels) -> LogRank:
-    """Log-rank test of two or more groups of runs, for example cells.
+    """Test whether two or more groups of runs, for example cells, solve at the same rate.
 
-    A group without a run at risk when any solved says nothing: it is in the result, with 0 expected, and takes no
-    degree of freedom. Where nothing can differ (no run solved, or all that were at risk at one time) the statistic is
-    0 and p 1.
+    A group that has no run at risk whenever a run solves carries no information: it appears in the result with 0
+    expected,
+    and takes no degree of freedom. If nothing can differ, because no run solved or because all that were at risk solved
+    at
+    one time, the statistic is 0 and p is 1.
 
     Args:
         times: See :func:`survival`.
@@ -192,7 +200,8 @@ def log_rank(times: Numbers, solved: Flags, groups: Labels) -> LogRank:
         groups: The group of each run; at least two different ones.
 
     Raises:
-        ValueError: See :func:`survival`, or groups of another length, or one group alone.
+        ValueError: See :func:`survival`; also if the number of groups differs from that of runs, or if there is one
+            group alone.
 
     References:
         Mantel 1966, "Evaluation of survival data and two new rank order statistics". Klein and Moeschberger 2003,
@@ -215,7 +224,7 @@ def log_rank(times: Numbers, solved: Flags, groups: Labels) -> LogRank:
             hypergeometric = events * (whole - events) / (whole - 1)
             covariance += hypergeometric * (np.diag(share) - np.outer(share, share))
     observed = (member & done).sum(axis=1)
-    # The differences sum to 0, so one of the groups that were at risk is left out.
+    # The differences sum to 0, so one of the groups that were at risk carries no further information and is left out.
     kept = np.flatnonzero(expected > 0)[1:]
     degrees = len(kept) if covariance[np.ix_(kept, kept)].any() else 0
     statistic, p_value = 0.0, 1.0
@@ -235,7 +244,7 @@ def log_rank(times: Numbers, solved: Flags, groups: Labels) -> LogRank:
 
 
 def chi_squared_tail(statistic: float, degrees: int) -> float:
-    """Probability that a chi-squared variable is larger than ``statistic``: a finite sum for whole degrees of freedom.
+    """Return the probability that a chi-squared variable exceeds ``statistic``, by a finite sum of its closed form.
 
     Args:
         statistic: At least 0.
