@@ -20,8 +20,8 @@ from bench.records import record
 from bench.records.read import find_records, read_record
 from bench.runs.replay import rebuild
 from tests import numerics as numerics_module
-from tests.conftest import ROOT, TINY
-from tests.numerics import GOLDEN, TOLERANCE, difference, main, trajectories
+from tests.conftest import ROOT, TINY, options
+from tests.numerics import GOLDEN, TOLERANCE, VARIANTS, difference, main, trajectory
 
 Edit = Callable[[Path, Path], None]
 """Changes a copy of ``bench`` and of ``tasks``."""
@@ -134,14 +134,13 @@ def test_a_raised_number_is_another_version(copied: Callable[[Edit], None]):
 @pytest.fixture
 def one_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """``make numerics`` with one trajectory, and files of its own."""
-    whole, name = trajectories, "cell=gru task=adding_problem task.length=11"
+    name = "cell=gru task=adding_problem"
     known = json.loads(GOLDEN.read_text(encoding="utf-8"))
     shutil.copy(numerics.MANIFEST, tmp_path / "numerics.json")
     (tmp_path / "golden.json").write_text(json.dumps({**known, "trajectories": {name: known["trajectories"][name]}}))
     monkeypatch.setattr(numerics, "MANIFEST", tmp_path / "numerics.json")
     monkeypatch.setattr(numerics_module, "GOLDEN", tmp_path / "golden.json")
     monkeypatch.setattr(numerics_module, "ENGINES", {})
-    monkeypatch.setattr(numerics_module, "trajectories", lambda engines: (each for each in whole() if each[0] == name))
     monkeypatch.setattr(numerics_module, "options", lambda group: ["gru" if group == "cell" else "adding_problem"])
     monkeypatch.setattr(numerics_module, "VARIANTS", ())
     monkeypatch.setattr(numerics_module, "PARITY", {})
@@ -182,7 +181,7 @@ def test_other_numbers_ask_for_another_version(
     copied(edit("cells/gru.py", "((1 - z) *", "((1.001 - z) *"))
     assert main() == 1
     out = capsys.readouterr().out
-    assert "numerics: cell=gru task=adding_problem task.length=11: loss 1: 2.60079" in out
+    assert "numerics: cell=gru task=adding_problem: loss 1: 2.60079" in out
     assert "; cells.gru computes another number\n" in out
     assert out.endswith("numerics: raise NUMERICS of that part if it is meant, and run this again\n")
     assert one_trajectory.read_text(encoding="utf-8") == pinned
@@ -219,10 +218,9 @@ def test_the_manifest_is_that_of_the_code():
 def test_golden_trajectories_hold():
     """A few of them, in case a library computes something else."""
     known = json.loads(GOLDEN.read_text(encoding="utf-8"))["trajectories"]
-    names = [name for name in known if name.startswith(("cell=lstm", "cell=gru task.markers"))]
-    made = {name: numbers for name, _, numbers in trajectories() if name in names}
-    assert len(made) == len(names) == 11
-    assert [difference(known[name], made[name], TOLERANCE) for name in names] == [None] * 11
+    chosen = [f"cell={cell} task=copy_memory" for cell in options("cell")] + list(VARIANTS[1:5])
+    differences = {name: difference(known[name], trajectory(name)[1], TOLERANCE) for name in chosen}
+    assert differences == dict.fromkeys(chosen)
 
 
 def test_what_a_part_uses_of_ours_is_in_a_part():
