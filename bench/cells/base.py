@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.cells import init
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 State = tuple[Tensor, ...]
 """The state between two steps, each ``(batch, hidden)``; the hidden state ``h`` comes first."""
@@ -23,9 +23,9 @@ class Cell(nn.Module, ABC):
     """A recurrent cell: named blocks of parameters and one step.
 
     The parameters carry torch's names and order: ``weight_ih (blocks*hidden, input)``, ``weight_hh
-    (blocks*hidden, hidden)``, ``bias_ih`` and ``bias_hh (blocks*hidden)``, one block of ``hidden`` rows for each
-    name in :attr:`blocks`. A subclass names its blocks and says how they are computed and how they make the next
-    state; it is final, other cells do not inherit from it.
+    (blocks*hidden, hidden)``, ``bias_ih`` and ``bias_hh (blocks*hidden)``. Each holds one block of ``hidden`` rows for
+    every name in :attr:`blocks`. A subclass names its blocks and says how they are computed and how they make the next
+    state. It is final: other cells do not inherit from it.
 
     Attributes:
         blocks: Names of the row blocks, in order; the keys of what :meth:`activate` returns.
@@ -41,7 +41,7 @@ class Cell(nn.Module, ABC):
         device: Where the parameters are made.
 
     Raises:
-        ValueError: A size below 1.
+        ValueError: A size is below 1.
     """
 
     blocks: ClassVar[tuple[str, ...]]
@@ -50,8 +50,8 @@ class Cell(nn.Module, ABC):
     states: ClassVar[tuple[str, ...]] = ("h",)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        # A kernel and a recurrence compute the equations of the class that names them. A subclass of that may have
-        # others, and has to name its own.
+        # A kernel and a recurrence compute the equations of the class that names them. A subclass may have other
+        # equations, so it has to name its own.
         super().__init_subclass__(**kwargs)
         for name in ("kernel", "recurrence"):
             if name not in vars(cls):
@@ -77,14 +77,14 @@ class Cell(nn.Module, ABC):
         self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size, device=device))
         self.bias_ih = nn.Parameter(torch.empty(rows, device=device))
         self.bias_hh = nn.Parameter(torch.empty(rows, device=device))
-        # A list, so that the kernel is no submodule: its parameters are this cell's own.
+        # The list keeps torch from registering the kernel as a submodule: its parameters are this cell's own.
         self._kernel = [kernel] if (kernel := self._shared_kernel()) is not None else []
 
     @abstractmethod
     def activate(
         self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
     ) -> dict[str, Float[Tensor, "batch hidden"]]:
-        """The value of every block at one step, by name, from the projected input and the previous state."""
+        """Compute the value of every block at one step, by name, from the projected input and the previous state."""
 
     @abstractmethod
     def update(
@@ -92,43 +92,43 @@ class Cell(nn.Module, ABC):
         values: dict[str, Float[Tensor, "batch hidden"]],
         state: tuple[Float[Tensor, "batch hidden"], ...],
     ) -> tuple[Float[Tensor, "batch hidden"], ...]:
-        """The next state, from the block values and the previous state."""
+        """Compute the next state from the block values and the previous state."""
 
     def kernel(self) -> nn.RNNBase | None:
-        """A one-layer torch module on the ``meta`` device that computes this very recurrence, or ``None``.
+        """Make a one-layer torch module on the ``meta`` device that computes this recurrence, or return ``None``.
 
-        Its parameters are replaced by the cell's own, so naming a kernel costs no memory.
+        The cell replaces the module's parameters with its own, so naming a kernel costs no memory.
         """
         return None
 
     @property
     def recurrence(self) -> str | None:
-        """The name under which the native kernels compute this very recurrence on these very parameters, or ``None``.
+        """Name under which the native kernels compute this recurrence on these parameters, or ``None``.
 
         See ``bench/engines/native/engine.py`` for the names.
         """
         return None
 
     def project(self, inputs: Float[Tensor, "time batch input"]) -> Float[Tensor, "time batch rows"]:
-        """The input's share of every block, for all steps at once: W_ih x + b_ih."""
+        """Compute the input's share of every block, for all steps at once: W_ih x + b_ih."""
         return F.linear(inputs, self.weight_ih, self.bias_ih)
 
     def recur(self, h: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch rows"]:
-        """The hidden state's share of every block: W_hh h + b_hh."""
+        """Compute the hidden state's share of every block: W_hh h + b_hh."""
         return F.linear(h, self.weight_hh, self.bias_hh)
 
     def split(self, rows: Float[Tensor, "batch rows"]) -> tuple[Float[Tensor, "batch hidden"], ...]:
-        """Cut a vector over all rows into one piece a block, in the order of :attr:`blocks`."""
+        """Cut a vector over all rows into one piece for each block, in the order of :attr:`blocks`."""
         return rows.chunk(len(self.blocks), dim=-1)
 
     def step(
         self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
     ) -> tuple[Float[Tensor, "batch hidden"], ...]:
-        """One step of the recurrence: block values, then the next state."""
+        """Take one step of the recurrence: compute the block values, then the next state."""
         return self.update(self.activate(projected, state), state)
 
     def initial_state(self, batch_size: int) -> State:
-        """Zeros, one ``(batch, hidden)`` tensor for each name in :attr:`states`."""
+        """Return zeros, one ``(batch, hidden)`` tensor for each name in :attr:`states`."""
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         return tuple(zeros for _ in self.states)
 
@@ -169,8 +169,8 @@ class Cell(nn.Module, ABC):
         return kernel
 
     def _apply(self, fn: Any, recurse: bool = True) -> Cell:
-        # nn.Module moves or casts parameters here. They keep their identity, which the kernel relies on, unless
-        # a global torch option says otherwise; cuDNN then wants them in one contiguous piece.
+        # nn.Module calls this to move or cast the parameters. They stay the same objects, which the kernel relies on,
+        # unless a global torch option says otherwise. After a move, cuDNN wants them in one contiguous piece.
         moved = super()._apply(fn, recurse)
         for kernel in self._kernel:
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):

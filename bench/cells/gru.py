@@ -1,4 +1,4 @@
-"""The gated recurrent unit, torch's variant."""
+"""The gated recurrent unit in torch's variant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.cells.base import Cell
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 
 @final
@@ -23,8 +23,9 @@ class GRUCell(Cell):
         n = tanh(W_n x + b_n + r * (U_n h + c_n))       new state
         h' = (1 - z) * n + z * h
 
-    Cho et al. apply the reset gate to h before the product, U_n (r * h), and have no bias c_n inside it; here it
-    is applied after, which lets one product serve all three blocks. z near 1 keeps the old state; some papers
+    Cho et al. apply the reset gate to h before the product, U_n (r * h), and have no bias c_n inside it. Here the gate
+    is
+    applied after the product, so that one product serves all three blocks. A z near 1 keeps the old state; some papers
     exchange the roles of z and 1 - z.
 
     References:
@@ -39,7 +40,7 @@ class GRUCell(Cell):
     def activate(
         self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
     ) -> dict[str, Float[Tensor, "batch hidden"]]:
-        """``reset``, ``update`` and ``new``, as in the class docstring."""
+        """Compute ``reset``, ``update`` and ``new`` as in the class docstring."""
         (h,) = state
         r, z, n = self.split(projected)
         u_r, u_z, u_n = self.split(self.recur(h))
@@ -51,21 +52,21 @@ class GRUCell(Cell):
         values: dict[str, Float[Tensor, "batch hidden"]],
         state: tuple[Float[Tensor, "batch hidden"], ...],
     ) -> tuple[Float[Tensor, "batch hidden"], ...]:
-        """h' = (1 - z) * n + z * h."""
+        """Compute h' = (1 - z) * n + z * h."""
         (h,) = state
         z = values["update"]
         return ((1 - z) * values["new"] + z * h,)
 
     @property
     def bound(self) -> float:
-        """1, of tanh."""
+        """1, the bound of tanh."""
         return 1.0
 
     def kernel(self) -> nn.RNNBase:
-        """``torch.nn.GRU``."""
+        """Make a ``torch.nn.GRU``."""
         return nn.GRU(self.input_size, self.hidden_size, device="meta")
 
     @property
     def recurrence(self) -> str:
-        """``gru``."""
+        """The name ``gru``."""
         return "gru"

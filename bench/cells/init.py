@@ -1,4 +1,4 @@
-"""Initial values of a cell's parameters, block by block, from a passed generator."""
+"""Initial values of a cell's parameters, drawn block by block from a generator that the caller passes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Initialization:
         input: Input weights. ``torch``: U(-1/sqrt(hidden), 1/sqrt(hidden)), the default of ``torch.nn``;
             ``glorot``: U(-a, a) with a = sqrt(6 / (input + hidden)), Glorot & Bengio (2010); ``gaussian``:
             N(0, 0.001^2), the input weights of Le, Jaitly & Hinton (2015).
-        recurrent: Recurrent weights, each block of its own. ``torch``, ``glorot`` and ``gaussian`` as above;
-            ``orthogonal``: a random orthogonal matrix, Saxe, McClelland & Ganguli (2014); ``identity``: Le, Jaitly &
-            Hinton (2015).
-        bias: Both biases. ``torch`` as above; ``zero``.
+        recurrent: Recurrent weights; each block is drawn by itself. ``torch``, ``glorot`` and ``gaussian`` as above;
+            ``orthogonal``: a random orthogonal matrix, Saxe, McClelland & Ganguli (2014); ``identity``: the identity
+            matrix, Le, Jaitly & Hinton (2015).
+        bias: Both biases. ``torch`` as above; ``zero``: 0.
     """
 
     input: WeightRule
@@ -60,12 +60,12 @@ def fill_bias(bias: Tensor, rule: BiasRule, hidden_size: int, generator: torch.G
 
 
 def chrono_bias(hidden_size: int, delay: int, generator: torch.Generator) -> Tensor:
-    """Chrono initialisation: log U[1, T_max - 1], so that time constants cover the range asked for.
+    """Draw biases for chrono initialisation, log U[1, T_max - 1], so that time constants cover the range asked for.
 
     Args:
         hidden_size: Number of values to draw.
-        delay: The task's delay in steps, at least 1; T_max is 1.5 times the delay for every task (the paper's
-            range for copy memory), and at least 3 so that the interval is not empty.
+        delay: The task's delay in steps, at least 1. T_max is 1.5 times the delay for every task, which is the paper's
+            range for copy memory. It is at least 3, so that the interval is not empty.
         generator: Source of randomness, on the CPU.
 
     Returns:

@@ -13,7 +13,7 @@ from bench.cells.base import Cell
 from bench.cells.init import chrono_bias
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 
 @final
@@ -30,13 +30,13 @@ class LSTMCell(Cell):
     Args:
         input_size: Size of the input vector.
         hidden_size: Size of the hidden state and of the cell state.
-        forget_bias: ``None`` leaves b_f as ``init.bias`` says. A number sets b_f (the sum of both of torch's
-            biases) to it. ``"chrono"`` draws b_f from log U[1, T_max - 1] and sets b_i = -b_f; see
+        forget_bias: ``None`` leaves b_f as ``init.bias`` says. A number sets b_f, the sum of torch's two biases, to
+            that number. ``"chrono"`` draws b_f from log U[1, T_max - 1] and sets b_i = -b_f; see
             :func:`bench.cells.init.chrono_bias`.
         kwargs: See :class:`bench.cells.base.Cell`.
 
     Raises:
-        ValueError: A word other than ``chrono``, or a number that is not finite.
+        ValueError: ``forget_bias`` is a word other than ``chrono``, or a number that is not finite.
 
     References:
         Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate and its bias;
@@ -66,7 +66,7 @@ class LSTMCell(Cell):
     def activate(
         self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
     ) -> dict[str, Float[Tensor, "batch hidden"]]:
-        """``input``, ``forget``, ``candidate`` and ``output``, as in the class docstring."""
+        """Compute ``input``, ``forget``, ``candidate`` and ``output`` as in the class docstring."""
         h, _ = state
         i, f, g, o = self.split(projected + self.recur(h))
         return {
@@ -81,18 +81,18 @@ class LSTMCell(Cell):
         values: dict[str, Float[Tensor, "batch hidden"]],
         state: tuple[Float[Tensor, "batch hidden"], ...],
     ) -> tuple[Float[Tensor, "batch hidden"], ...]:
-        """c' = f * c + i * g, then h' = o * tanh(c')."""
+        """Compute c' = f * c + i * g, then h' = o * tanh(c')."""
         _, c = state
         c = values["forget"] * c + values["input"] * values["candidate"]
         return values["output"] * torch.tanh(c), c
 
     @property
     def bound(self) -> float:
-        """1, of tanh and the output gate."""
+        """1, the bound of tanh; the output gate only makes it smaller."""
         return 1.0
 
     def kernel(self) -> nn.RNNBase:
-        """``torch.nn.LSTM``."""
+        """Make a ``torch.nn.LSTM``."""
         return nn.LSTM(self.input_size, self.hidden_size, device="meta")
 
     @torch.no_grad()
@@ -116,5 +116,5 @@ class LSTMCell(Cell):
 
     @property
     def recurrence(self) -> str:
-        """``lstm``."""
+        """The name ``lstm``."""
         return "lstm"
