@@ -1,4 +1,4 @@
-"""What all engines have in common."""
+"""The names of the engines, and the call that all of them offer."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 @runtime_checkable
 class Unroll(Protocol):
-    """A way to unroll a cell."""
+    """A function that unrolls a cell over a sequence."""
 
     def __call__(
         self, cell: Cell, inputs: Float[Tensor, "time batch input"], state: State | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], State]:
-        """Hidden states of all steps, and the state after the last.
+        """Return the hidden states of all steps, and the state after the last.
 
         Args:
             cell: The cell.
-            inputs: One vector a step, at least one step.
-            state: The state before the first step; ``None`` for the cell's initial state.
+            inputs: One vector for each step, at least one step.
+            state: The state before the first step; ``None`` stands for the cell's initial state.
         """
         ...

@@ -1,4 +1,4 @@
-"""Which engine a run uses."""
+"""The choice of the engine that a run uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.engines.base import ENGINES, Engine
 from bench.engines.native import build
 
 ASKED = ("auto", *ENGINES)
-"""What a config can ask for."""
+"""The values that a config may ask for."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Choice:
 
     Attributes:
         engine: Its name.
-        note: Why it is not the fastest one known for the cell and device, if that cannot be had; else ``None``.
+        note: Why the fastest engine for this cell and device cannot be had; ``None`` if ``engine`` is that one.
     """
 
     engine: Engine
@@ -35,21 +35,22 @@ def choose(
     precision: str,
     say: Callable[[str], None] | None = None,
 ) -> Choice:
-    """The engine for what a config asks; ``auto`` takes the fastest one known.
+    """Choose the engine for what a config asks; ``auto`` takes the fastest one known.
 
-    On the CPU that is ``native`` for a cell that names its recurrence, in float32; else ``fused`` for one with a torch
-    kernel; else ``stepwise``. ``compiled`` has to be asked for: it takes long to get going. ``benchmarks/RESULTS.md``
-    has the times behind this.
+    On the CPU in float32 that is ``native`` for a cell that names its recurrence. Otherwise it is ``fused`` for a cell
+    with a torch kernel, and ``stepwise`` for all others. ``auto`` never takes ``compiled``, which needs long to start.
+    ``benchmarks/RESULTS.md`` has the times behind this.
 
     Args:
         asked: One of :data:`ASKED`.
         cell: A cell of the network, on any device.
         device: Where the network will run.
         precision: ``32`` or ``bf16-mixed``.
-        say: Told when there is something to wait for, as the building of the native kernels.
+        say: Function that is called with a message when the caller has to wait, for example while the native kernels
+            are built.
 
     Raises:
-        ValueError: Another word, or an engine that this cell, device, precision or machine does not have.
+        ValueError: ``asked`` is another word, or an engine that this cell, device, precision or machine does not have.
     """
     name = type(cell).__name__
     if asked not in ASKED:

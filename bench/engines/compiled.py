@@ -1,8 +1,8 @@
-"""A cell's own equations through ``torch.compile``, some steps at a time.
+"""The engine that runs a cell's own equations through ``torch.compile``, some steps at a time.
 
-Compiling a whole unrolled sequence takes many minutes; a chunk of steps takes well under one, and is called again and
-again. Only training batches run compiled: every other shape (evaluation, probes) would be compiled anew, and runs step
-by step.
+Compiling a whole unrolled sequence takes many minutes. Compiling a chunk of steps takes well under one, and the engine
+calls the chunk again and again. Only training batches run compiled. Batches of any other shape, as in evaluation and
+probes, would have to be compiled anew, so they run step by step.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from bench.cells import Cell, State
 from bench.engines import stepwise
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 CHUNK = 10
-"""Steps compiled together."""
+"""Number of steps that are compiled together."""
 
 
 class Compiled:
-    """Unrolls one cell; see :class:`bench.engines.base.Unroll`.
+    """Unroller of one cell; see :class:`bench.engines.base.Unroll`.
 
     Attributes:
-        seconds: Time of the first pass, forward and backward, which compiles; 0 before it.
+        seconds: Time of the first pass, forward and backward, which compiles; 0 before that pass.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Compiled:
         if self._shape != shape or not torch.is_grad_enabled() or len(inputs) < CHUNK:
             return stepwise.unroll(cell, inputs, state)
         parts = cell.initial_state(inputs.shape[1]) if state is None else state
-        # Otherwise the first chunk, whose state has no gradient, would be compiled apart.
+        # The state of the first chunk would otherwise need no gradient, and torch would compile that chunk separately.
         parts = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in parts)
         whole = len(inputs) // CHUNK * CHUNK
         pieces = []
@@ -57,12 +57,12 @@ class Compiled:
         return torch.cat(pieces), tuple(parts)
 
     def warm_up(self, cell: Cell, batch_size: int, precision: str = "32") -> None:
-        """Compile for training batches; parameters and their gradients are left as they are.
+        """Compile for training batches; leave parameters and their gradients as they are.
 
         Args:
-            cell: The cell, where it will run.
+            cell: The cell, on the device where it will run.
             batch_size: Sequences of a training batch.
-            precision: ``32`` or ``bf16-mixed``, what it will run in.
+            precision: ``32`` or ``bf16-mixed``: the precision it will run in.
 
         Raises:
             Exception: What torch raises for equations it cannot compile.
@@ -76,7 +76,7 @@ class Compiled:
                 hidden.append(state[0])
             return torch.stack(hidden), *state
 
-        # torch counts compilations by code object, and stops after a few; a copy has a count of its own.
+        # torch counts the compilations of each code object and stops after a few; a copy of the code has its own count.
         chunk.__code__ = chunk.__code__.replace()
         self._chunk = torch.compile(chunk, fullgraph=True, dynamic=False)
         self._shape = (batch_size, cell.input_size)

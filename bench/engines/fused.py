@@ -1,4 +1,4 @@
-"""The cell's torch kernel, on the cell's own parameters."""
+"""The engine that runs the cell's torch kernel on the cell's own parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from bench.cells import Cell, State
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 
 def unroll(

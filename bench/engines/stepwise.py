@@ -1,4 +1,4 @@
-"""One step after another by the cell's own equations; the reference for every faster way."""
+"""The engine that takes one step after another by the cell's own equations; the reference for all faster ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.cells import Cell, State
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 
 def unroll(

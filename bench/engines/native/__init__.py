@@ -1,1 +1,1 @@
-"""The engine in C++, and how it is built."""
+"""The engine in C++, and the code that builds it."""

@@ -1,4 +1,7 @@
-"""The native kernels as a torch extension: built at first use, tested against torch, and kept for later processes."""
+"""Build of the native kernels as a torch extension.
+
+The kernels are built at their first use, tested against torch, and kept for later processes.
+"""
 
 from __future__ import annotations
 
@@ -25,28 +28,28 @@ FLAGS = {
     "AVX512": "-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma",
     "AVX2": "-mavx2 -mfma",
 }
-"""Instructions for torch's name of what the processor can do; others take the compiler's own."""
+"""Compiler flags for torch's name of the processor's capability; other processors get the compiler's defaults."""
 SECONDS_BETWEEN_TRIES = 3600.0
-"""A compiler that failed is left alone for so long; it may have been killed, or the disk been full."""
+"""Seconds before a failed build is tried again; the compiler may have been killed, or the disk may have been full."""
 TOLERANCE = 1e-5
-"""Relative error of the self-test, in float32."""
+"""Largest relative error that the self-test allows, in float32."""
 
 _state: str | None = None
-"""Of this process: ``None`` before the first use, an empty text when loaded, else why it cannot be had."""
+"""State of this process: ``None`` before the first use, "" once the kernels are loaded, else why they cannot be."""
 
 
 class NativeUnavailableError(RuntimeError):
-    """The native kernels cannot be had here; the text says why."""
+    """The native kernels are not available on this machine; the text says why."""
 
 
 def load(say: Callable[[str], None] | None = None) -> None:
     """Make ``torch.ops.rnn_bench`` available to this process.
 
     Args:
-        say: Told when there is something to wait for.
+        say: Function that is called with a message when the caller has to wait.
 
     Raises:
-        NativeUnavailableError: There is no compiler, or it fails, or the result computes something else.
+        NativeUnavailableError: There is no compiler, it fails, or the kernels do not compute what torch computes.
     """
     global _state
     if _state is None:
@@ -61,7 +64,7 @@ def load(say: Callable[[str], None] | None = None) -> None:
 
 
 def compiler() -> list[str] | None:
-    """The C++ compiler as words, from ``CXX`` or the path, or ``None``."""
+    """Return the C++ compiler and its arguments, from ``CXX`` or the path; ``None`` if it is not there."""
     words = _asked_for()
     return words if shutil.which(words[0]) else None
 
@@ -71,10 +74,10 @@ def _asked_for() -> list[str]:
 
 
 def folder() -> Path:
-    """Where built kernels are kept: below ``TORCH_EXTENSIONS_DIR``, or torch's place for extensions.
+    """Return the folder of the built kernels, below ``TORCH_EXTENSIONS_DIR`` or torch's own folder for extensions.
 
     Raises:
-        RuntimeError: There is no home folder.
+        RuntimeError: The user has no home folder.
     """
     root = os.environ.get("TORCH_EXTENSIONS_DIR")
     return (Path(root) if root else Path.home() / ".cache" / "torch_extensions") / "rnn_bench"
@@ -91,7 +94,7 @@ def _load(say: Callable[[str], None]) -> None:
             return
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / "lock"):
-            if not _loaded(library):  # another process may have built it meanwhile
+            if not _loaded(library):  # another process may have built it in the meantime
                 _make(library, flags, say)
     except (OSError, RuntimeError) as error:
         if isinstance(error, NativeUnavailableError):
@@ -101,7 +104,7 @@ def _load(say: Callable[[str], None]) -> None:
 
 
 def _loaded(library: Path) -> bool:
-    """Load a library that is there, and whole."""
+    """Load a library if it is there and whole; return whether it was."""
     if library.exists():
         with contextlib.suppress(OSError):
             torch.ops.load_library(library)
@@ -118,7 +121,7 @@ def _make(library: Path, flags: list[str], say: Callable[[str], None]) -> None:
     if failure.exists() and time.time() - failure.stat().st_mtime < SECONDS_BETWEEN_TRIES:
         say(f"building the native kernels has failed, see {failure}, and delete that to try again")
         raise NativeUnavailableError("building it has failed")
-    for left in library.parent.glob("tmp*"):  # of a process that was killed: this one holds the lock
+    for left in library.parent.glob("tmp*"):  # a killed process left these: this process holds the lock
         shutil.rmtree(left, ignore_errors=True)
     say("building the native kernels for this machine, once; about half a minute")
     with tempfile.TemporaryDirectory(dir=library.parent) as draft:
@@ -129,7 +132,7 @@ def _make(library: Path, flags: list[str], say: Callable[[str], None]) -> None:
             failure.write_text(f"{error}\n", encoding="utf-8")
             say(f"building the native kernels failed, see {failure}")
             raise NativeUnavailableError("building it has failed") from error
-        # Into its place in one go, so that a process that is killed leaves no half of it.
+        # One rename moves the library into its place, so that a killed process leaves no half of it there.
         (Path(draft) / f"{NAME}.so").replace(library)
 
 
@@ -145,11 +148,11 @@ def _flags() -> list[str]:
 
 
 def _build(draft: Path, flags: list[str]) -> None:
-    """Build in a folder, and load what is built."""
+    """Build the library in a folder, and load it."""
     from torch.utils import cpp_extension
 
     path = os.environ.get("PATH", "")
-    os.environ["PATH"] = f"{ninja.BIN_DIR}{os.pathsep}{path}"  # torch asks the path for it
+    os.environ["PATH"] = f"{ninja.BIN_DIR}{os.pathsep}{path}"  # torch looks for ninja on the path
     try:
         cpp_extension.load(
             name=NAME,
@@ -171,7 +174,7 @@ def _check() -> None:
     def draw(*size: int) -> Tensor:
         return torch.randn(*size, generator=generator)
 
-    with torch.random.fork_rng(devices=[]):  # torch draws first values, which are replaced below
+    with torch.random.fork_rng(devices=[]):  # torch draws initial values, which are replaced below
         modules = {
             "rnn_tanh": nn.RNN(inputs, hidden),
             "rnn_relu": nn.RNN(inputs, hidden, nonlinearity="relu"),
@@ -193,7 +196,7 @@ def _check() -> None:
                 recurrence, inputs, rows, kept, c, d_hidden, None, None, *weights[:2], True, True, True
             )
         found = [rows[1:, :, :hidden], d_inputs, *of_weights, d_h, *([d_c] if recurrence == "lstm" else [])]
-        found.append(of_states[0, -1])  # of the last h nothing but what comes from above
+        found.append(of_states[0, -1])  # the gradient of the last h is d_hidden alone
         for each, wanted in zip(found, [*expected, d_hidden[-1]], strict=True):
             error = float((each - wanted).abs().max() / wanted.abs().max())
             if not error <= TOLERANCE:

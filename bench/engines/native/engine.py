@@ -1,7 +1,7 @@
-"""Recurrences in C++ for the CPU, several times as fast as torch's loops; ``ops.cpp`` says how.
+"""The engine that runs recurrences in C++ on the CPU, several times as fast as torch's loops; see ``ops.cpp``.
 
-torch has a fused kernel for the LSTM on the CPU, and none for the RNN and the GRU, which it runs as one small operation
-after another.
+On the CPU, torch has a fused kernel for the LSTM only. It runs the RNN and the GRU as one small operation after
+another.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from bench.cells import Cell, State
 from bench.engines.native import build
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 BLOCKS = {"rnn_tanh": (), "rnn_relu": (), "lstm": (0, 1, 2, 3), "gru": (0, 1, 3)}
-"""For each recurrence, where among the kept values those of a cell's blocks are; an RNN's only block is h itself."""
+"""For each recurrence, the places of the cell's blocks among the kept values; an RNN's only block is h itself."""
 
 
 @dataclass
 class Tap:
-    """Takes what the backward pass has in its hands anyway.
+    """Receives gradients that the backward pass computes anyway.
 
     Attributes:
         gradients: dL/dstate of every part of the state after every step, along all paths; ``None`` until the backward
-            pass has gone through.
+            pass has run.
     """
 
     gradients: Float[Tensor, "parts time batch hidden"] | None = None
@@ -39,17 +39,17 @@ class Tap:
 def unroll(
     cell: Cell, inputs: Float[Tensor, "time batch input"], state: State | None = None, tap: Tap | None = None
 ) -> tuple[Float[Tensor, "time batch hidden"], State]:
-    """See :class:`bench.engines.base.Unroll`; on the CPU, in float32 or float64. There is no second derivative.
+    """Unroll as in :class:`bench.engines.base.Unroll`, on the CPU, in float32 or float64, without second derivatives.
 
     Args:
         cell: A cell that names its recurrence.
-        inputs: One vector a step.
+        inputs: One vector for each step.
         state: The state before the first step.
-        tap: Where the gradients of the states go, if they are wanted.
+        tap: Receives the gradients of the states, if they are wanted.
 
     Raises:
         ValueError: The cell names no recurrence.
-        NativeUnavailableError: The kernels cannot be had on this machine.
+        NativeUnavailableError: The kernels are not available on this machine.
     """
     if cell.recurrence is None:
         raise ValueError(f"`engine` native needs a cell with a recurrence, {type(cell).__name__} has none")
@@ -65,11 +65,11 @@ def unroll(
 def trace(
     cell: Cell, inputs: Float[Tensor, "time batch input"]
 ) -> tuple[dict[str, Float[Tensor, "time batch hidden"]], dict[str, Float[Tensor, "time batch hidden"]]]:
-    """Every part of the state after every step, and every block's value at every step, by name.
+    """Return every part of the state after every step, and every block's value at every step, by name.
 
     Args:
         cell: A cell that names its recurrence.
-        inputs: One vector a step.
+        inputs: One vector for each step.
     """
     build.load()
     assert cell.recurrence is not None
@@ -103,7 +103,7 @@ class _Recurrence(torch.autograd.Function):
         if keep:
             ctx.save_for_backward(rows, kept, c, weight_ih, weight_hh)
             ctx.recurrence, ctx.tap, ctx.input_size = recurrence, tap, inputs.shape[2]
-        # A row holds h in front of the input; what follows reads h where it is.
+        # In a row of z, h stands in front of the input; `hidden` is a view into these rows, not a copy.
         hidden = rows[1:, :, : weight_hh.shape[1]]
         return (hidden, hidden[-1].clone(), c[-1].clone()) if len(state) > 1 else (hidden, hidden[-1].clone())
 

@@ -1,12 +1,13 @@
 // Recurrences on the CPU: tanh and relu RNN, LSTM, GRU; float and double.
 //
-// Each thread takes its own rows of the batch and walks the whole sequence; no thread waits for another. A step is one
-// matrix product [h, 1, x] W, in register tiles over packed weights, with the gates applied while the tile is in the
-// first cache. The backward pass goes from the end in chunks of steps; after each, the gradients of the weights are one
-// product over the chunk's rows, which are still in the second cache, into sums of the thread's own.
+// Each thread takes its own rows of the batch and walks through the whole sequence; no thread waits for another. A step
+// is one matrix product [h, 1, x] W, computed in register tiles over packed weights. The gates are applied while the
+// tile is in the first-level cache. The backward pass goes from the end to the start in chunks of steps. After each
+// chunk, one product over the chunk's rows gives the gradients of the weights, while the rows are still in the
+// second-level cache; each thread adds them to sums of its own.
 //
-// Notation: time T, batch B, hidden H, input I. A row of `z` is [h_{t-1} (H) | 1 | x_t (I) | zeros], so that biases are
-// a row of the weights, and one product with it gives the gradients of all parameters.
+// Notation: time T, batch B, hidden H, input I. A row of `z` is [h_{t-1} (H) | 1 | x_t (I) | zeros]. The 1 makes the
+// biases a row of the weights, so that one product with the row gives the gradients of all parameters.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -30,7 +31,7 @@ using at::vec::Vectorized;
 
 enum Kind { RNN_TANH, RNN_RELU, LSTM, GRU };
 
-constexpr int64_t kRows = 32;        // rows of the batch that one walk takes along, at most
+constexpr int64_t kRows = 32;        // largest number of rows of the batch that one walk takes along
 constexpr int64_t kChunkRows = 128;  // rows (steps x batch) of a chunk of the backward pass
 constexpr int64_t kLine = 64;        // bytes of a cache line
 #if defined(CPU_CAPABILITY_AVX2)
@@ -39,21 +40,21 @@ constexpr int kTile = 4;  // rows of a register tile, of 2 vectors each: 16 regi
 constexpr int kTile = 8;  // 32 registers
 #endif
 
-// The products of a step, in the order of their columns. The GRU's fourth keeps W_n x + b_n apart from the third,
-// U_n h + c_n, which the reset gate scales.
+// The number of products of a step; their order is that of their columns. The GRU's fourth product is W_n x + b_n. It
+// is apart from the third, U_n h + c_n, because the reset gate scales the third alone.
 template <Kind K>
 constexpr int kProducts = K == LSTM || K == GRU ? 4 : 1;
-// How many of them h takes part in.
+// The number of these products that h takes part in.
 template <Kind K>
 constexpr int kRecurrent = K == GRU ? 3 : kProducts<K>;
 template <Kind K>
-constexpr bool kKeeps = kProducts<K> == 4;  // whether the gates are kept for the backward pass, four values a unit
+constexpr bool kKeeps = kProducts<K> == 4;  // whether the backward pass needs the gates: four values for each unit
 
 struct Shape {
-  int64_t time, batch, hidden, input, z;  // z: width of a row of `z`, whole cache lines
+  int64_t time, batch, hidden, input, z;  // z: width of a row of `z`, a whole number of cache lines
 };
 
-// The part of a row of `z` that a product reads: where it starts, how long it is.
+// The part of a row of `z` that a product reads: its start and its length.
 template <Kind K>
 inline std::pair<int64_t, int64_t> reads(const Shape& s, int product) {
   if (K == GRU && product == 2) return {0, s.hidden + 1};
@@ -78,7 +79,7 @@ using Buffer = std::vector<T, Aligned<T>>;
 
 // ---------------------------------------------------------------------------------------------------- functions
 
-// The compiler's own vectors: arrays of a class with constructors would not stay in registers.
+// The compiler's own vector types: the compiler would not keep arrays of a class with constructors in registers.
 template <typename T>
 struct Lanes {
   static constexpr int64_t count = Vectorized<T>::size();
@@ -91,13 +92,13 @@ constexpr int64_t kWidth = 2 * Lanes<T>::count;  // columns of a register tile
 using Floats = Lanes<float>::type;
 typedef int32_t Ints __attribute__((vector_size(sizeof(Floats))));
 
-// exp(x) for x in [-87, 87], to two units in the last place: 2^n e^r, n whole and |r| <= ln(2) / 2, where what the
-// Taylor series lacks after its eighth term is below half a unit.
+// exp(x) for x in [-87, 87], to two units in the last place, as 2^n e^r with a whole n and |r| <= ln(2) / 2. For such
+// an r, what the Taylor series omits after its eighth term is below half a unit.
 inline Floats exp_of(Floats x) {
-  const float shift = 12582912.0f;  // 1.5 * 2^23: a sum with it is rounded to a whole number, in its low bits
+  const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, which is in the low bits
   const Floats shifted = x * 1.44269504f + shift;
   const Floats n = shifted - shift;
-  const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts, the first free of rounding
+  const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts, the first exact in a product
   Floats e = r * (1.0f / 5040) + 1.0f / 720;
   e = e * r + 1.0f / 120;
   e = e * r + 1.0f / 24;
@@ -110,8 +111,8 @@ inline Floats exp_of(Floats x) {
 
 inline Floats sigmoid_of(Floats x) { return 1.0f / (1.0f + exp_of(-x)); }
 
-// 1 - 2 / (e^2x + 1), and near 0, where that would cancel, x + x^3 q(x^2) with the q of least relative error for
-// |x| < 0.625, which is 4.4e-9.
+// tanh(x) as 1 - 2 / (e^2x + 1). Near 0, where that would lose digits, it is x + x^3 q(x^2); q is the polynomial with
+// the least relative error for |x| < 0.625, which is 4.4e-9.
 inline Floats tanh_of(Floats x) {
   const Floats far = 1.0f - 2.0f / (exp_of(x + x) + 1.0f);
   const Floats square = x * x;
@@ -129,7 +130,7 @@ inline Vectorized<float> bounded(Vectorized<float> x, float bound) {
   x = at::vec::minimum(at::vec::maximum(x, Vectorized<float>(-bound)), Vectorized<float>(bound));
   Floats value;
   std::memcpy(&value, &x, sizeof(value));
-  value = function(value) + (value - value);  // NaN comes out as NaN, whatever becomes of its bits in between
+  value = function(value) + (value - value);  // this makes NaN of a NaN, whatever the function made of its bits
   std::memcpy(&x, &value, sizeof(value));
   return x;
 }
@@ -177,7 +178,7 @@ inline void tile(const T* a, int64_t a_row, int64_t a_column, const T* b, int64_
   }
 }
 
-// The same for any number of rows, in register tiles of nearly equal height.
+// The same as `tile` for any number of rows, in register tiles of nearly equal height.
 template <typename T, int V, bool kAdd>
 void product(const T* a, int64_t a_row, int64_t a_column, const T* b, int64_t b_row, int64_t depth, T* out,
              int64_t out_row, int64_t rows) {
@@ -202,7 +203,7 @@ void product(const T* a, int64_t a_row, int64_t a_column, const T* b, int64_t b_
   }
 }
 
-// out (rows, columns) (+)= a (rows, depth) times weights packed by `pack_rows`.
+// out (rows, columns) (+)= a (rows, depth) times weights that `pack_rows` has packed.
 template <typename T, bool kAdd>
 void times_packed(const T* a, int64_t a_row, const T* packed, int64_t depth, T* out, int64_t out_row, int64_t rows,
                   int64_t columns) {
@@ -223,8 +224,8 @@ void times_packed(const T* a, int64_t a_row, const T* packed, int64_t depth, T* 
   }
 }
 
-// Weights for the forward pass. For each block of units and each product: [what it reads, units], zeros where the
-// units end.
+// Packs the weights for the forward pass. For each block of units and each product it holds [what the product reads,
+// units], with zeros after the last unit.
 template <typename T, Kind K>
 Buffer<T> pack_columns(const Shape& s, const T* w_ih, const T* w_hh, const T* b_ih, const T* b_hh) {
   const int64_t blocks = divide_up(s.hidden, kWidth<T>);
@@ -254,7 +255,7 @@ Buffer<T> pack_columns(const Shape& s, const T* w_ih, const T* w_hh, const T* b_
   return packed;
 }
 
-// Weights for the backward pass. For each block of columns: [rows, columns], zeros where the columns end.
+// Packs the weights for the backward pass: for each block of columns [rows, columns], with zeros after the last column.
 template <typename T>
 Buffer<T> pack_rows(const T* weights, int64_t rows, int64_t columns) {
   const int64_t blocks = divide_up(columns, kWidth<T>);
@@ -287,8 +288,9 @@ void over_rows(int64_t batch, const F& walk) {
 
 // ------------------------------------------------------------------------------------------------------- forward
 
-// All steps of some rows. inputs: (T, B, I); z: (T + 1, B, z), whose h at step 0 is there already; kept: (T, B, 4, H),
-// or null, and then the gates are not kept; c: (T + 1, B, H), of the LSTM, whose step 0 is there already.
+// Computes all steps of some rows. inputs: (T, B, I). z: (T + 1, B, z), of which h at step 0 is already filled in.
+// kept: (T, B, 4, H), or null to keep no gates. c: (T + 1, B, H), for the LSTM only, of which step 0 is already filled
+// in.
 template <typename T, Kind K>
 void walk_forward(const Shape& s, const T* packed, const T* inputs, T* z, T* kept, T* c, int64_t first, int64_t last) {
   using Vec = Vectorized<T>;
@@ -351,16 +353,16 @@ void walk_forward(const Shape& s, const T* packed, const T* inputs, T* z, T* kep
 
 template <typename T>
 struct Gradients {
-  const T* d_hidden;  // (T, B, H) or null: what comes from above
-  T* d_h;             // (B, H): what comes from the step after, then what goes to the step before
+  const T* d_hidden;  // (T, B, H) or null: the gradient that the layer above hands down
+  T* d_h;             // (B, H): first what the later step passes back, then what this step passes to the earlier one
   T* d_c;             // the same for c
-  T* d_states;        // (parts, T, B, H) or null: where the whole gradient of every state goes
+  T* d_states;        // (parts, T, B, H) or null: receives the whole gradient of every state
   T* d_inputs;        // (T, B, I) or null
   T* sums;            // (products, H, z) or null: the worker's share of d_pre^T [h, 1, x]
 };
 
-// One step of some rows: from the gradients of the states to d_pre (rows, products, H), those of what goes into the
-// gates; rows are `stride` apart.
+// Computes one step of some rows, from the gradients of the states to d_pre (rows, products, H): the gradients of the
+// gates' arguments. Rows of d_pre are `stride` apart.
 template <typename T, Kind K>
 void step_backward(const Shape& s, const T* z, const T* kept, const T* c, const Gradients<T>& d, T* d_pre,
                    int64_t stride, int64_t t, int64_t first, int64_t last) {
@@ -402,13 +404,13 @@ void step_backward(const Shape& s, const T* z, const T* kept, const T* c, const 
         put(1, dh * (h - n) * update * (one - update));
         put(2, d_n * r);
         put(3, d_n);
-        (dh * update).store(later, count);  // the rest, through the gates, is added by the product
+        (dh * update).store(later, count);  // the product below adds the rest, which passes through the gates
       }
     }
   }
 }
 
-// sums += d_pre^T [h, 1, x] over the rows of a chunk, for each product over what it reads.
+// sums += d_pre^T [h, 1, x] over the rows of a chunk. Each product covers only the columns that it reads.
 template <typename T, Kind K>
 void add_to_sums(const Shape& s, const T* d_pre, int64_t stride, const T* seen, int64_t rows, T* sums) {
   constexpr int64_t lanes = Lanes<T>::count;
@@ -426,13 +428,13 @@ void add_to_sums(const Shape& s, const T* d_pre, int64_t stride, const T* seen, 
   }
 }
 
-// All steps of some rows, from the last to the first.
+// Computes all steps of some rows, from the last to the first.
 template <typename T, Kind K>
 void walk_backward(const Shape& s, const T* recurrent_weights, const T* input_weights, const T* z, const T* kept,
                    const T* c, const Gradients<T>& d, int64_t first, int64_t last) {
   constexpr int P = kProducts<K>;
   const int64_t rows = last - first, chunk = std::max<int64_t>(1, std::min(s.time, kChunkRows / rows));
-  // A line more than a row: rows a power of two apart would fall into the same few sets of the cache.
+  // The stride is one cache line more than a row: rows a power of two apart would fall into the same few cache sets.
   const int64_t stride = divide_up(P * s.hidden * sizeof(T), kLine) * (kLine / sizeof(T)) + kLine / sizeof(T);
   Buffer<T> d_pre(chunk * rows * stride), seen(d.sums != nullptr ? chunk * rows * s.z : 0);
   for (int64_t to = s.time; to > 0; to -= std::min(chunk, to)) {
@@ -470,7 +472,7 @@ void with_kind(const std::string& name, const F& call) {
   else TORCH_CHECK_VALUE(false, "`recurrence` must be one of rnn_tanh, rnn_relu, lstm, gru, got ", name);
 }
 
-// A kernel reads where it is told to: everything is checked before.
+// The kernels read memory without bounds checks, so all shapes are checked before.
 void check_shape(const char* name, const Tensor& given, at::IntArrayRef wanted, const Tensor& like) {
   TORCH_CHECK_VALUE(given.sizes() == wanted, "`", name, "` must have the shape ", wanted, ", got ", given.sizes());
   TORCH_CHECK_TYPE(given.scalar_type() == like.scalar_type(), "`", name, "` must be ", like.scalar_type(), ", got ",
@@ -478,7 +480,7 @@ void check_shape(const char* name, const Tensor& given, at::IntArrayRef wanted, 
   TORCH_CHECK_VALUE(given.device().is_cpu(), "`", name, "` must be on the CPU, got ", given.device());
 }
 
-// Returns z (T + 1, B, width), kept (T, B, 4, H) and c (T + 1, B, H); the last two are empty where there is nothing.
+// Returns z (T + 1, B, width), kept (T, B, 4, H) and c (T + 1, B, H); the last two are empty where they do not exist.
 std::tuple<Tensor, Tensor, Tensor> forward(std::string recurrence, const Tensor& inputs_, at::TensorList state,
                                            const Tensor& w_ih_, const Tensor& w_hh_, const Tensor& b_ih_,
                                            const Tensor& b_hh_, bool keep) {
@@ -522,8 +524,8 @@ std::tuple<Tensor, Tensor, Tensor> forward(std::string recurrence, const Tensor&
   return {z, kept, c};
 }
 
-// Returns the gradients of inputs, h_0, c_0, w_ih, w_hh, b_ih, b_hh and all states (parts, T, B, H); empty where not
-// asked for.
+// Returns the gradients of inputs, h_0, c_0, w_ih, w_hh, b_ih, b_hh and all states (parts, T, B, H). Gradients that are
+// not asked for are empty.
 std::vector<Tensor> backward(std::string recurrence, int64_t input, const Tensor& z, const Tensor& kept,
                              const Tensor& c, const std::optional<Tensor>& d_hidden_, const std::optional<Tensor>& d_h_,
                              const std::optional<Tensor>& d_c_, const Tensor& w_ih_, const Tensor& w_hh_,
@@ -588,7 +590,8 @@ std::vector<Tensor> backward(std::string recurrence, int64_t input, const Tensor
   return {d_inputs, d_h, d_c, d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_states};
 }
 
-// Multiply-adds a second of all threads together, in register tiles out of the first cache: the processor's limit.
+// Returns the multiply-adds a second of all threads together, in register tiles from the first-level cache: the
+// processor's limit.
 double rate(double seconds) {
   using clock = std::chrono::steady_clock;
   constexpr int64_t depth = 128;
