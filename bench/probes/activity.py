@@ -1,6 +1,6 @@
-"""What gates and hidden units do: where they are, how often at an end, and how long they keep what they hold.
+"""Statistics of gates and hidden units: where their values lie, how often they saturate, and how long a gate keeps.
 
-Where any value is not a number, no statistic is one.
+If any of the values is NaN, all of their statistics are NaN.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from bench.probes.flow import left_as_it_is
 from bench.training.model import LayerTrace, SequenceModel
 
 LOW, HIGH = 0.05, 0.95
-"""A gate is saturated below and above these; a hidden unit above the latter, as a share of its bound."""
+"""Bounds of saturation: a gate is saturated outside of both, a hidden unit above ``HIGH`` times its bound."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Of the time constants."""
+"""Quantiles that are taken of the time constants."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Activity:
 
 @torch.no_grad()
 def activity_of(model: SequenceModel, inputs: Float[Tensor, "time batch input"], *, gates: bool) -> list[Activity]:
-    """All statistics of all layers, from the cells' own equations, step by step.
+    """Compute all statistics of all layers, from the cells' own equations, step by step.
 
     Args:
         model: The network.
-        inputs: One vector a step.
+        inputs: One vector for each step.
         gates: Whether to look at the gates; the hidden state is always looked at.
     """
     rows = []
@@ -70,7 +70,7 @@ def _gates(cell: Cell, trace: LayerTrace) -> dict[str, dict[str, float]]:
 
 
 def gate_activity(values: Float[Tensor, "*shape"]) -> dict[str, float]:
-    """``mean``, and the shares ``low`` (under 0.05) and ``high`` (over 0.95) of a gate's values."""
+    """Return ``mean``, and the shares ``low`` (under 0.05) and ``high`` (over 0.95) of a gate's values."""
     found = {
         "mean": float(values.mean(dtype=torch.float64)),
         "low": _share(values < LOW),
@@ -88,22 +88,22 @@ def _nothing(found: dict[str, float]) -> dict[str, float]:
 
 
 def time_constants(values: Float[Tensor, "*shape"]) -> dict[str, float]:
-    """Quantiles ``tau_05`` to ``tau_95`` of -1 / ln(value), in steps, over all steps, sequences and units.
+    """Return quantiles ``tau_05`` to ``tau_95`` of -1 / ln(value), in steps, over all steps, sequences and units.
 
-    A value of 1 keeps for ever, an infinite time constant; a value of 0 keeps nothing, a time constant of 0. The
-    quantile is that value which has the share below it, without interpolation.
+    A value of 1 keeps the state for ever, so its time constant is infinite. A value of 0 keeps nothing, so its time
+    constant is 0. A quantile is the value that has the given share below it, without interpolation.
     """
     flat = values.detach().flatten().cpu().numpy()
     places = [round(share * (len(flat) - 1)) for share in QUANTILES]
     if np.isnan(flat).any():
         return _nothing({f"tau_{100 * share:02.0f}": math.nan for share in QUANTILES})
-    # Ten times as fast as sorting.
+    # Partitioning is ten times as fast as sorting.
     gates = np.partition(flat, places)[places].tolist()
     return {f"tau_{100 * share:02.0f}": time_constant(gate) for share, gate in zip(QUANTILES, gates, strict=True)}
 
 
 def time_constant(gate: float) -> float:
-    """-1 / ln(gate): steps after which a state that is multiplied by the gate at each has fallen to 1/e.
+    """Return -1 / ln(gate): the steps until a state that is multiplied by the gate at each step has fallen to 1/e.
 
     Args:
         gate: In [0, 1].
@@ -116,9 +116,9 @@ def time_constant(gate: float) -> float:
 
 
 def hidden_activity(h: Float[Tensor, "time batch hidden"], bound: float | None) -> dict[str, float]:
-    """Of the hidden units: ``rms``; ``dead``, the share that is 0 at every step of every sequence.
+    """Return ``rms`` of the hidden units, and ``dead``, the share of units that are 0 at every step of every sequence.
 
-    With a bound also ``saturated``: the share of all values above 0.95 of it in size.
+    With a bound it also returns ``saturated``, the share of all values whose size is above 0.95 times the bound.
     """
     found = {
         "rms": float(torch.linalg.vector_norm(h, dtype=torch.float64)) / h.numel() ** 0.5,

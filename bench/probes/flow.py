@@ -1,9 +1,9 @@
-"""How far the gradient travels back: the norm of the total derivative dL/dh_t over lag.
+"""The distance that the gradient travels back: the norm of the total derivative dL/dh_t over lag.
 
-The loss is that of the delayed answer alone; a loss over all positions would hide a vanished gradient behind the local
-ones. The native kernels have the gradient of every state in their hands, and give it away. For the other engines the
-sequence is cut at the probed steps, the fused kernel runs piece by piece, and autograd hands back the gradients at the
-cuts: exact, and without keeping every step.
+The loss is that of the delayed answer alone. A loss over all positions would hide a vanished gradient behind the
+gradients of nearby positions. The native kernels compute the gradient of every state anyway and hand it out. For the
+other engines the module cuts the sequence at the probed steps and runs the fused kernel piece by piece; autograd then
+returns the gradients at the cuts. This is exact and does not keep every step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.training.model import SequenceModel
 from tasks.base import Batch, Task
 
 MOST_LAGS = 64
-"""Lags of the logarithmic choice at most."""
+"""Largest number of lags that the logarithmic choice makes."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Flow:
 
 
 def logarithmic_lags(longest: int, most: int = MOST_LAGS) -> list[int]:
-    """0, and whole numbers from 1 to ``longest`` at equal ratios as far as they are different.
+    """Return 0 and the whole numbers nearest to equal ratios from 1 to ``longest``, each once.
 
     Args:
         longest: The largest lag, at least 0.
-        most: Number of lags at most, at least 2.
+        most: Largest number of lags, at least 2.
 
     Raises:
-        ValueError: A number out of range.
+        ValueError: A number is out of range.
     """
     if longest < 0:
         raise ValueError(f"`longest` must be >= 0, got {longest}")
@@ -65,10 +65,10 @@ def logarithmic_lags(longest: int, most: int = MOST_LAGS) -> list[int]:
 
 
 def check_lags(lags: Sequence[int], longest: int) -> list[int]:
-    """The lags, sorted.
+    """Check the lags and return them sorted.
 
     Raises:
-        ValueError: None at all, one twice, or one outside the sequence.
+        ValueError: There are no lags, a lag is there twice, or a lag is outside of the sequence.
     """
     if not len(lags):
         raise ValueError("`lags` must hold at least one lag, got []")
@@ -83,14 +83,14 @@ def check_lags(lags: Sequence[int], longest: int) -> list[int]:
 
 
 def resolve_lags(lags: Sequence[int] | str, longest: int) -> list[int]:
-    """The lags that a setting stands for.
+    """Return the lags that a setting stands for.
 
     Args:
         lags: ``"log"`` (see :func:`logarithmic_lags`), ``"all"``, or a list.
-        longest: Steps before the first answer.
+        longest: Number of steps before the first answer.
 
     Raises:
-        ValueError: See :func:`check_lags`; another word.
+        ValueError: See :func:`check_lags`; also for another word.
     """
     if isinstance(lags, str):
         if lags not in ("log", "all"):
@@ -100,27 +100,28 @@ def resolve_lags(lags: Sequence[int] | str, longest: int) -> list[int]:
 
 
 def answer_step(task: Task, batch: Batch) -> int:
-    """The first step, counted from 0, at which the delayed answer is asked for; lag 0."""
+    """Return the first step, counted from 0, at which the delayed answer is asked for; it has lag 0."""
     if task.readout == "last":
         return batch.inputs.shape[0] - 1
     return int(batch.answer.any(1).nonzero()[0, 0])
 
 
 def longest_lag(task: Task) -> int:
-    """Steps before the first answer."""
+    """Return the number of steps before the first answer."""
     return answer_step(task, task.sample(1, torch.Generator()))
 
 
 def gradient_flow_of(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int]) -> list[Flow]:
-    """Gradient norms of every layer and part of the state, at every one of the lags.
+    """Compute the gradient norms of every layer and part of the state, at every one of the lags.
 
-    No global random generator is touched, nor any ``grad``; dropout is off.
+    The function touches neither a global random generator nor any ``grad``, and turns dropout off.
 
     Args:
-        model: The network, in any mode. Its engine decides how: native, in fused pieces, or step by step.
+        model: The network, in any mode. Its engine decides how the norms are computed: natively, in fused pieces, or
+            step by step.
         task: The task; its ``answer_loss`` is differentiated.
         batch: The sequences.
-        lags: Different lags between 0 and the first answer's step.
+        lags: Different lags, each between 0 and the first answer's step.
 
     Raises:
         ValueError: See :func:`check_lags`.
@@ -133,10 +134,10 @@ def gradient_flow_of(model: SequenceModel, task: Task, batch: Batch, lags: Seque
 
 
 def _from_taps(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int], last: int) -> list[Flow]:
-    """One pass forward and one back through the native kernels."""
+    """Compute the norms in one pass forward and one back through the native kernels."""
     hidden, taps, starts = batch.inputs, [], []
     for cell in model.layers:
-        # Something to differentiate with respect to: the backward pass then goes through all steps.
+        # Differentiating with respect to the initial state makes the backward pass go through all steps.
         start = tuple(part.detach().requires_grad_() for part in cell.initial_state(hidden.shape[1]))
         taps.append(native.Tap())
         starts.append(start[0])
@@ -146,7 +147,7 @@ def _from_taps(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[in
     for layer, (cell, tap) in enumerate(zip(model.layers, taps, strict=True), start=1):
         for part, name in enumerate(cell.states):
             for lag in lags:
-                # A loss that the layer has no part in does not come by.
+                # The backward pass does not reach a layer that has no part in the loss.
                 value = 0.0 if tap.gradients is None else _root_mean_square(tap.gradients[part, last - lag].double())
                 points.append(Flow(layer, name, lag, float(value)))
     return points
@@ -158,7 +159,7 @@ def _answer_loss(model: SequenceModel, task: Task, batch: Batch, hidden: Tensor)
 
 
 def _from_cuts(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int], last: int) -> list[Flow]:
-    """Through the sequence in pieces, with a node of the graph at every probed step."""
+    """Compute the norms by running the sequence in pieces, with a node of the graph at every probed step."""
     cuts = [last - lag for lag in reversed(lags)]
     nodes: list[Tensor] = []
     names: list[tuple[int, str, int]] = []
@@ -173,18 +174,18 @@ def _from_cuts(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[in
 
 
 def gradient_norms(loss: Float[Tensor, ""], states: Sequence[Float[Tensor, "batch hidden"]]) -> list[float]:
-    """Root mean square over the batch of the norm of the gradient that reaches each state.
+    """Return the root mean square over the batch of the norm of the gradient that reaches each state.
 
     Args:
-        loss: The sum of the losses of all sequences, so that each sequence has the gradient of its own.
-        states: Nodes of the graph of ``loss``; one that has no part in it has a gradient of 0.
+        loss: The sum of the losses of all sequences, so that each sequence has the gradient of its own loss.
+        states: Nodes of the graph of ``loss``; a node that has no part in it has a gradient of 0.
     """
     gradients = torch.autograd.grad(loss, states, materialize_grads=True)
     return torch.stack([_root_mean_square(gradient.double()) for gradient in gradients]).tolist()
 
 
 def _root_mean_square(gradient: Float[Tensor, "batch hidden"]) -> Float[Tensor, ""]:
-    """Over the batch, of the norm; by way of the largest entry, or the square of 1e-200 would be 0."""
+    """Return the root mean square of the norm, scaled by the largest entry so that the square of 1e-200 is not 0."""
     largest = gradient.abs().amax()
     scale = torch.where(largest > 0, largest, torch.ones_like(largest))
     return largest * (gradient / scale).flatten(1).square().sum(-1).mean().sqrt()
@@ -193,12 +194,12 @@ def _root_mean_square(gradient: Float[Tensor, "batch hidden"]) -> Float[Tensor, 
 def unroll_cut(
     cell: Cell, inputs: Float[Tensor, "time batch input"], cuts: Sequence[int], *, in_kernel: bool
 ) -> tuple[Float[Tensor, "time batch hidden"], list[State]]:
-    """Hidden states of a cell, and its states after some steps as nodes through which everything later passes.
+    """Return the hidden states of a cell, and its states after some steps as nodes that all later steps depend on.
 
     Args:
         cell: The cell.
-        inputs: One vector a step.
-        cuts: Steps, counted from 0, increasing.
+        inputs: One vector for each step.
+        cuts: Steps to cut after, counted from 0, increasing.
         in_kernel: Whether the pieces between the cuts run in the cell's torch kernel.
 
     Returns:
@@ -210,8 +211,8 @@ def unroll_cut(
     start = 0
     for cut, projected in zip(cuts, cell.project(inputs[list(cuts)]), strict=True):
         state = _unroll_piece(cell, inputs[start:cut], state, hidden, in_kernel=in_kernel)
-        # The step itself runs by the cell's own equations: out of a kernel, h and the rest of the state come side by
-        # side, and what reaches the rest by way of h would be missing.
+        # The probed step itself runs by the cell's own equations. A kernel returns h and the other parts of the state
+        # side by side, and the gradient that reaches the other parts by way of h would be missing.
         before = as_nodes(state)
         state = as_nodes(cell.step(projected, before), before)
         hidden.append(state[0].unsqueeze(0))
@@ -222,12 +223,12 @@ def unroll_cut(
 
 
 def as_nodes(state: State, before: State = ()) -> State:
-    """A state whose parts are nodes of the graph, each of its own.
+    """Return a state whose parts are separate nodes of the graph.
 
     Args:
         state: What a step returned.
-        before: What the step was given: a part that is handed on as it is has been used there, and what reaches it by
-            those uses belongs to the step before.
+        before: What the step was given. The step may hand on a part of it unchanged. That part needs a node of its own:
+            the step has used the old node, and the gradient of those uses belongs to the step before.
     """
     nodes: list[Tensor] = []
     for part in state:
@@ -239,7 +240,7 @@ def as_nodes(state: State, before: State = ()) -> State:
 
 
 def _unroll_piece(cell: Cell, inputs: Tensor, state: State, hidden: list[Tensor], *, in_kernel: bool) -> State:
-    """Go on from a state over some steps, none perhaps; the hidden states are added to the list."""
+    """Run a cell from a state over some steps, perhaps none, and add the hidden states to the list."""
     if len(inputs) == 0:
         return state
     piece, state = (fused.unroll if in_kernel else stepwise.unroll)(cell, inputs, state)
@@ -249,7 +250,10 @@ def _unroll_piece(cell: Cell, inputs: Tensor, state: State, hidden: list[Tensor]
 
 @contextlib.contextmanager
 def _gradients_of_states(model: nn.Module) -> Iterator[None]:
-    """Gradients on, but not those of the parameters: half the work, and nothing before the first cut."""
+    """Turn gradients on, but not those of the parameters.
+
+    Leaving them out halves the work, and skips all steps before the first cut.
+    """
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in wanted:
         parameter.requires_grad_(False)
@@ -263,9 +267,10 @@ def _gradients_of_states(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def left_as_it_is(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, with modes and buffers restored: a cell may hold layers that follow the batches they see.
+    """Put a model into evaluation mode, and restore modes and buffers at the end.
 
-    Kernels are no submodules and stay in training mode, the only one in which cuDNN has a backward pass.
+    Buffers are restored because a cell may hold layers whose buffers follow the batches they see. Kernels are not
+    submodules and stay in training mode, the only mode in which cuDNN has a backward pass.
     """
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]

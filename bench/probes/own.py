@@ -23,7 +23,7 @@ def gradient_flow(
     lags: Sequence[int] | Literal["log", "all"] = "log",
     names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """How far the gradient of a loss travels back through a recurrent module of your own.
+    """Measure how far the gradient of a loss travels back through a recurrent module of your own.
 
         cell = torch.nn.LSTMCell(2, 64)
         readout = torch.nn.Linear(64, 1)
@@ -35,33 +35,34 @@ def gradient_flow(
         )
         bench.report.figures.gradient_flow.plot_flow(frame)
 
-    The module runs step by step. Neither its parameters' ``grad`` nor their ``requires_grad`` is changed. Where a
-    fused operation returns all parts of the state side by side, as CUDA's ``LSTMCell`` does, what reaches a part by
-    way of h at the same step is not in its gradient; that of h is whole.
+    The module runs step by step. The function changes neither ``grad`` nor ``requires_grad`` of the module's
+    parameters. Some fused operations, such as CUDA's ``LSTMCell``, return all parts of the state side by side. The
+    gradient of a part then lacks what reaches it by way of h at the same step; the gradient of h is whole.
 
     Args:
         module: The recurrent module.
-        inputs: ``(time, batch, input)``, or whatever has time first and is understood by the step.
-        loss: From the hidden states of all steps, ``(time, batch, hidden)``, to one loss for each sequence,
-            ``(batch,)``; a single number is taken for their mean. For a delayed answer it should be that of the answer
-            alone: losses of other steps hide what has vanished.
+        inputs: ``(time, batch, input)``, or anything that has time first and that the step understands.
+        loss: Function from the hidden states of all steps, ``(time, batch, hidden)``, to one loss for each sequence,
+            ``(batch,)``. A single number is taken for the mean of these. For a delayed answer the loss should be that
+            of the answer alone, because losses of other steps hide what has vanished.
         step: ``(input at one step, state) -> state``; by default the module's own method ``step`` if it has one, else
             the call of the module.
-        state: The state before the first step: one tensor ``(batch, hidden)``, or a tuple of them, the hidden state
-            first. By default what the module's ``initial_state(batch)`` returns, if it has that.
-        answer: The step, counted from 0, of the first answer, where lag 0 is; by default the last one.
-        lags: Different steps back from the answer, each >= 0 and <= ``answer``; ``"log"`` for up to 64 at equal ratios,
-            or ``"all"``.
+        state: The state before the first step: one tensor ``(batch, hidden)``, or a tuple of them with the hidden state
+            first. The default is what the module's ``initial_state(batch)`` returns, if it has that method.
+        answer: The step, counted from 0, of the first answer, which has lag 0; by default the last step.
+        lags: Different steps back from the answer, each >= 0 and <= ``answer``; or ``"log"`` for up to 64 at equal
+            ratios, or ``"all"``.
         names: Names of the parts of the state; by default ``h``, ``c``, then ``state 3`` and so on.
 
     Returns:
-        A frame with a row for each part of the state and lag, and the columns ``state``, ``lag`` and ``value``: root
-        mean square over the batch of the Euclidean norm of dL/dstate, each sequence with the gradient of its own loss.
+        A frame with a row for each part of the state and lag, and the columns ``state``, ``lag`` and ``value``. The
+            value is the root mean square over the batch of the Euclidean norm of dL/dstate, each sequence with the
+            gradient of its own loss.
 
     Raises:
-        TypeError: A state that is not a tensor or a tuple of tensors, with the batch first; a module that runs whole
+        TypeError: The state is not a tensor or a tuple of tensors with the batch first, or the module runs whole
             sequences.
-        ValueError: A number out of range, no initial state, or a loss of another shape.
+        ValueError: A number is out of range, there is no initial state, or the loss has another shape.
     """
     if step is None and isinstance(module, nn.RNNBase):
         name = type(module).__name__
@@ -105,7 +106,7 @@ def _initial_state(module: nn.Module, inputs: Tensor) -> Any:
 
 
 def _parts(state: Any, batch: int) -> tuple[Tensor, ...]:
-    """A state as a tuple of tensors."""
+    """Return a state as a tuple of tensors."""
     parts = (state,) if isinstance(state, Tensor) else state
     if not isinstance(parts, tuple | list) or not parts or not all(isinstance(part, Tensor) for part in parts):
         got = f"a {type(state).__name__}"

@@ -1,4 +1,4 @@
-"""The probes of a run: what they look at, when, and the callback that does it."""
+"""The probes of a run: their settings, their schedule, and the callback that runs them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from bench.training.loop import TrainingModule
 from tasks.base import Batch, Task
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 Rows = dict[str, list[tuple[Any, ...]]]
-"""What was measured: for each table of :data:`bench.records.series.PROBES` its rows, without the run."""
+"""Measured values: the rows of each table of :data:`bench.records.series.PROBES`, without the column of the run."""
 
 
 @dataclass
 class ProbeConfig:
-    """What is measured while training; no number of the training itself depends on it.
+    """Settings of what is measured while training; no number of the training itself depends on them.
 
     Attributes:
-        enabled: Whether anything is.
-        every: Steps between two looks, at least 1; ``None`` looks before the first step and after the last only.
-        batch_size: Sequences of the probe batch, at least 1; they are the same at every look.
-        lags: ``"log"`` (up to 64, at equal ratios), ``"all"``, or a list of different ones between 0 and the steps
-            before the first answer.
-        gates: Whether to look at the gates; ``None`` where the cell has any.
+        enabled: Whether anything is measured.
+        every: Steps between two looks, at least 1; ``None`` looks only before the first step and after the last.
+        batch_size: Sequences of the probe batch, at least 1; every look uses the same sequences.
+        lags: ``"log"`` (up to 64, at equal ratios), ``"all"``, or a list of different lags between 0 and the number of
+            steps before the first answer.
+        gates: Whether to look at the gates; ``None`` looks at them if the cell has any.
     """
 
     enabled: bool
@@ -55,14 +55,14 @@ class ProbeConfig:
 
 
 class Probing(L.Callback):
-    """Looks at the network on one fixed batch before the first step, on a schedule, and after the last step.
+    """Callback that looks at the network on one fixed batch: before the first step, on a schedule, and after the last.
 
-    The gradients of the parameters are those of the training batch itself, at the first step, on the schedule and at
-    the last possible step. Neither the random generators nor the clock of the training move.
+    The gradients of the parameters are those of the training batch itself. They are taken at the first step, on the
+    schedule, and at the last possible step. A look moves neither the random generators nor the clock of the training.
 
     Attributes:
-        rows: What was measured so far.
-        seconds: Time spent on it.
+        rows: What has been measured so far.
+        seconds: Time spent on measuring.
     """
 
     def __init__(self, config: ProbeConfig, task: Task, seed: int, device: torch.device) -> None:
@@ -75,26 +75,26 @@ class Probing(L.Callback):
         self._before: tuple[dict[str, float], dict[str, Tensor]] | None = None
 
     def state(self) -> dict[str, Any]:
-        """What a later process needs to go on, as plain containers."""
+        """Return what a later process needs to go on, as plain containers."""
         return {
             "rows": {name: [list(row) for row in rows] for name, rows in self.rows.items()},
             "seconds": self.seconds,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a :meth:`state`."""
+        """Take over what :meth:`state` returned."""
         self.rows = {name: [tuple(row) for row in rows] for name, rows in state["rows"].items()}
         self.seconds = state["seconds"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The network as it was initialised."""
+        """Look at the network as it was initialised."""
         if trainer.global_step == 0:
             self._look(trainer, pl_module)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Gradients before the clip, and the parameters before the update."""
+        """Keep the gradients before the clip, and the parameters before the update."""
         step = trainer.global_step + 1
         if not (self._on_schedule(step) or step in (1, trainer.max_steps)):
             return
@@ -107,7 +107,7 @@ class Probing(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """What the update did, and the network after it."""
+        """Measure what the update did, and look at the network after it."""
         if self._before is not None:
             started = self._pause(pl_module)
             self._add_gradients(trainer.global_step, pl_module, *self._before)
@@ -117,12 +117,12 @@ class Probing(L.Callback):
             self._look(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The network as it is at the end."""
+        """Look at the network as it is at the end."""
         if not self.looked_at(trainer.global_step):
             self._look(trainer, pl_module)
 
     def looked_at(self, step: int) -> bool:
-        """Whether there is a look after this step."""
+        """Return whether there is a look after this step."""
         return bool(self.rows["flow"]) and self.rows["flow"][-1][0] == step
 
     def _on_schedule(self, step: int) -> bool:
@@ -146,7 +146,7 @@ class Probing(L.Callback):
             return
         started, step, model = self._pause(module), trainer.global_step, module.model
         gates = self.config.gates is not False and any(cell.gates for cell in model.layers)
-        # A cell of the user's may draw from the global generators.
+        # A user's own cell may draw from the global generators.
         with torch.random.fork_rng([module.device] if module.device.type == "cuda" else []):
             flow = gradient_flow_of(model, self._task, self._batch, self._lags)
             activity = activity_of(model, self._batch.inputs, gates=gates)
@@ -171,10 +171,10 @@ def _model(module: L.LightningModule) -> torch.nn.Module:
 
 
 def check_probes(config: ProbeConfig, task: Task, gates: Sequence[str], cell: str) -> None:
-    """Raise ``ValueError`` unless a cell on a task can be probed so.
+    """Raise ``ValueError`` unless the settings suit a cell on a task.
 
     Args:
-        config: What is wanted.
+        config: The settings of the probes.
         task: The task.
         gates: Names of the cell's gates.
         cell: The cell's name, for the message.
