@@ -1,1 +1,1 @@
-"""What is asked of the network: synthetic tasks whose answer lies many steps back."""
+"""Tasks: the synthetic problems asked of the network, whose answer lies many steps back."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from tasks.base import Batch, Task, require_at_least, require_choice
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 TOLERANCE = 0.04
 """Largest absolute error of an answer that counts as right."""
@@ -26,7 +26,7 @@ class AddingProblem(Task):
     target, 1, and its mean squared error is the variance of the target, 2 · 1/12 = 1/6.
 
     Args:
-        length: Steps a sequence, at least 2 (4 for a meaningful ``halves``; 2 is the least that has two halves).
+        length: Steps of a sequence, at least 2, the least that has two halves; ``halves`` is meaningful from 4 on.
         markers: ``"halves"`` puts one marker uniformly in the first half, steps [0, length // 2), and one in the
             second, steps [length // 2, length), as Arjovsky et al. do; ``"anywhere"`` puts two distinct markers
             uniformly over the whole sequence, as Bai et al. do.
@@ -34,11 +34,11 @@ class AddingProblem(Task):
             between 0 and the baseline, both excluded.
 
     Raises:
-        ValueError: A length too short for two markers, an unknown variant, a criterion out of range.
+        ValueError: The length is too short for two markers, the variant is unknown, or the criterion is out of range.
 
     References:
-        Hochreiter & Schmidhuber (1997), Long short-term memory, experiment 4: the origin; values in [-1, 1],
-        markers near the start, varying length, a scaled target, another stopping rule. Not this variant.
+        Hochreiter & Schmidhuber (1997), Long short-term memory, experiment 4: the origin, but not this variant. It has
+        values in [-1, 1], markers near the start, varying length, a scaled target, and another stopping rule.
         Arjovsky, Shah & Bengio (2016), Unitary evolution recurrent neural networks, section 4.2: ``halves``.
         Bai, Kolter & Koltun (2018), arXiv 1803.01271, appendix A: ``anywhere``. They print a baseline of
         0.1767; the variance of the sum is 0.1667.
@@ -67,14 +67,15 @@ class AddingProblem(Task):
 
     @property
     def delay(self) -> int:
-        """The length: the first marker may be the first step, and the answer follows the last."""
+        """The length, because the first marker may be at the first step, and the answer follows the last."""
         return self._length
 
     @property
     def baselines(self) -> dict[str, float]:
-        """Always answering 1: the error is that of the sum of two U[0, 1) values, a triangle on (-1, 1).
+        """Scores of a predictor that always answers 1.
 
-        Its variance is 1/6; the share within t of its middle is 1 - (1 - t)^2.
+        Its error is the sum of two U[0, 1) values less 1, which is distributed as a triangle on (-1, 1). The variance
+        of that is 1/6; the share within t of its middle is 1 - (1 - t)^2.
         """
         return {"loss": 1 / 6, "mse": 1 / 6, "within_tolerance": 1 - (1 - TOLERANCE) ** 2}
 
@@ -103,29 +104,30 @@ class AddingProblem(Task):
             half = self._length // 2
             return steps(0, half), steps(half, self._length)
         first = steps(0, self._length)
-        # The second is drawn among the other length - 1 steps: shifted past the first, so never equal to it.
+        # The second is drawn among the other length - 1 steps. Shifting it past the first keeps the two different.
         second = steps(0, self._length - 1)
         return first, second + (second >= first)
 
     def loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, ""]:
-        """Mean squared error of the one answer."""
+        """Compute the mean squared error of the one answer."""
         return F.mse_loss(outputs[..., 0], batch.targets)
 
     def answer_loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, " batch"]:
-        """Squared error of the one answer."""
+        """Compute the squared error of the one answer."""
         return (outputs[0, :, 0] - batch.targets[0]).square()
 
     def scores(
         self, outputs: Float[Tensor, "readout batch output"], batch: Batch
     ) -> dict[str, Float[Tensor, " batch"]]:
-        """``loss`` and ``mse``: the squared error; ``within_tolerance``: 1 where the absolute error is below 0.04.
+        """Compute ``loss`` and ``mse``, which are the squared error, and ``within_tolerance``.
 
-        0.04 is the tolerance of Hochreiter & Schmidhuber (1997); their target has half the range of ours.
+        ``within_tolerance`` is 1 where the absolute error is below 0.04. That is the tolerance of Hochreiter &
+        Schmidhuber (1997), whose target has half the range of ours.
         """
         error = (outputs[0, :, 0] - batch.targets[0]).float()
         squared = error.square()
         return {"loss": squared, "mse": squared, "within_tolerance": (error.abs() < TOLERANCE).float()}
 
     def solved(self, metrics: Mapping[str, float]) -> bool:
-        """Mean squared error on the evaluation set at most ``solved_mse``."""
+        """Return whether the mean squared error on the evaluation set is at most ``solved_mse``."""
         return metrics["mse"] <= self.solved_mse

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Batch:
     """One batch of sequences, time-major.
 
     Attributes:
-        inputs: What the network reads, one vector a step.
-        targets: What it should say at each read-out step; class indices or real values. ``readout`` is the
-            whole length for tasks answered at every step and 1 for tasks answered at the last step.
+        inputs: What the network reads, one vector for each step.
+        targets: What the network should output at each read-out step: class indices or real values. ``readout`` is the
+            whole length for tasks answered at every step, and 1 for tasks answered at the last step.
         scored: The positions the training loss averages over.
         answer: The positions that hold the delayed answer; a subset of ``scored``.
     """
@@ -73,7 +73,7 @@ class Task(ABC):
 
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Draw a batch on the generator's device; a function of the generator's state alone.
+        """Draw a batch on the generator's device; the batch is a function of the generator's state alone.
 
         Args:
             batch_size: Number of sequences, at least 1.
@@ -85,24 +85,24 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, ""]:
-        """Training loss, averaged over the scored positions of the batch."""
+        """Compute the training loss, averaged over the scored positions of the batch."""
 
     @abstractmethod
     def answer_loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, " batch"]:
-        """Loss at the ``answer`` positions alone, their mean, one value a sequence; differentiable, for the probes."""
+        """Compute the mean loss at the ``answer`` positions alone, for each sequence; the probes differentiate it."""
 
     @abstractmethod
     def scores(
         self, outputs: Float[Tensor, "readout batch output"], batch: Batch
     ) -> dict[str, Float[Tensor, " batch"]]:
-        """Every metric, one value a sequence; a metric of a data set is the mean over its sequences.
+        """Compute every metric, one value for each sequence; a metric of a data set is the mean over its sequences.
 
-        The key ``loss`` is always there, with a mean equal to :meth:`loss`.
+        The key ``loss`` is always there; its mean equals :meth:`loss`.
         """
 
     @abstractmethod
     def solved(self, metrics: Mapping[str, float]) -> bool:
-        """Whether metrics (means over an evaluation set) meet the task's stated criterion."""
+        """Return whether metrics (means over an evaluation set) meet the task's stated criterion."""
 
 
 def require_at_least(name: str, value: int, least: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tasks.base import Batch, Task, require_at_least, require_choice
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 SYMBOLS = 8
 """Size of the alphabet."""
@@ -24,30 +24,31 @@ RECALLED = 10
 class CopyMemory(Task):
     """The copy memory task over ``delay + 20`` steps, with an output at every step.
 
-    Ten symbols drawn uniformly from eight are shown, then follow ``delay - 1`` blanks, then a delimiter, and
-    the ten symbols are to be repeated in the recall phase, the last ten steps; at every earlier step the
-    blank is the right output. The loss is the cross entropy averaged over all ``delay + 20`` positions. A
-    predictor without memory knows the blanks and guesses the ten symbols: 10 ln 8 / (delay + 20).
+    The task shows ten symbols drawn uniformly from eight, then ``delay - 1`` blanks, then a delimiter. The network must
+    repeat the ten symbols in the recall phase, which is the last ten steps; at every earlier step the blank is the
+    right output. The loss is the cross entropy averaged over all ``delay + 20`` positions. A predictor without memory
+    knows the blanks and guesses the ten symbols; its loss is 10 ln 8 / (delay + 20).
 
-    Two published forms:
+    There are two published forms:
 
-    - ``"categorical"`` (Arjovsky): ten one-hot channels (eight symbols, blank, delimiter). The delimiter is shown
-      once, at step ``delay + 9``, the recall phase reads blanks. Nine output classes (eight symbols, blank).
-    - ``"scalar"`` (Bai): one raw channel. The symbols are the numbers 1 to 8, the blank is 0, and the delimiter
-      9 is shown at step ``delay + 9`` and at all ten steps of the recall phase. Ten output classes, the numbers
-      0 to 9, of which 9 is never a target.
+    - ``"categorical"`` (Arjovsky) has ten one-hot input channels: eight symbols, blank, delimiter. The delimiter is
+      shown once, at step ``delay + 9``, and the recall phase shows blanks. The nine output classes are the eight
+      symbols and the blank.
+    - ``"scalar"`` (Bai) has one raw input channel. The symbols are the numbers 1 to 8, the blank is 0, and the
+      delimiter 9 is shown at step ``delay + 9`` and at all ten steps of the recall phase. The ten output classes are
+      the numbers 0 to 9, of which 9 is never a target.
 
     Args:
-        delay: The delay T of the papers, at least 1; a symbol is asked for again T + 10 steps after it was shown.
+        delay: The delay T of the papers, at least 1; each symbol is asked for again T + 10 steps after it was shown.
         form: ``"categorical"`` or ``"scalar"``, as above.
-        solved_recall: The task counts as solved when the share of recalled symbols that are right on the
-            evaluation set is at least this; above chance, 1/8, and at most 1.
+        solved_recall: The task counts as solved when at least this share of the recalled symbols is right on the
+            evaluation set; above chance, 1/8, and at most 1.
 
     Raises:
-        ValueError: A delay below 1, an unknown form, a criterion out of range.
+        ValueError: The delay is below 1, the form is unknown, or the criterion is out of range.
 
     References:
-        Hochreiter & Schmidhuber (1997) for the idea. Arjovsky, Shah & Bengio (2016), section 4.1: categorical.
+        Hochreiter & Schmidhuber (1997): the idea. Arjovsky, Shah & Bengio (2016), section 4.1: categorical.
         Bai, Kolter & Koltun (2018), arXiv 1803.01271, and its released code: scalar. Other code (S4) shows
         ten delimiters and scores only the ten recalled positions; its loss is not comparable with this one.
     """
@@ -84,7 +85,10 @@ class CopyMemory(Task):
 
     @property
     def baselines(self) -> dict[str, float]:
-        """Blanks until the recall phase, then guesses: a loss of 10 ln 8 / (delay + 20) nats, one symbol in 8 right."""
+        """Scores of a predictor that answers blanks until the recall phase and then guesses.
+
+        Its loss is 10 ln 8 / (delay + 20) nats, and one recalled symbol in 8 is right.
+        """
         chance = 1 / SYMBOLS
         return {
             "loss": RECALLED * math.log(SYMBOLS) / self.length,
@@ -114,18 +118,18 @@ class CopyMemory(Task):
         return Batch(inputs=inputs, targets=targets, scored=torch.ones_like(answer), answer=answer)
 
     def loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, ""]:
-        """Cross entropy in nats, averaged over all positions."""
+        """Compute the cross entropy in nats, averaged over all positions."""
         return F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten())
 
     def answer_loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, " batch"]:
-        """Cross entropy in nats, averaged over the ten recalled symbols."""
+        """Compute the cross entropy in nats, averaged over the ten recalled symbols."""
         recalled = outputs[-RECALLED:].movedim(-1, 1)
         return F.cross_entropy(recalled, batch.targets[-RECALLED:], reduction="none").mean(0)
 
     def scores(
         self, outputs: Float[Tensor, "readout batch output"], batch: Batch
     ) -> dict[str, Float[Tensor, " batch"]]:
-        """Loss and three accuracies, one value a sequence.
+        """Compute the loss and three accuracies, one value for each sequence.
 
         ``loss``: cross entropy over all positions; ``recall``: share of the ten recalled symbols that are right;
         ``exact``: 1 where all ten are right; ``accuracy_all``: share of all positions that are right, only for
@@ -142,5 +146,5 @@ class CopyMemory(Task):
         }
 
     def solved(self, metrics: Mapping[str, float]) -> bool:
-        """Share of recalled symbols right on the evaluation set at least ``solved_recall``."""
+        """Return whether at least ``solved_recall`` of the recalled symbols are right on the evaluation set."""
         return metrics["recall"] >= self.solved_recall

@@ -13,47 +13,49 @@ from torch import Tensor
 from tasks.base import Batch, Task, require_at_least, require_choice
 
 NUMERICS = 1
-"""Raised when what is computed here changes; `make numerics` says when that is."""
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 TOLERANCE = 0.04
-"""An answer with a smaller absolute error is right."""
+"""An answer is right if its absolute error is smaller than this."""
 FIRST_PAIRS = 10
-"""The first marked pair is one of so many at the start of a sequence."""
+"""Number of pairs at the start of a sequence from which the first marked pair is chosen."""
 
 
 class MarkedValues(Task):
     """The sum or the product of two marked values, after sequences of ``length`` to ``length + length // 10`` pairs.
 
-    With T for ``length``, a sequence has a number of pairs (value, marker) drawn uniformly from the integers T to
-    T + T // 10. Values are drawn from U[-1, 1) for the sum and from U[0, 1) for the product. One of the first ten
-    pairs is marked, its value is X1; then one of the first T // 2 - 1 pairs that are not marked yet, its value is
-    X2. The marker is 1 at both, -1 at the first and the last pair of the sequence, and 0 elsewhere. The target is
-    0.5 + (X1 + X2) / 4, or X1 · X2, each in [0, 1]; the one answer follows the last pair.
+    With T for ``length``, a sequence has a number of pairs (value, marker) drawn uniformly from the integers T to T + T
+    // 10. Values are drawn from U[-1, 1) for the sum and from U[0, 1) for the product. The first marked pair is one of
+    the first ten pairs, and its value is X1. The second is one of the first T // 2 - 1 pairs that are not marked yet,
+    and its value is X2. The marker is 1 at both, -1 at the first and the last pair of the sequence, and 0 elsewhere.
+    The target is 0.5 + (X1 + X2) / 4 for the sum, or X1 · X2 for the product, each in [0, 1]. The one answer follows
+    the last pair.
 
-    The first pair of the sequence is chosen with probability p = 1/10 + 9/10 · 1/(T // 2 - 1). Its marker then
-    stays -1, the network sees one mark fewer, and the target is computed with the neutral value, 0 for the sum and
-    1 for the product, in the place of the value shown.
+    The first pair of the sequence is one of the two with probability p = 1/10 + 9/10 · 1/(T // 2 - 1). Its marker then
+    stays -1, so the network sees one mark fewer, and the target is computed with the neutral value in place of the
+    value shown: 0 for the sum and 1 for the product.
 
-    All sequences of a batch end at the last step of its tensors: those of fewer than T + T // 10 pairs begin later,
-    after steps of zeros in both channels. The first -1 shows where.
+    All sequences of a batch end at the last step of its tensors. Those of fewer than T + T // 10 pairs begin later,
+    after steps of zeros in both channels; the first -1 shows where a sequence begins.
 
     Args:
-        length: The least number of pairs T, at least 20: all first ten can then come second.
+        length: The least number of pairs T, at least 20; each of the first ten pairs can then be the second marked one.
         operation: ``"sum"`` (experiment 4) or ``"product"`` (experiment 5).
-        solved_error: The task counts as solved when the mean absolute error on the evaluation set is at most this,
-            between 0 and the baseline's, both excluded; and when
-        solved_correct: at least this share of its sequences has an absolute error below 0.04; above 0, at most 1.
+        solved_error: The task counts as solved only if the mean absolute error on the evaluation set is at most this;
+            between 0 and the baseline's, both excluded.
+        solved_correct: It must also have at least this share of sequences with an absolute error below 0.04; above 0,
+            at most 1.
 
     Raises:
-        ValueError: A length below 20, an unknown operation, a criterion out of range.
+        ValueError: The length is below 20, the operation is unknown, or a criterion is out of range.
 
     References:
-        Hochreiter & Schmidhuber (1997), Long short-term memory, Neural Computation 9(8), experiments 4 and 5. What
-        differs: they train on one sequence at a time, and no steps precede it; they stop once the average training
-        error is below 0.01 and the 2,000 most recent training sequences are all right (experiment 4), or once fewer
-        than 140, or 13, of those 2,000 are wrong (experiment 5), where an evaluation set decides here. A first pair
-        that is chosen has its X1 set to the neutral value there; whether it shows its mark is not said.
-        :class:`tasks.adding_problem.AddingProblem` is the later variant of one length, without a scale.
+        Hochreiter & Schmidhuber (1997), Long short-term memory, Neural Computation 9(8), experiments 4 and 5.
+        What differs: they train on one sequence at a time, and no steps precede it. In experiment 4 they stop once the
+        average training error is below 0.01 and the 2,000 most recent training sequences are all right. In experiment 5
+        they stop once fewer than 140, or 13, of those 2,000 are wrong. Here an evaluation set decides. They set X1 to
+        the neutral value when the first pair is chosen; they do not say whether the pair shows its mark.
+        :class:`tasks.adding_problem.AddingProblem` is the later variant with one length and without a scale.
     """
 
     readout = "last"
@@ -78,35 +80,39 @@ class MarkedValues(Task):
 
     @property
     def length(self) -> int:
-        """Pairs of the longest sequences, the steps of every batch: T + T // 10."""
+        """Number of pairs of the longest sequences, which is the number of steps of every batch: T + T // 10."""
         return self._least + self._least // 10
 
     @property
     def delay(self) -> int:
-        """The same number: the longest sequences begin at the first step, and the answer follows the last."""
+        """The length, because the longest sequences begin at the first step, and the answer follows the last."""
         return self.length
 
     @property
     def first_chosen(self) -> float:
-        """Probability that the first pair of a sequence is one of the two: 1/10 + 9/10 · 1/(T // 2 - 1)."""
+        """Probability that the first pair of a sequence is a marked one: 1/10 + 9/10 · 1/(T // 2 - 1)."""
         chance = 1 / FIRST_PAIRS
         return chance + (1 - chance) / (self._least // 2 - 1)
 
     @property
     def mean(self) -> float:
-        """Mean of the target, with p for :attr:`first_chosen`: 1/2, or (1 - p) / 4 + p / 2 for the product."""
+        """Mean of the target: 1/2 for the sum, (1 - p) / 4 + p / 2 for the product, with p for :attr:`first_chosen`."""
         return 0.5 if self.operation == "sum" else (1 - self.first_chosen) / 4 + self.first_chosen / 2
 
     @property
     def baselines(self) -> dict[str, float]:
-        """Always answering the mean m of the target: a mixture of one value, of weight p, and of two.
+        """Scores of a predictor that always answers the mean m of the target.
 
-        Sum, where the target less m is U / 4 or (U + U') / 4 with U, U' from U[-1, 1): variance (2 - p) / 48;
-        share within t: 4t of one and 1 - (1 - 2t)^2 of two; absolute error: 1/8 of one and 1/6 of two.
+        The target depends on one value with weight p, and on two values otherwise.
 
-        Product, where the target has the distribution function z of one and z - z ln z of two: second moments 1/3
-        and 1/9; share within t: their difference between m - t and m + t. The expected |Z - m| of a Z of mean m is
-        2 ∫ F from 0 to m, here m^2 of one and m^2 (3/2 - ln m) of two.
+        For the sum, the target less m is U / 4 or (U + U') / 4 with U, U' from U[-1, 1). Its variance is (2 - p) / 48.
+        The share within t is 4t for one value and 1 - (1 - 2t)^2 for two. The absolute error is 1/8 for one and
+        1/6 for two.
+
+        For the product, the target has the distribution function z for one value and z - z ln z for two. The second
+        moments are 1/3 and 1/9. The share within t is the difference of the distribution function between m - t and
+        m + t. The expected |Z - m| of a Z of mean m is 2 ∫ F from 0 to m, here m^2 for one value and m^2 (3/2 - ln m)
+        for two.
         """
         p, m, t = self.first_chosen, self.mean, TOLERANCE
         if self.operation == "sum":
@@ -133,7 +139,7 @@ class MarkedValues(Task):
         begin = self.length - whole(self._least, self.length + 1)
         first = whole(0, FIRST_PAIRS)
         second = whole(0, self._least // 2 - 1)
-        # Drawn among the pairs that are not marked: shifted past the first, so never equal to it.
+        # The second is drawn among the pairs that are not marked. Shifting it past the first keeps the two different.
         second = second + (second >= first)
         column = torch.arange(batch_size, device=device)
         marks = torch.zeros_like(values)
@@ -153,27 +159,30 @@ class MarkedValues(Task):
         )
 
     def _counted(self, shown: Float[Tensor, " batch"], first_pair: Bool[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """The chosen values as they enter the target."""
+        """Return the chosen values as they enter the target."""
         return torch.where(first_pair, 0.0 if self.operation == "sum" else 1.0, shown)
 
     def loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, ""]:
-        """Mean squared error of the one answer."""
+        """Compute the mean squared error of the one answer."""
         return F.mse_loss(outputs[..., 0], batch.targets)
 
     def answer_loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, " batch"]:
-        """Squared error of the one answer."""
+        """Compute the squared error of the one answer."""
         return (outputs[0, :, 0] - batch.targets[0]).square()
 
     def scores(
         self, outputs: Float[Tensor, "readout batch output"], batch: Batch
     ) -> dict[str, Float[Tensor, " batch"]]:
-        """``loss`` and ``mse``: the squared error; ``absolute_error``; ``within_tolerance``: 1 where that is < 0.04."""
+        """Compute ``loss`` and ``mse``, the squared error; ``absolute_error``; and ``within_tolerance``.
+
+        ``within_tolerance`` is 1 where the absolute error is below 0.04.
+        """
         error = (outputs[0, :, 0] - batch.targets[0]).float().abs()
         squared = error.square()
         within = (error < TOLERANCE).float()
         return {"loss": squared, "mse": squared, "within_tolerance": within, "absolute_error": error}
 
     def solved(self, metrics: Mapping[str, float]) -> bool:
-        """On the evaluation set, an error of at most ``solved_error`` and ``solved_correct`` of the answers right."""
+        """Return whether error and share of right answers on the evaluation set meet both criteria."""
         close = metrics["absolute_error"] <= self.solved_error
         return close and metrics["within_tolerance"] >= self.solved_correct
