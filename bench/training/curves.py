@@ -1,4 +1,4 @@
-"""What training leaves: a row a step, and the evaluations."""
+"""The curves that training leaves: one row for each step, and the evaluations."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Evaluation:
     step: int
     metrics: dict[str, float]
     seconds: float
-    """Training time so far, evaluations not counted."""
+    """Training time so far, without the time of evaluations."""
 
 
 @dataclass
 class Curves:
-    """What is kept of every step; ``steps`` of the numbers are filled."""
+    """The numbers that are kept of every step; the first ``steps`` entries of each curve are filled."""
 
     loss: Float[Tensor, " steps"]
     grad_norm: Float[Tensor, " steps"]
@@ -29,4 +29,4 @@ class Curves:
 
 
 CURVES = ("loss", "grad_norm", "grad_norm_clipped")
-"""The curves with a value a step."""
+"""The curves that have a value for each step."""

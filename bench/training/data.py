@@ -15,15 +15,15 @@ from tasks.base import Batch, Task
 
 @dataclass
 class DataConfig:
-    """How much data; every number counts sequences.
+    """Sizes of the data; every number counts sequences.
 
     Attributes:
-        batch_size: Sequences a training step, at least 1.
-        train_size: Size of a fixed training set, at least ``batch_size``, shuffled anew every epoch and without
-            its last incomplete batch; ``None`` draws fresh sequences for every step.
+        batch_size: Sequences of a training step, at least 1.
+        train_size: Size of a fixed training set, at least ``batch_size``. It is shuffled anew every epoch and used
+            without its last incomplete batch. ``None`` draws fresh sequences for every step.
         eval_size: Size of the set that decides when the task is solved, at least 1.
         test_size: Size of the set that is looked at once, at the end, at least 1.
-        eval_batch_size: Sequences handled at once in evaluation and test, at least 1.
+        eval_batch_size: Sequences that evaluation and test handle at once, at least 1.
     """
 
     batch_size: int
@@ -41,20 +41,20 @@ class DataConfig:
 
 
 def select(batch: Batch, columns: torch.Tensor) -> Batch:
-    """The sequences of a batch at the given columns."""
+    """Return the sequences of a batch at the given columns."""
     return Batch(**{field.name: getattr(batch, field.name)[:, columns] for field in fields(Batch)})
 
 
 @dataclass(frozen=True)
 class TrainingStream:
-    """Endless training batches; batch ``k`` is a function of (seed, k) alone.
+    """An endless stream of training batches; batch ``k`` is a function of (seed, k) alone.
 
     Attributes:
-        task: What is asked.
-        config: How much of it.
+        task: The task that the batches are drawn from.
+        config: The sizes.
         seed: The run's seed.
         device: Where the batches are made.
-        start: Number of the first batch; a resumed run goes on where it was.
+        start: Number of the first batch, so that a resumed run goes on where it stopped.
     """
 
     task: Task
@@ -120,21 +120,21 @@ class SequenceData(L.LightningDataModule):
         self._evaluation: EvaluationSet | None = None
 
     def train_dataloader(self) -> TrainingStream:
-        """Endless batches of the ``train`` stream."""
+        """Return endless batches of the ``train`` stream."""
         return TrainingStream(self.task, self.config, self.seed, self.device, self.start)
 
     def val_dataloader(self) -> EvaluationSet:
-        """The evaluation set, made once."""
+        """Return the evaluation set, which is made once."""
         if self._evaluation is None:
             self._evaluation = self._set("eval", self.config.eval_size)
         return self._evaluation
 
     def test_dataloader(self) -> EvaluationSet:
-        """The test set, from a stream of its own."""
+        """Make the test set, from a stream of its own."""
         return self._set("test", self.config.test_size)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Nothing to do: batches are made where they are used."""
+        """Return the batch as it is: batches are made on the device that uses them."""
         return batch
 
     def _set(self, stream: rng.Stream, size: int) -> EvaluationSet:

@@ -1,4 +1,4 @@
-"""The network: cells unrolled over time, one or more layers of them, and a linear readout."""
+"""The network: one or more layers of cells, unrolled over time, and a linear readout."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bench.engines.compiled import Compiled
 from bench.engines.native import engine as native
 
 MakeCell = Callable[[int, int], Cell]
-"""``(input_size, hidden_size) -> cell``."""
+"""Function ``(input_size, hidden_size) -> cell``."""
 
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """All that happened in one layer.
+    """All that happened in one layer during one pass.
 
     Attributes:
         states: For each name in the cell's ``states``, its value after every step.
@@ -35,23 +35,23 @@ class LayerTrace:
 
 
 class SequenceModel(nn.Module):
-    """Layers of recurrent cells and a linear readout, at every step or at the last one.
+    """Layers of recurrent cells and a linear readout, which acts at every step or at the last one.
 
     Args:
         make_cell: ``(input_size, hidden_size) -> Cell``.
         input_size: Size of the input vector, at least 1.
         output_size: Size of the output vector, at least 1.
         hidden_size: Size of the hidden state of every layer, at least 1.
-        layers: Number of layers, at least 1; each reads the hidden states of the one below.
-        dropout: Share of the hidden states between two layers set to zero in training, in [0, 1); anything but 0
-            needs two layers.
-        readout: ``"every"`` step or the ``"last"`` one.
+        layers: Number of layers, at least 1; each layer above the first reads the hidden states of the one below.
+        dropout: Share of the hidden states between two layers that training sets to zero, in [0, 1); a share above 0
+            needs at least two layers.
+        readout: ``"every"`` reads out every step, ``"last"`` only the last one.
         engine: ``"fused"`` (torch kernel), ``"stepwise"`` (the cell's own equations), ``"compiled"`` (the same through
             ``torch.compile``, see :meth:`warm_up`), or ``"native"`` (C++, on the CPU); see
             :func:`bench.engines.choose`.
 
     Raises:
-        ValueError: A number out of range, or an engine that is not there or that the cell does not have.
+        ValueError: A number is out of range, the engine is unknown, or the cell does not have it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SequenceModel(nn.Module):
         self.cells = nn.ModuleList(
             make_cell(input_size if layer == 0 else hidden_size, hidden_size) for layer in range(layers)
         )
-        # skip_init: nn.Linear would draw its first values from the global generator.
+        # nn.Linear alone would draw its first values from the global generator; skip_init avoids that.
         self.readout_layer = cast(
             nn.Linear,
             nn.utils.skip_init(nn.Linear, hidden_size, output_size, device=self.layers[0].weight_hh.device),
@@ -100,7 +100,7 @@ class SequenceModel(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator, delay: int, readout: WeightRule) -> None:
-        """Fill all parameters: the cells as they are told, then the readout.
+        """Fill all parameters: those of the cells by their own rules, then those of the readout.
 
         Args:
             generator: Source of randomness, on the CPU.
@@ -122,10 +122,10 @@ class SequenceModel(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "time batch input"], dropout_generator: torch.Generator | None = None
     ) -> Float[Tensor, "readout batch output"]:
-        """Outputs at the steps that are read out.
+        """Compute the outputs at the steps that are read out.
 
         Args:
-            inputs: One vector a step.
+            inputs: One vector for each step.
             dropout_generator: Source of the dropout masks, on the inputs' device; ``None`` means no dropout.
         """
         hidden, last = inputs, inputs[-1]
@@ -134,14 +134,15 @@ class SequenceModel(nn.Module):
                 kept = torch.empty_like(hidden).bernoulli_(1 - self.dropout, generator=dropout_generator)
                 hidden = hidden * kept / (1 - self.dropout)
             hidden, (last, *_) = self._unroll(depth)(cell, hidden)
-        # The last h by itself: the gradient of a slice would be zeros for all other steps, to be added everywhere.
+        # The engine returns the last h by itself: the gradient of a slice would hold zeros for all other steps.
         return self.readout_layer(last.unsqueeze(0) if self.readout == "last" else hidden)
 
     def warm_up(self, batch_size: int, precision: str = "32") -> float:
-        """Do what the engine does once; the other engines have nothing of the kind.
+        """Do what the compiled engine does once, before the first step; the other engines need no such step.
 
         Args:
-            batch_size: Sequences of a training batch; other batches run step by step where the engine is ``compiled``.
+            batch_size: Sequences of a training batch; with the ``compiled`` engine, batches of another size run step by
+                step.
             precision: ``32`` or ``bf16-mixed``.
 
         Returns:
@@ -157,7 +158,10 @@ class SequenceModel(nn.Module):
         return {"fused": fused.unroll, "stepwise": stepwise.unroll, "native": native.unroll}[self.engine]
 
     def trace(self, inputs: Float[Tensor, "time batch input"]) -> list[LayerTrace]:
-        """All states and block values of every layer, without dropout; step by step, unless the engine is native."""
+        """Return all states and block values of every layer, without dropout.
+
+        All engines but the native one compute them step by step.
+        """
         traces = []
         layer_inputs = inputs
         for cell in self.layers:
@@ -185,19 +189,19 @@ class SequenceModel(nn.Module):
 
 
 def parameter_count(module: nn.Module) -> int:
-    """Number of trainable numbers in a module."""
+    """Count the trainable numbers of a module."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def hidden_size_for_budget(count: Callable[[int], int], budget: int) -> int:
-    """The hidden size whose parameter count is nearest to a budget; the smaller one of two equally near.
+    """Find the hidden size whose parameter count is nearest to a budget; of two equally near, the smaller one.
 
     Args:
-        count: Parameters as a function of the hidden size; increasing.
-        budget: Number of parameters aimed at.
+        count: Number of parameters as a function of the hidden size; increasing.
+        budget: Number of parameters to aim at.
 
     Raises:
-        ValueError: The smallest network, hidden size 1, has more parameters than the budget.
+        ValueError: The smallest network, with hidden size 1, has more parameters than the budget.
     """
     if count(1) > budget:
         raise ValueError(f"`parameter_budget` must be >= {count(1)}, the parameters at hidden size 1, got {budget}")

@@ -1,8 +1,8 @@
-"""How a process is set up before its first parallel operation: threads, subnormals, allocator, determinism.
+"""Set-up of a process before its first parallel operation: threads, subnormals, allocator, determinism.
 
-A vanishing gradient is a subnormal number, which a CPU handles many times slower than a normal one; and glibc hands
+A vanishing gradient is a subnormal number, which a CPU handles many times slower than a normal one. And glibc hands
 large buffers back to the system at every free, so that every step pays page faults for them. Both cost recurrent
-networks more than their arithmetic. ``benchmarks/README.md`` has the measured figures.
+networks more than their arithmetic does. ``benchmarks/README.md`` has the measured figures.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class RuntimeConfig:
 
     Attributes:
         threads: Threads inside one operation on the CPU, at least 1; ``None`` takes all cores this process may use.
-        flush_subnormals: Treat subnormal numbers as 0. Holds for the calling thread and those it starts later.
+        flush_subnormals: Treat subnormal numbers as 0, in the calling thread and the threads that it starts later.
         keep_pages: Tell glibc's allocator to keep freed memory; other C libraries have no such switch.
-        deterministic: Use only deterministic algorithms; an operation without one is then an error.
+        deterministic: Use only deterministic algorithms; an operation that has none raises an error.
         tf32: Let an NVIDIA GPU round the factors of float32 products to 10 bits of mantissa.
     """
 
@@ -44,33 +44,33 @@ class RuntimeConfig:
 
     @property
     def thread_count(self) -> int:
-        """The number of threads after ``None`` is resolved."""
+        """Number of threads after ``None`` is resolved."""
         return self.threads if self.threads is not None else available_cores()
 
 
 _applied: RuntimeConfig | None = None
-"""What this process was last set up with."""
+"""The settings that this process was last set up with."""
 _PERMANENT = ("flush_subnormals", "keep_pages")
 """Settings that cannot be taken back: threads keep what they started with, and so does the allocator."""
 
-# mallopt parameters of glibc's malloc.h, and generous values in bytes.
+# The parameters are those of mallopt in glibc's malloc.h; the values are generous, in bytes.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MMAP_THRESHOLDS = (1 << 30, 1 << 25)
-"""Older versions of glibc refuse more than 32 MiB."""
+"""Thresholds to try in turn, because older versions of glibc refuse more than 32 MiB."""
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
+    """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def resolve_device(accelerator: str) -> torch.device:
-    """The device for ``auto`` (a CUDA GPU where there is one, else the CPU), ``cpu`` or ``gpu``.
+    """Return the device for ``auto`` (a CUDA GPU if there is one, else the CPU), ``cpu`` or ``gpu``.
 
     Raises:
-        ValueError: Another word, or ``gpu`` on a machine without one.
+        ValueError: ``accelerator`` is another word, or it is ``gpu`` on a machine without one.
     """
     if accelerator not in ("auto", "cpu", "gpu"):
         raise ValueError(f"`accelerator` must be one of auto, cpu, gpu, got {accelerator!r}")
@@ -79,13 +79,13 @@ def resolve_device(accelerator: str) -> torch.device:
         raise ValueError("`accelerator` must be auto or cpu on this machine, where torch finds no GPU, got 'gpu'")
     if not has_gpu or accelerator == "cpu":
         return torch.device("cpu")
-    # Workers of a sweep are numbered from 1, and take the GPUs in turn; the process itself takes the first.
+    # Workers of a sweep are numbered from 1 and take the GPUs in turn. A process that is no worker takes the first.
     number = re.fullmatch(r"LokyProcess-(\d+)", multiprocessing.current_process().name)
     return torch.device("cuda", (int(number[1]) - 1) % torch.cuda.device_count() if number else 0)
 
 
 def supports_bf16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 natively."""
+    """Return whether a device computes in bfloat16 natively."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Some builds of torch come without oneDNN.
@@ -102,11 +102,11 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def check(config: RuntimeConfig, before: RuntimeConfig | None = None) -> None:
-    """Raise ``ValueError`` if a process that was set up otherwise could not be changed to this.
+    """Raise ``ValueError`` if a process that was set up before cannot be changed to these settings.
 
     Args:
-        config: What is wanted.
-        before: What holds; ``None`` for what this process was last set up with.
+        config: The settings that are wanted.
+        before: The settings that hold; ``None`` stands for those that this process was last set up with.
     """
     for name in _PERMANENT:
         wanted, held = getattr(config, name), getattr(before or _applied, name, None)
@@ -120,9 +120,9 @@ def set_up(config: RuntimeConfig) -> dict[str, object]:
     """Apply the settings to this process.
 
     Returns:
-        What holds now, for the record: the settings with ``threads`` resolved, and ``allocator``: ``"pages kept"``,
-        ``"as it was"``, ``"refused"`` or ``"not glibc"``; ``subnormals_flushed``: whether the
-        processor agreed to flush.
+        What holds now, for the record: the settings with ``threads`` resolved; ``allocator``: ``"pages kept"``, ``"as
+            it was"``, ``"refused"`` or ``"not glibc"``; and ``subnormals_flushed``: whether the processor agreed to
+            flush.
 
     Raises:
         ValueError: See :func:`check`.
@@ -133,10 +133,10 @@ def set_up(config: RuntimeConfig) -> dict[str, object]:
     flushed = torch.set_flush_denormal(config.flush_subnormals) and config.flush_subnormals
     torch.set_num_threads(config.thread_count)
     if config.deterministic:
-        # Read by cuBLAS when it starts; without it its products are not repeatable.
+        # cuBLAS reads this when it starts; without it the products of cuBLAS are not repeatable.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.deterministic)
-    # Filling fresh memory with NaN finds reads of it, but costs a pass over every result; nothing here reads it.
+    # Filling fresh memory with NaN would reveal reads of it, but costs a pass over every result; nothing here reads it.
     cast(Any, torch.utils.deterministic).fill_uninitialized_memory = False
     torch.backends.cudnn.deterministic = config.deterministic
     torch.backends.cudnn.benchmark = False
@@ -162,7 +162,7 @@ def _keep_pages() -> str:
 
 
 def processor_name() -> str:
-    """The processor's model name where the system tells it, else its architecture."""
+    """Return the processor's model name if the system tells it, else the name of its architecture."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

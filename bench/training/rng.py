@@ -1,6 +1,6 @@
-"""Random streams: every draw is a function of (stream, seed, index), never of what was drawn before.
+"""Random streams: every draw is a function of (stream, seed, index) and never of earlier draws.
 
-So a resumed or repeated run sees the batches it would have seen, and all cells of one seed see the same data.
+A resumed or repeated run therefore sees the batches it would have seen, and all cells of one seed see the same data.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Stream = Literal["init", "train", "shuffle", "dropout", "eval", "test", "probe",
 
 
 def generator(stream: Stream, seed: int, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator for one draw of one stream.
+    """Make a fresh generator for one draw of one stream.
 
     Args:
-        stream: What the numbers are for; different streams are independent.
+        stream: Purpose of the numbers; different streams are independent.
         seed: The run's seed, at least 0.
         index: Position in the stream, for example the number of the batch.
-        device: Where the generator, and so the tensors drawn from it, live. Devices draw different numbers.
+        device: Device of the generator, and so of the tensors drawn from it. Different devices draw different numbers.
 
     Returns:
         A generator seeded with the first 63 bits of SHA-256 over ``stream/seed/index``.
