@@ -1,4 +1,4 @@
-"""Tests between the columns of a table: is one cell better than another, on the same seeds?"""
+"""Tests between the columns of a table: whether one cell is better than another on the same seeds."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from bench.stats.intervals import Estimate
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two columns of one row.
+    """The comparison of two columns of one row.
 
     Attributes:
         row: Task and settings of the row.
         first: Label of the first column.
-        second: Label of the second.
-        metric: What was compared.
-        test: Paired sign-flip test on signed ranks; ``None`` where no seed is shared.
-        improvement: Probability that a run of the first is better than one of the second.
+        second: Label of the second column.
+        metric: Name of the metric that was compared.
+        test: Paired sign-flip test on signed ranks; ``None`` if the columns share no seed.
+        improvement: Probability that a run of the first column is better than one of the second.
         sooner: Log-rank test of the times to solve.
     """
 
@@ -38,12 +38,13 @@ class Comparison:
 
 
 def compare(rows: Sequence[RunGroup], metric: str | None, reaches: GradientReaches) -> list[Comparison]:
-    """All pairs of columns of each row.
+    """Compare all pairs of columns of each row.
 
     Args:
         rows: See :class:`bench.analysis.grouping.RunGroup`.
-        metric: One of :mod:`bench.analysis.metrics` that is better higher or lower; ``None`` takes that of each row's
-            task.
+        metric: A metric of :mod:`bench.analysis.metrics` for which higher or lower is better; ``None`` takes that of
+        each
+            row's task.
         reaches: See :data:`bench.analysis.metrics.GradientReaches`.
     """
     found = []
@@ -63,10 +64,10 @@ def _pair(
     metric: str,
     reaches: GradientReaches,
 ) -> Comparison | None:
-    """Two columns; ``None`` where one of them has no value of the metric, as with that of another task.
+    """Compare two columns; return ``None`` if one of them has no value of the metric, as for another task's metric.
 
     Raises:
-        ValueError: A metric that is not better higher or lower, or a place with several runs of one seed.
+        ValueError: Neither higher nor lower is better for the metric, or a place has several runs of one seed.
     """
     (one, these), (two, those) = first, second
     better = metrics.better_of(metric, these)

@@ -1,4 +1,4 @@
-"""Rows that differ in nothing but the delay, in its order. Pure."""
+"""Series of rows that differ only in the delay, in the order of the delay. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class DelaySeries:
     """One task with one protocol over several delays.
 
     Attributes:
-        label: Task and settings, without the one that sets the delay.
-        rows: One for each delay, which increases; at least two.
+        label: Task and settings, without the setting of the delay.
+        rows: One row for each delay, in increasing order; at least two.
     """
 
     label: str
@@ -23,10 +23,10 @@ class DelaySeries:
 
 
 def delay_series(rows: Iterable[RunGroup]) -> list[DelaySeries]:
-    """Rows that differ in their delay and in nothing else; a row without such a companion is left out.
+    """Find the rows that differ in their delay and in nothing else; a row without such a companion is left out.
 
-    Nothing else: the task's settings but its first, and the protocol of every cell that two of them share. Each shares
-    a cell with one of the others.
+    Rows of one series agree in the settings of the task except the first one, and in the protocol of every cell that
+    two of them share. Each row shares a cell with one of the others.
 
     Args:
         rows: See :func:`bench.analysis.grouping.arrange`.

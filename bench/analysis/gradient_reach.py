@@ -1,4 +1,4 @@
-"""What the probes of a run found, out of its tables: curves over lag, and the numbers that they come down to."""
+"""What the probes of a run found: curves of the gradient norm over lag, and the numbers that summarise them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.records.record import DamagedRecordError, Record
 from bench.stats.gradient_decay import Reach, reach
 
 LAYER, STATE = 1, "h"
-"""What tables and figures show: the hidden state of the lowest layer, whose gradient has the longest way."""
+"""The layer and state that tables and figures show: h of the lowest layer, whose gradient has the longest way."""
 
 Probes = Mapping[str, pa.Table]
 """The tables of :data:`bench.records.series.PROBES` of one run."""
@@ -23,28 +23,28 @@ Probes = Mapping[str, pa.Table]
 
 @dataclass(frozen=True)
 class GradientReach:
-    """How far the gradient travels before the first step, and after the last one of a completed run."""
+    """How far the gradient travels before the first step, and after the last step of a completed run."""
 
     start: Reach
     end: Reach | None
 
 
 def flow_steps(flow: pa.Table) -> list[int]:
-    """The steps after which there is a curve, increasing."""
+    """Return the steps after which there is a curve, increasing."""
     return sorted(set(flow["step"].to_pylist()))
 
 
 def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:
-    """Lags, increasing, and the norms at them, after one step."""
+    """Return the lags, increasing, and the norms at them, after one step."""
     chosen = (pc.field("step") == step) & (pc.field("layer") == LAYER) & (pc.field("state") == STATE)
     curve = flow.filter(chosen).sort_by("lag")
     return curve["lag"].to_pylist(), curve["value"].to_pylist()
 
 
 def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
-    """The steps of the looks at the network as initialised and as trained, as far as there are such looks.
+    """Return the steps of the looks at the network as initialised and as trained; ``None`` for a look that is missing.
 
-    A run that has diverged, failed or been interrupted is not trained.
+    A run that has diverged, failed or been interrupted does not count as trained.
     """
     steps = flow_steps(flow)
     trained = made.status == "completed" and made.steps in steps
@@ -52,7 +52,7 @@ def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
 
 
 def gradient_reach(flow: pa.Table, made: Record) -> GradientReach | None:
-    """What :func:`looks` says of a run; ``None`` without a look at its beginning."""
+    """Compute the gradient reach of a run at the steps of :func:`looks`; ``None`` if the first look is missing."""
     start, end = looks(flow, made)
     if start is None:
         return None
@@ -60,10 +60,10 @@ def gradient_reach(flow: pa.Table, made: Record) -> GradientReach | None:
 
 
 def read_gradient_reaches(root: Path) -> tuple[dict[str, GradientReach], list[DamagedRecordError]]:
-    """How far the gradient travels, by run id, for all probed runs below a folder, and what could not be read."""
+    """Read the gradient reach of all probed runs below a folder, by run id, and return errors of damaged records."""
     found, damaged = {}, []
     for folder in find_records(root):
-        with contextlib.suppress(DamagedRecordError):  # whoever reads the records says so
+        with contextlib.suppress(DamagedRecordError):  # the caller that reads the records reports it
             made = read_record(folder)
             try:
                 travelled = gradient_reach(read_probe(folder, "flow"), made)
@@ -75,7 +75,7 @@ def read_gradient_reaches(root: Path) -> tuple[dict[str, GradientReach], list[Da
 
 
 def statistic(activity: pa.Table, name: str) -> dict[str, dict[int, float]]:
-    """One statistic of all gates of the lowest layer: gate to step to value; ``h`` is the hidden state."""
+    """Return one statistic of all gates of the lowest layer: gate to step to value; ``h`` is the hidden state."""
     chosen = (pc.field("layer") == LAYER) & (pc.field("statistic") == name)
     found: dict[str, dict[int, float]] = {}
     for row in activity.filter(chosen).to_pylist():

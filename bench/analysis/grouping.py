@@ -1,4 +1,4 @@
-"""Which runs belong together: tasks as rows, cells as columns, and never two protocols in one cell of a table."""
+"""Grouping of runs: tasks as rows, cells as columns, and never two protocols in one place of a table."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class RunGroup:
 
     Attributes:
         task: Name of the task.
-        settings: The settings shown with it, ``key=value``: the task's first one, and whatever parts it from other
-            rows.
+        settings: The settings shown with the task, ``key=value``: the task's first one, and all that distinguish the
+            row from other rows.
         runs: For each column label, its runs in the order of their seeds.
-        uneven: Settings that differ between the cells of this row, ``key`` to the values by column label.
-        marks: What must be said of it where protocols are mixed.
+        uneven: Settings that differ between the cells of this row: ``key`` to the values by column label.
+        marks: Remarks that the row needs where protocols are mixed.
     """
 
     task: str
@@ -47,19 +47,19 @@ class RunGroup:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The task's metric, baselines and so on, which all runs of a row share."""
+        """Facts about the task, such as its metric and baselines, which all runs of a row share."""
         return next(iter(self.runs.values()))[0].task_facts
 
 
 def arrange(records: Iterable[Record]) -> tuple[list[RunGroup], list[str]]:
-    """Rows and column labels for a set of records.
+    """Arrange a set of records into rows and columns.
 
-    Runs that differ in nothing but the seed share a place. Runs of one cell that differ in a setting of the cell get
-    columns of their own, runs that differ in anything else get rows of their own, labelled with what differs: the
-    protocol first, where there are several.
+    Runs that differ only in the seed share a place. Runs of one cell that differ in a setting of the cell get separate
+    columns. Runs that differ in anything else get separate rows, labelled with what differs; where there are several
+    protocols, the protocol comes first.
 
     Args:
-        records: In any order; a run that is there twice counts once.
+        records: Records in any order; a run that is there twice counts once.
 
     Returns:
         Rows sorted by task and settings, and column labels in the order ``rnn``, ``lstm``, ``gru``, others by name.
@@ -92,16 +92,18 @@ def arrange(records: Iterable[Record]) -> tuple[list[RunGroup], list[str]]:
 def arrange_by(
     records: Iterable[Record], rows: Sequence[str], columns: Sequence[str], *, mixed: bool
 ) -> tuple[list[RunGroup], list[str]]:
-    """Rows and column labels by the values of given keys.
+    """Arrange a set of records into rows and columns by the values of given keys.
 
     Args:
-        records: In any order; a run that is there twice counts once.
-        rows: Keys of :func:`settings_of` whose values make a row; the task parts rows in any case.
+        records: Records in any order; a run that is there twice counts once.
+        rows: Keys of :func:`settings_of` whose values make a row; runs of different tasks never share a row.
         columns: Keys whose values make a column.
-        mixed: Whether runs may share a place, and protocols a table, that differ in something else; they are marked.
+        mixed: Whether runs that differ in something else may share a place, and several protocols a table; both are
+        then
+            marked.
 
     Raises:
-        ValueError: Such runs, without ``mixed``.
+        ValueError: There are such runs or several protocols, and ``mixed`` is not given.
     """
     unique = _unique(records)
     protocols = sorted({protocol_of(record) for record in unique})
@@ -134,7 +136,7 @@ def _label(columns: Sequence[str], settings: Mapping[str, Any]) -> str:
 def _marked(
     row: RunGroup, rows: Sequence[str], columns: Sequence[str], protocols: list[str], *, mixed: bool
 ) -> RunGroup:
-    """The row with a mark where its runs are of another protocol than others, or differ among themselves."""
+    """Return the row with a mark if its runs are of another protocol than others, or differ among themselves."""
     mixed_columns: dict[str, list[str]] = {}
     for label, runs in row.runs.items():
         different = [
@@ -154,13 +156,13 @@ def _marked(
     if len(protocols) > 1 and "experiment" not in (*rows, *columns):
         mine = sorted({protocol_of(run) for runs in row.runs.values() for run in runs})
         notes.append(f"protocol {', '.join(mine)}")
-    # What a column's label says needs no note.
+    # A setting that a column's label shows needs no note.
     uneven = {key: values for key, values in row.uneven.items() if key not in columns}
     return replace(row, uneven=uneven, marks=tuple(notes))
 
 
 def _unique(records: Iterable[Record]) -> list[Record]:
-    """One record for each run id: one with a result, if there is any."""
+    """Return one record for each run id: a record with a result, if there is one."""
     unique: dict[str, Record] = {}
     for record in records:
         held = unique.get(record.run_id)
@@ -188,7 +190,10 @@ def _row(
 
 
 def _once_a_seed(runs: list[Record]) -> list[Record]:
-    """Runs that differ in their probes alone are one training; one with a result, and with probes, stands for it."""
+    """Return one run for each training; runs that differ only in their probes are one training.
+
+    A run with a result, and with probes, stands for the others.
+    """
     chosen: dict[tuple[Any, ...], Record] = {}
     for run in sorted(runs, key=lambda run: (run.status in FINAL, probed(run))):
         settings = ((key, value) for key, value in settings_of(run).items() if key not in ("experiment", "budget"))
@@ -197,7 +202,7 @@ def _once_a_seed(runs: list[Record]) -> list[Record]:
 
 
 def _column_labels(records: list[Record]) -> dict[str, str]:
-    """A column label for each run id: the cell's name, and what parts it from others of the name."""
+    """Return a column label for each run id: the cell's name, and what distinguishes it from others of that name."""
     labels = {}
     for name in {record.cell for record in records}:
         members = [record for record in records if record.cell == name]
@@ -215,7 +220,7 @@ def _splitting_keys(
     tasks: Mapping[str, Mapping[str, Any]],
     columns: Mapping[str, str],
 ) -> list[str]:
-    """Settings, beside the task's and the cell's, that differ between runs of one task and one column."""
+    """Return the settings, beside the task's and the cell's, that differ between runs of one task and one column."""
     places: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for record in records:
         place = (
@@ -228,15 +233,15 @@ def _splitting_keys(
 
 
 def _leading(task: Mapping[str, Any]) -> list[str]:
-    """The task's first setting, always shown: its length or its delay."""
+    """Return the task's first setting, which is always shown: its length or its delay."""
     return list(task)[:1]
 
 
 def _column_order(label: str) -> tuple[int, tuple[str | float, ...]]:
-    """The three cells first, the others by name; numbers in a label in their order."""
+    """Return a sort key that puts the three cells first and the others by name, and numbers in a label in order."""
     known = ("rnn", "lstm", "gru")
     name = label.split()[0]
-    # Texts and numbers by turns, so that like meets like.
+    # Splitting gives texts and numbers in turn, so that texts are compared with texts and numbers with numbers.
     parts = re.split(r"((?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]))", label)
     natural = tuple(float(part) if i % 2 else part for i, part in enumerate(parts))
     return (known.index(name) if name in known else len(known), natural)

@@ -1,7 +1,8 @@
-"""What papers report of the runs that our experiments repeat: claims with their place in the paper, from ``conf/``.
+"""Claims that papers make about the runs our experiments repeat, with their place in the paper, read from ``conf/``.
 
-``conf/published/papers.yaml`` names the papers, ``conf/published/<paper>.yaml`` has the claims of each. They are facts
-about papers, checked when they are read; :mod:`bench.papers.verdicts` compares them with our runs.
+``conf/published/papers.yaml`` names the papers, and ``conf/published/<paper>.yaml`` holds the claims of each. The
+claims are facts about papers and are checked when they are read; :mod:`bench.papers.verdicts` compares them with our
+runs.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ PAPERS = "papers.yaml"
 SAYS = ("solves", "fails", "below_baseline", "before", "number")
 UNITS = ("mse", "nats", "share", "sequences", "steps", "percent")
 EFFORTS = ("sequences", "steps")
-"""Units of how long a run took until it solved its task; the others are those of a metric."""
+"""Units of how long a run took until it solved its task; all other units belong to a metric."""
 SECTIONS = ("task", "cell", "model", "optimizer", "data", "training")
-"""Sections of a config by which a claim may select runs."""
+"""Sections of a config whose keys a claim may use to select runs."""
 
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper.
+    """A paper that claims are taken from.
 
     Attributes:
-        key: By which files and claims name it.
-        authors: In short.
-        year: Of publication.
-        title: Its title.
+        key: Short name by which files and claims refer to the paper.
+        authors: The authors in short.
+        year: Year of publication.
+        title: Title of the paper.
         where: Number on arXiv, or journal.
     """
 
@@ -46,24 +47,24 @@ class Paper:
 
 @dataclass(frozen=True)
 class Claim:
-    """One thing that a paper says of one kind of run.
+    """One statement that a paper makes about one kind of run.
 
     Attributes:
         paper: Key of the paper.
-        id: Unique over all papers.
+        id: Name of the claim, unique over all papers.
         claim: The claim in a sentence.
-        where: Table, figure or section.
-        says: ``solves``, ``fails``, ``below_baseline``, ``before`` (the runs solve sooner than those of ``against``,
-            or alone) or ``number``.
-        value: The number, in ``unit``; ``None`` for all that says no number.
-        unit: One of :data:`UNITS`; ``None`` where there is no number.
-        metric: Our metric, ``None`` for the task's own, and where none is compared.
+        where: Table, figure or section of the paper.
+        says: ``solves``, ``fails``, ``below_baseline``, ``before`` (the runs solve sooner than those of ``against``, or
+            only they solve) or ``number``.
+        value: The number, in ``unit``; ``None`` if the claim gives no number.
+        unit: One of :data:`UNITS`; ``None`` if there is no number.
+        metric: Our metric; ``None`` for the task's own, and for claims that compare none.
         protocol: Experiment whose runs are compared with the claim.
-        source: ``read`` in the paper, or ``unverified``: from memory.
-        tuning: ``published`` where the paper gives the settings of that very run, otherwise ``hidden``.
-        runs: What selects our runs: task, cell, or dotted keys of the config.
-        against: Keys of ``runs`` that are others for the runs on the other side of ``before``.
-        protocol_differs: Why our runs are not those of the paper; ``None`` where they are.
+        source: ``read`` if it was read in the paper, ``unverified`` if it is from memory.
+        tuning: ``published`` if the paper gives the settings of that run, otherwise ``hidden``.
+        runs: Values that select our runs: task, cell, or dotted keys of the config.
+        against: Keys of ``runs`` with other values, which select the runs on the other side of ``before``.
+        protocol_differs: How our runs differ from those of the paper; ``None`` if they do not.
     """
 
     paper: str
@@ -84,11 +85,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Published:
-    """All that is known of the papers.
+    """All papers and claims.
 
     Attributes:
-        papers: By key.
-        claims: In the order of the files' names, and of each file.
+        papers: The papers by their key.
+        claims: The claims in the order of the files' names, and within a file in its order.
     """
 
     papers: Mapping[str, Paper]
@@ -96,7 +97,7 @@ class Published:
 
 
 KEYS = tuple(field.name for field in fields(Claim) if field.name != "paper")
-"""Those of a claim in a file, all of which must be there."""
+"""Keys of a claim in a file; each of them must be there."""
 
 
 def read_claims(conf: Traversable | None = None) -> Published:
@@ -106,7 +107,7 @@ def read_claims(conf: Traversable | None = None) -> Published:
         conf: Folder with ``published/``, ``experiment/``, ``task/`` and ``cell/``; ``None`` for our own.
 
     Raises:
-        ValueError: What is wrong with the first file that is not as it must be, in one line.
+        ValueError: A file is not as it must be; the message says in one line what is wrong with the first such file.
     """
     root = resources.files("conf") if conf is None else conf
     folder = root / "published"
@@ -166,7 +167,7 @@ def _claim_nodes(path: Traversable) -> list[Any]:
 
 
 def _claim(file: str, paper: str, node: Any, names: Mapping[str, list[str]]) -> Claim:
-    """A checked claim; the order of the checks is that in which a writer would want to hear of mistakes."""
+    """Check a claim and return it; the checks come in the order in which a writer wants to hear of mistakes."""
     place = f"{file}, claim {node.get('id')}" if isinstance(node, Mapping) else file
     _check_keys(place, node, KEYS)
     for key in ("id", "claim", "where"):
@@ -231,7 +232,10 @@ def _check_keys(place: str, node: Any, keys: tuple[str, ...]) -> None:
 
 
 def _check_selection(place: str, name: str, node: Mapping[str, Any], names: Mapping[str, list[str]]) -> None:
-    """Keys that no config has would select nothing, and a claim would seem to be not run for ever."""
+    """Check that a claim selects runs by keys that configs have.
+
+    Other keys would select nothing, and the claim would count as not run for ever.
+    """
     for key, value in node.items():
         if key in ("task", "cell"):
             _check_choice(place, f"{name}.{key}", value, names[key])
@@ -241,5 +245,5 @@ def _check_selection(place: str, name: str, node: Mapping[str, Any], names: Mapp
 
 
 def _one_of(value: Any, allowed: Iterable[str]) -> str:
-    """``one of A, B, got 'Bb', did you mean B?``."""
+    """Return text such as ``one of A, B, got 'Bb', did you mean B?``."""
     return f"one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}"

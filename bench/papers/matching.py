@@ -1,4 +1,4 @@
-"""Which of our runs a published claim is about, and which of them count."""
+"""Selection of the runs that a published claim is about, and of those among them that count."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bench.records.record import FINAL, Record, probed
 
 FREE = ("experiment", "task", "cell", "seed", "budget", "probe", "results_dir", "launcher", "logger", "rerun",
         "trainer", "runtime")  # fmt: skip
-"""What a command may say without leaving the setting of the experiment; ``task`` with its rows."""
+"""Keys that a command may set without leaving the setting of the experiment; ``task`` includes the keys below it."""
 
 
 def matching(claim: Claim, records: Iterable[Record], *, against: bool = False) -> list[Record]:
-    """The runs that a claim is about, however they ended.
+    """Return the runs that a claim is about, however they ended.
 
     Args:
         claim: The claim.
         records: Any records.
-        against: Those on the other side of a claim that says ``before``.
+        against: Whether to return the runs on the other side of a claim that says ``before``.
 
     Returns:
-        Records of the claim's protocol whose config has all values of ``runs``, compared as overrides are: 1 is 1.0.
-        A key that a config does not have never matches. Runs of the experiment with settings of one's own, as in
-        ``optimizer.lr=9`` on the command line, are not in the paper's setting and are left out.
+        Records of the claim's protocol whose config has all values of ``runs``. Values are compared as overrides are: 1
+        equals 1.0. A key that a config does not have never matches. Runs of the experiment with a user's own settings,
+        such as ``optimizer.lr=9`` on the command line, are not in the paper's setting and are left out.
     """
     wanted = {**claim.runs, **((claim.against or {}) if against else {})}
     return [
@@ -41,13 +41,13 @@ def matching(claim: Claim, records: Iterable[Record], *, against: bool = False) 
 
 
 def _given(record: Record) -> set[str]:
-    """What a run's command sets: sections as a whole where any key of theirs is free, other keys by name."""
+    """Return the keys that a run's command sets; keys of a section in ``FREE`` are returned as that section."""
     words = (word.lstrip("+").partition("=")[0] for word in shlex.split(record.command)[2:] if not word.startswith("-"))
     return {section if (section := word.partition(".")[0]) in FREE else word for word in words}
 
 
 def _setting(record: Record, key: str) -> str | None:
-    """What a run has for a key of ``runs``; ``None`` for nothing."""
+    """Return a run's value for a key of ``runs``; ``None`` if it has none."""
     if key in ("task", "cell"):
         return as_text(getattr(record, key))
     node: Any = record.config
@@ -59,14 +59,15 @@ def _setting(record: Record, key: str) -> str | None:
 
 
 def counted(records: Iterable[Record], budget: int) -> tuple[list[Record], bool]:
-    """The runs that count: with a result, one a seed, and never of two settings.
+    """Return the runs that count: they have a result, one for each seed, and all have the same settings.
 
     Args:
-        records: Those that a claim is about.
-        budget: Their budget in steps; at least one with a result must have it.
+        records: The runs that a claim is about.
+        budget: Their budget in steps; at least one run with a result must have it.
 
     Returns:
-        The runs in the order of their seeds, of the settings that most seeds have; and whether there are others.
+        The runs in the order of their seeds, with the settings that most seeds have; and whether there are runs with
+        other settings.
     """
     groups: dict[str, dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: (probed(record), record.run_id)):
@@ -77,6 +78,6 @@ def counted(records: Iterable[Record], budget: int) -> tuple[list[Record], bool]
 
 
 def _settings(record: Record) -> str:
-    """All that makes two trainings different, but the seed."""
+    """Return everything except the seed that makes two trainings different."""
     config = {section: record.config.get(section) for section in SECTIONS}
     return json.dumps([config, record.code_versions], sort_keys=True)

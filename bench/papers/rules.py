@@ -1,4 +1,4 @@
-"""The rule for each kind of claim, as pure functions; :mod:`bench.papers.verdicts` has them as a table."""
+"""The rule for each kind of claim, as pure functions; :mod:`bench.papers.verdicts` shows the rules as a table."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ REPRODUCED, DIRECTION, CONTRADICTS, UNDECIDED = "reproduced", "direction only", 
 NOT_RUN = "not run"
 ALPHA = 0.05
 HALF, LEARNT = 0.5, 0.95
-"""Largest share of the baseline's error with which a number beats it, and a run has learned anything. A network that
-answers the same always comes out a percent above or below the baseline, as its test set has it."""
+"""Largest share of the baseline's error at which a number beats the baseline, and at which a run has learned at all.
+
+A network that always gives the same answer scores a percent above or below the baseline, depending on its test set.
+"""
 _LOWER_IS_BETTER = ("loss", "mse", "absolute_error")
-"""Beside a task's own metric, whose direction its records have."""
+"""Metrics for which lower is better, beside a task's own metric, whose direction is in the records."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,12 @@ class Finding:
 
 
 def not_solved(budget: int) -> str:
-    """The verdict on what was not seen within a budget of steps."""
+    """Return the verdict on what was not seen within a budget of steps."""
     return f"not solved in {budget:,} steps"
 
 
 def count_solved(records: Iterable[Record]) -> int:
-    """How many runs solved their task."""
+    """Count the runs that solved their task."""
     return sum(record.solved for record in records)
 
 
@@ -77,7 +79,7 @@ def _before(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Fin
     times, flags, groups = [], [], []
     for name, runs in zip(("first", "second"), sides, strict=True):
         for run in runs:
-            # A run that diverged will never solve: at risk for the whole budget, see bench.stats.survival.
+            # A run that diverged will never solve, so it is at risk for the whole budget; see bench.stats.survival.
             times.append(run.steps_to_solve if run.solved and run.steps_to_solve is not None else budget)
             flags.append(run.solved)
             groups.append(name)
@@ -117,7 +119,10 @@ def _number(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Fin
 
 
 def _effort(claim: Claim, runs: Sequence[Record], budget: int) -> Finding:
-    """Sequences or steps until solved. Only runs that solved have them, so no interval speaks for all runs."""
+    """Judge a number of sequences or steps until solved.
+
+    Only runs that solved have such a number, so no interval can speak for all runs.
+    """
     spent = [
         run.steps_to_solve * (run.config["data"]["batch_size"] if claim.unit == "sequences" else 1)
         for run in runs
@@ -141,7 +146,7 @@ RULES: Mapping[str, Callable[[Claim, Sequence[Sequence[Record]], int], Finding]]
 
 
 def _metric(claim: Claim, run: Record) -> tuple[str, bool, float]:
-    """Name of the metric, whether lower is better, and its baseline."""
+    """Return the name of the metric, whether lower is better, and its baseline."""
     facts = run.task_facts
     name = claim.metric or facts["metric"]
     baseline = facts["baselines"].get(name)
@@ -163,7 +168,7 @@ def _interval(estimate: Estimate) -> Interval | None:
 
 
 def _beats(value: float, baseline: float, lower: bool, share: float) -> bool:
-    """Whether the error is under a share of the baseline's."""
+    """Return whether the error is under a share of the baseline's error."""
     error, bound = (value, baseline) if lower else (1 - value, 1 - baseline)
     return error < share * bound
 

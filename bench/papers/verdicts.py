@@ -1,8 +1,9 @@
-"""Do our runs bear out what a paper says? One rule for each kind of claim, as pure functions.
+"""Verdicts on whether our runs support what a paper says, by one rule for each kind of claim.
 
-Counted are runs with a result, completed or diverged, one a seed. k of n solved their task; N is their budget in
-steps. Intervals: 95 %, Wilson for shares, bootstrap for medians, where an interval takes at least 5 runs: of fewer it
-covers too little to carry a verdict. A run that diverged has the worst value there is.
+The rules count runs with a result, completed or diverged, one for each seed. k of n runs solved their task, and N is
+their budget in steps. Intervals are at 95 %: Wilson's for shares, the bootstrap's for medians. A bootstrap interval
+takes at least 5 runs; of fewer it covers too little to carry a verdict. A run that diverged has the worst possible
+value.
 
 ==============  ==========================================================  ========================
 a paper says    our runs                                                    verdict
@@ -35,14 +36,15 @@ steps)
 any             no run with a result                                        not run: no verdict
 ==============  ==========================================================  ========================
 
-Below the baseline is an error under 95 % of the baseline's, which a network that always answers the same does not reach
-by chance. A number beats the baseline where its error is under half of the baseline's; the error of a metric that is
-better higher is its distance from 1. A median a hair under the baseline is so on the baseline's side: papers at a
-baseline print such numbers. Whether a run is sooner: more of its side solved than the log-rank test expects.
+An error counts as below the baseline if it is under 95 % of the baseline's error, which a network that always gives the
+same answer does not reach by chance. A number beats the baseline if its error is under half of the baseline's error.
+For a metric that is better higher, the error is the distance from 1. A median just under the baseline is therefore on
+the baseline's side, because papers at a baseline print such numbers. A side is sooner if more of its runs solved than
+the log-rank test expects.
 
-A negative within a budget never contradicts a paper. Where a paper hides the settings of a number, or our protocol is
-another than the paper's, the most that can be said is "direction only"; another protocol does not contradict either,
-that is "undecided".
+A negative result within a budget never contradicts a paper. If a paper hides the settings of a number, or our protocol
+differs from the paper's, the verdict is at most "direction only". A different protocol does not contradict a paper
+either; the verdict is then "undecided".
 """
 
 from __future__ import annotations
@@ -59,21 +61,21 @@ from bench.records.record import FINAL, Record
 
 @dataclass(frozen=True)
 class Judgement:
-    """What our runs say of a claim.
+    """The result of comparing our runs with a claim.
 
     Attributes:
         claim: The claim.
-        verdict: See the module; ``not run`` is none.
-        ours: What stands beside the paper's value, in its unit: median of a metric, or of the effort of the runs that
-            solved; for ``solves`` and ``fails`` the share of the runs that solved. ``None`` where there is none, as
-            where the median run diverged.
-        n: Runs counted; of ``before`` those of the first side.
+        verdict: See the module; ``not run`` means that there is no verdict.
+        ours: Our number beside the paper's value, in its unit: the median of a metric, or the median effort of the runs
+            that solved; for ``solves`` and ``fails`` the share of the runs that solved. ``None`` if there is none, for
+            example because the median run diverged.
+        n: Number of runs counted; for ``before``, those of the first side.
         solved: How many of them solved.
-        steps: Their budget, ``training.max_steps``; ``None`` where there are no runs.
+        steps: Their budget, ``training.max_steps``; ``None`` if there are no runs.
         reason: The numbers behind the verdict, in a sentence.
         marks: ``unverified``: the claim is from memory. ``protocol differs``: our runs are not the paper's.
             ``other settings left out``: matching runs had several settings, and those of most seeds were taken.
-        measured: The metric and its median, of ``below_baseline``.
+        measured: For ``below_baseline``, the metric and its median.
     """
 
     claim: Claim
@@ -88,7 +90,7 @@ class Judgement:
 
 
 def judge(claim: Claim, records: Iterable[Record]) -> Judgement:
-    """The verdict on one claim.
+    """Judge one claim by our runs.
 
     Args:
         claim: The claim.
@@ -103,7 +105,7 @@ def judge(claim: Claim, records: Iterable[Record]) -> Judgement:
     marks = ["unverified"] * (claim.source == "unverified") + ["protocol differs"] * bool(claim.protocol_differs)
     if not shared:
         return Judgement(claim, NOT_RUN, None, 0, 0, None, _missing(sides), tuple(marks))
-    # The budget that most runs have: one long run among many short ones would else stand for them all.
+    # This is the budget that most runs have: otherwise one long run among many short ones would stand for them all.
     budget = max(shared, key=lambda each: (min(len(counted(side, each)[0]) for side in sides), each))
     chosen = [counted(side, budget) for side in sides]
     left_out = any(others for _, others in chosen) or len(shared) > 1
@@ -135,7 +137,7 @@ def _missing(sides: Sequence[Sequence[Record]]) -> str:
 
 
 def _capped(claim: Claim, verdict: str) -> tuple[str, str]:
-    """The verdict that a claim can have at best, and what to add to the reason."""
+    """Return the best verdict that a claim can have, and what to add to the reason."""
     if claim.protocol_differs and verdict in (REPRODUCED, CONTRADICTS):
         return (DIRECTION if verdict == REPRODUCED else UNDECIDED), f"; another protocol: {claim.protocol_differs}"
     if claim.says == "number" and claim.tuning == "hidden" and verdict == REPRODUCED:
