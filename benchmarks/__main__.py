@@ -1,7 +1,7 @@
-"""All benchmarks of speed, in turns on this machine: ``make bench``.
+"""All benchmarks of speed, taken in turns on this machine: ``make bench``.
 
 python -m benchmarks                      # everything; about 25 minutes
-python -m benchmarks --only peers engines # some of it; the rest stays as it is in results.json
+python -m benchmarks --only peers engines # some sections; the others stay as they are in results.json
 python -m benchmarks --report             # RESULTS.md and scaling.png from results.json
 """
 
@@ -27,7 +27,7 @@ PEERS = HERE / "peers"
 RESULTS = HERE / "results.json"
 CELLS = ("rnn", "lstm", "gru")
 SAME = 1e-4
-"""Relative difference of the first loss, which is the same function for everybody."""
+"""Relative difference allowed in the first loss, which is the same function for all programs."""
 
 
 def ours(*words: str) -> list[str]:
@@ -35,7 +35,7 @@ def ours(*words: str) -> list[str]:
 
 
 def peers(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
-    """Everybody on the same work, for each cell and case."""
+    """Time all programs on the same work, for each cell and case."""
     sys.path.insert(0, str(PEERS))
     from work import CASES
 
@@ -54,7 +54,7 @@ def peers(told: Callable[[str], None], rounds: int, seconds: float, python: Path
             for name, losses in theirs.items():
                 if not math.isclose(losses[0], loss, rel_tol=SAME):
                     raise RuntimeError(f"{name} computes something else on {cell}, {case}: {losses[0]}, ours {loss}")
-            # Keras has one bias where the others have two, each with an update of its own.
+            # Keras has one bias where the others have two, each with its own update.
             for name in ("torch", "torch, set up", "JAX scan"):
                 if not all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(theirs[name], theirs["ours"], strict=True)):
                     raise RuntimeError(f"{name} trains otherwise on {cell}, {case}: {theirs[name]}, {theirs['ours']}")
@@ -64,7 +64,7 @@ def peers(told: Callable[[str], None], rounds: int, seconds: float, python: Path
 
 
 def engines(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
-    """Our engines, and the cell of one's own, on adding at length 200."""
+    """Time our engines, and the README's own cell, on adding at length 200."""
     rows, case = [], "adding 200"
     for cell in (*CELLS, "own"):
         names = ("stepwise", "compiled", *(("fused", "native") if cell != "own" else ()))
@@ -78,7 +78,7 @@ def engines(told: Callable[[str], None], rounds: int, seconds: float, python: Pa
 
 
 def compile_seconds(cell: str) -> float:
-    """Seconds that the engine ``compiled`` takes in a process that finds nothing compiled."""
+    """Return the seconds that the engine ``compiled`` takes in a process that finds nothing compiled."""
     import tempfile
 
     code = (
@@ -94,7 +94,7 @@ def compile_seconds(cell: str) -> float:
 
 
 def products(length: int, batch: int, hidden: int, blocks: int) -> float:
-    """Milliseconds of the matrix products of a step alone: each step forward and back, and one for the weights."""
+    """Return the milliseconds of a step's matrix products: each step forward and back, and one for the weights."""
     import torch
 
     h, gates = torch.rand(batch, hidden), torch.rand(batch, blocks * hidden)
@@ -110,7 +110,7 @@ def products(length: int, batch: int, hidden: int, blocks: int) -> float:
 
 
 def floor(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
-    """Times of the matrix products alone, for each cell and case, and the processor's rate."""
+    """Time the matrix products alone, for each cell and case, and measure the processor's rate."""
     import torch
 
     from benchmarks.ours import set_up
@@ -134,12 +134,12 @@ def floor(told: Callable[[str], None], rounds: int, seconds: float, python: Path
 
 
 def surroundings(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
-    """See :mod:`benchmarks.around`."""
+    """Time what surrounds the arithmetic; see :mod:`benchmarks.around`."""
     return around.measure(rounds, told)
 
 
 def scaling(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
-    """Times over length, hidden size, batch and threads."""
+    """Time over length, hidden size, batch and threads."""
     rows = []
     for cell in CELLS:
         for engine in ("native", "fused"):
@@ -151,7 +151,7 @@ def scaling(told: Callable[[str], None], rounds: int, seconds: float, python: Pa
 
 
 def memory(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
-    """Peak memory over length; Linux only."""
+    """Measure peak memory over length; Linux only."""
     from benchmarks.ours import LENGTHS
 
     rows = []
@@ -179,7 +179,7 @@ SECTIONS = {
 
 
 def machine(peers_python: Path | None) -> dict[str, Any]:
-    """What the figures belong to; the versions of the peers if they take part."""
+    """Describe the machine of the figures, with the versions of the peers if they take part."""
     import torch
 
     from bench.records import provenance

@@ -17,11 +17,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LENGTH, BATCH, HIDDEN, STEPS = 320, 32, 128, 600
-"""A GRU's step takes about 10 ms with these on two cores."""
+"""Settings with which a GRU's step takes about 10 ms on two cores."""
 
 
 def bare() -> float:
-    """Milliseconds a step of our network in a plain loop on one batch: no Lightning, no records."""
+    """Return the milliseconds of our network's step in a plain loop on one batch, without Lightning or records."""
     code = (
         "from benchmarks.ours import one_size, set_up; import statistics, json; set_up(None);"
         f"timed = one_size('gru', 'auto', {LENGTH}, {HIDDEN}, {BATCH});"
@@ -32,10 +32,10 @@ def bare() -> float:
 
 
 def through_bench(everything: bool) -> float:
-    """Milliseconds a step of ``bench run``, as its record says.
+    """Return the milliseconds a step of ``bench run`` takes, as its record says.
 
     Args:
-        everything: With a logger, checkpoints every 100 steps and a bar on a terminal; otherwise with none of it.
+        everything: Whether to run with a logger, checkpoints every 100 steps and a bar on a terminal, or with none.
     """
     from bench.records.read import read_all
 
@@ -56,7 +56,7 @@ def through_bench(everything: bool) -> float:
 
 
 def sample_ms() -> float:
-    """Milliseconds to make one batch, each after a training step, when the caches hold other things."""
+    """Return the milliseconds to make one batch, each after a training step, when the caches hold other things."""
     code = (
         "from benchmarks.ours import one_size, set_up; import statistics, json, time; set_up(None);"
         "from bench.training import rng; from tasks.adding_problem import AddingProblem;"
@@ -94,14 +94,14 @@ def _on_a_terminal(command: list[str]) -> None:
 
 
 def seconds_of(*command: str) -> float:
-    """Wall time of a command."""
+    """Return the wall time of a command in seconds."""
     started = time.perf_counter()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return time.perf_counter() - started
 
 
 def further_runs() -> tuple[float, float]:
-    """Seconds that one more run adds to a sweep of runs of one step: outside training, and all of it."""
+    """Return the seconds that one more run adds to a sweep of one-step runs: outside training, and in all."""
     from bench.records.read import read_all
 
     def sweep(seeds: int) -> tuple[float, list[float]]:
@@ -124,7 +124,7 @@ def _outside(made: Any) -> float:
 
 
 def measure(rounds: int, told: Callable[[str], None]) -> dict[str, Any]:
-    """All of it, in turns."""
+    """Measure all of it, in turns."""
     steps, started, setups = [], {"help": [], "table": []}, []
     for number in range(rounds):
         sides: dict[str, Callable[[], float]] = {

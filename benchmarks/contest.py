@@ -1,4 +1,4 @@
-"""Times several programs in turns: each lives in a process of its own, and one works at a time."""
+"""Times several programs in turns: each lives in a separate process, and only one works at a time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ ROOT = HERE.parent
 
 @dataclass
 class Timing:
-    """Milliseconds a step.
+    """Milliseconds a step of one program.
 
     Attributes:
-        median: Over all steps of all rounds.
+        median: Median over all steps of all rounds.
         low: First quartile.
         high: Third quartile.
-        steps: How many were timed.
-        losses: Of the first three steps.
-        first_seconds: Time of those three; JAX and Keras compile in them, our ``compiled`` before.
+        steps: Number of steps that were timed.
+        losses: Losses of the first three steps.
+        first_seconds: Time of these three steps; JAX and Keras compile in them, our ``compiled`` before them.
     """
 
     median: float
@@ -36,7 +36,7 @@ class Timing:
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, first and third quartile."""
+    """Return median, first and third quartile."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return median, low, high
 
@@ -57,7 +57,7 @@ class Contestant:
         self.first = self._answer()
 
     def work(self, seconds: float) -> list[float]:
-        """Milliseconds of the steps of one turn."""
+        """Return the milliseconds of each step of one turn."""
         assert self._process.stdin is not None
         print(seconds, file=self._process.stdin, flush=True)
         return self._answer()
@@ -77,12 +77,12 @@ class Contestant:
 
 
 def contest(commands: dict[str, list[str]], rounds: int, seconds: float) -> dict[str, dict[str, Any]]:
-    """Timings by name.
+    """Time all programs in turns and return their timings by name.
 
     Args:
-        commands: What starts each program.
-        rounds: Turns of each.
-        seconds: Length of a turn; at least two steps are made.
+        commands: The command that starts each program.
+        rounds: Number of turns of each program.
+        seconds: Length of a turn; a program makes at least two steps in it.
     """
     running: list[Contestant] = []
     try:
@@ -92,7 +92,7 @@ def contest(commands: dict[str, list[str]], rounds: int, seconds: float) -> dict
         for turn in range(rounds + 1):
             for each in running if turn % 2 else reversed(running):
                 found = each.work(seconds)
-                if turn > 0:  # the first warms up
+                if turn > 0:  # the first turn warms up
                     times[each.name] += found
     finally:
         for each in running:

@@ -43,7 +43,7 @@ SECONDS, ROUNDS = 0.25, 3
 
 
 def own_cell() -> type[Cell]:
-    """The cell of one's own, as the README has it."""
+    """Return the user's own cell that the README shows."""
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     found = re.search(r"`mine/leaky_gate.py`:\n\n```python\n(.*?)```", text, re.DOTALL)
     assert found is not None
@@ -75,7 +75,7 @@ def network(cell: str, engine: str, hidden: int, inputs: int, outputs: int, read
 
 def stepper(model: SequenceModel, data: list[tuple[Tensor, Tensor]]) -> Callable[[int], float]:
     parameters = list(model.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)  # as conf/optimizer/adam.yaml has it
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)  # as in conf/optimizer/adam.yaml
 
     def step(number: int) -> float:
         inputs, targets = data[number % len(data)]
@@ -106,7 +106,7 @@ def serve_one(cell: str, name: str, engine: str = "auto") -> None:
 
 
 def one_size(cell: str, engine: str, length: int, hidden: int, batch: int) -> Callable[[], float]:
-    """A step on random sequences, and its milliseconds."""
+    """Return a function that makes a step on random sequences and returns its milliseconds."""
     model = network(cell, engine, hidden, 2, 1, "last")
     source = rng.generator("train", 0)
     data = [(torch.rand(length, batch, 2, generator=source), torch.rand(batch, generator=source))]
@@ -141,7 +141,7 @@ def scaling(cell: str, threads: str, engine: str) -> None:
 
 
 def memory(cell: str, length: str, engine: str) -> None:
-    """MiB that five steps take at most beyond what the process has after steps on a sequence of ten."""
+    """Print the MiB that five steps take at most beyond what the process has after steps on a sequence of ten."""
     set_up(None)
 
     def work(steps: int) -> None:
@@ -154,7 +154,7 @@ def memory(cell: str, length: str, engine: str) -> None:
         return int(line.split()[1]) / 1024
 
     work(10)
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak so far is forgotten
+    Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far
     before = status("VmRSS")
     work(int(length))
     print(json.dumps(status("VmHWM") - before))

@@ -1,8 +1,8 @@
-"""What the probes cost: against a training step, against the plain way, and in a run.
+"""The cost of the probes: against a training step, against the plain way, and in a run.
 
-For each cell and length, in turns in one process: a training step, one look with the default settings, its gradient
-flow alone, and that the plain way: step by step, every state retained. Then runs of the command line with the default
-probes and without, in turns. Writes ``benchmarks/probes.json``.
+For each cell and length, one process times in turns a training step, one look with the default settings, its gradient
+flow alone, and the same flow the plain way: step by step, with every state retained. Then it times runs of the command
+line with the default probes and without, in turns. It writes ``benchmarks/probes.json``.
 
     python -m benchmarks.probes --rounds 5 --steps 500
 """
@@ -29,7 +29,7 @@ CELLS, LENGTHS = ("rnn", "lstm", "gru"), (100, 600)
 
 
 def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
-    """Median milliseconds of a training step, a look, its flow, and the flow the plain way."""
+    """Return the median milliseconds of a training step, a look, its flow, and the flow the plain way."""
     import torch
 
     from bench.probes.activity import activity_of
@@ -82,7 +82,7 @@ def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
 
 
 def seconds(cell: str, length: int, steps: int, probe: str) -> tuple[float, float]:
-    """Seconds of training and probing in one run, and of the probing alone, as its record says."""
+    """Return the seconds of training and probing in one run, and of probing alone, as its record says."""
     from bench.records.read import read_all
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""RESULTS.md and scaling.png, from results.json alone."""
+"""Writes RESULTS.md and scaling.png from results.json alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHERS = ("torch", "torch, set up", "JAX scan", "Keras on JAX")
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """Write both; a section that was not measured is left out."""
+    """Write both files; a section that was not measured is left out."""
     parts = ["# Results", "", _head(results), ""]
     for name, section in (
         ("peers", _peers),
@@ -46,13 +46,13 @@ def _head(results: dict[str, Any]) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """Markdown; the first column to the left, the others to the right."""
+    """Return a Markdown table with the first column aligned to the left and the others to the right."""
     lines = ["| " + " | ".join(header) + " |", "|---" + "|--:" * (len(header) - 1) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def summary(results: dict[str, Any]) -> str:
-    """The ratios against others, a line each, for the terminal."""
+    """Return the ratios against other programs, one line each, for the terminal."""
     lines = []
     for row in results.get("peers", {}).get("rows", []):
         times = {name: timing["median"] for name, timing in row["timings"].items()}
@@ -118,7 +118,7 @@ Aimed at were 2.5 times the fastest peer and 6 times the plain loop for every ce
 
 
 def _short(section: dict[str, Any]) -> str:
-    """Where the aim is missed, and what stands in the way."""
+    """Say where the aim is missed, and what stands in the way."""
     missed = []
     for row in section["rows"]:
         times = {name: timing["median"] for name, timing in row["timings"].items()}
@@ -200,7 +200,7 @@ everything to the plain loop: {found["bench_ms"] / found["bare_ms"]:.3f} ({low:.
 
 
 def _slope(points: list[tuple[float, float]]) -> float:
-    """Exponent of the power law through points, least squares in logarithms."""
+    """Return the exponent of the power law through points, by least squares in logarithms."""
     xs, ys = [[math.log(value) for value in column] for column in zip(*points, strict=True)]
     return statistics.linear_regression(xs, ys).slope
 
@@ -270,7 +270,7 @@ had already.
 
 
 def draw(section: dict[str, Any], path: Path) -> None:
-    """Time over each axis, in logarithms, with the straight line of the arithmetic."""
+    """Draw time over each axis, in logarithms, with the straight line of the arithmetic."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
     colours = {"rnn": "C0", "lstm": "C1", "gru": "C2"}
     for axis, (name, label) in zip(axes, AXES.items(), strict=True):

@@ -1,7 +1,7 @@
 """Runs an hour: a sweep by two workers of one thread each, against one process of two threads, one run at a time.
 
-The sweep is the demo's adding task, three cells and four seeds: 12 runs. Both ways start from nothing, in turns, and
-the time is that of the whole command, from its start to its end. Prints a line a round, and writes
+The sweep is the demo's adding task with three cells and four seeds: 12 runs. Both ways start from nothing, in turns,
+and the time is that of the whole command, from its start to its end. The script prints a line for each round and writes
 ``benchmarks/throughput.json``.
 
     python benchmarks/throughput.py --rounds 2
@@ -31,7 +31,7 @@ WAYS = {
 
 
 def seconds(way: str) -> float:
-    """Wall time of the whole sweep, which must make all of its runs."""
+    """Return the wall time of the whole sweep, which must make all of its runs."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "bench", "run", *SWEEP, *WAYS[way], f"results_dir={folder}"]
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The plain JAX way: ``lax.scan`` over the steps, the whole training step under ``jit``.
+"""The plain JAX way: ``lax.scan`` over the steps, with the whole training step under ``jit``.
 
 python jax_scan.py gru "adding 600"
 """

@@ -1,4 +1,4 @@
-"""The plain Keras 3 way, on JAX: a recurrent layer, a dense layer, ``train_on_batch``.
+"""The plain Keras 3 way, on JAX: a recurrent layer, a dense layer, and ``train_on_batch``.
 
 python keras_on_jax.py gru "adding 600"
 """
@@ -32,7 +32,7 @@ model.compile(
 )
 given = weights(cell, case)
 if cell == "gru":
-    # Keras has the update gate first.
+    # In Keras the update gate comes first.
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         r, z, n = np.split(given[name], 3)
         given[name] = np.concatenate([z, r, n])

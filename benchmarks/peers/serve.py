@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 
 def serve(step: Callable[[int], float]) -> None:
-    """Make three steps, say their losses, then work for as many seconds as each line of the input says.
+    """Make three steps, print their losses, then work for as many seconds as each line of the input says.
 
     Args:
-        step: Makes one training step with the batch of that number, and returns its loss when it is done.
+        step: Makes one training step with the batch of the given number, and returns its loss when the step is done.
     """
     started = time.perf_counter()
     losses = [step(number) for number in range(3)]

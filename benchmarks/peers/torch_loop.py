@@ -1,4 +1,4 @@
-"""The plain PyTorch loop; with ``--set-up``, the process is set up first as the bench does it.
+"""The plain PyTorch loop; with ``--set-up``, the process is first set up as the bench does it.
 
 python torch_loop.py gru "adding 600" [--set-up]
 """

@@ -1,4 +1,4 @@
-"""The same work for everybody: sizes, first weights and batches. Knows numpy only."""
+"""The work that all programs share: sizes, first weights and batches. The module needs numpy only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CASES = {
 
 
 def weights(cell: str, case: Case) -> dict[str, np.ndarray]:
-    """First weights, in torch's shapes and order of gates: r z n for the GRU, i f g o for the LSTM."""
+    """Return the first weights, in torch's shapes and order of gates: r z n for the GRU, i f g o for the LSTM."""
     source, bound = np.random.default_rng(0), case.hidden**-0.5
     rows = BLOCKS[cell] * case.hidden
     shapes = {
@@ -44,7 +44,7 @@ def weights(cell: str, case: Case) -> dict[str, np.ndarray]:
 
 
 def batches(case: Case, number: int = 4) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Inputs (time, batch, input) and targets: (batch,) numbers for adding, (time, batch) symbols for copy."""
+    """Return inputs (time, batch, input) and targets: (batch,) numbers for adding, (time, batch) symbols for copy."""
     source = np.random.default_rng(1)
     return [_adding(case, source) if case.task == "adding" else _copy(case, source) for _ in range(number)]
 
@@ -59,7 +59,7 @@ def _adding(case: Case, source: np.random.Generator) -> tuple[np.ndarray, np.nda
 
 
 def _copy(case: Case, source: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Symbols 1 to 8, blanks (0), a signal (9) at which the symbols are to be said again."""
+    """Return symbols 1 to 8, blanks (0), and a signal (9) at which the symbols are to be repeated."""
     symbols = source.integers(1, 9, size=(10, BATCH))
     shown, wanted = np.zeros((2, case.length, BATCH), dtype=np.int64)
     shown[:10], shown[-11], wanted[-10:] = symbols, 9, symbols
