@@ -1,4 +1,4 @@
-"""``bench run --dry-run``: the runs, how many of them are there, and the time and disk that the others will take."""
+"""``bench run --dry-run``: the runs, how many of them are done, and the time and disk that the others will take."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.training import process, rng
 from bench.training.clipping import clip_gradients
 
 SECONDS_OF_MEASURING = 0.5
-"""Time given to each kind of run that has never been timed."""
+"""Seconds for timing each kind of run that has never been timed."""
 BYTES_A_STEP, BYTES_A_RUN, BYTES_A_LOOK = 12, 12_000, 800
-"""Size of a record where none is there to measure: three numbers of 4 bytes a step, a look of the probes, the rest."""
+"""Size of a record if there is none to measure: three numbers of 4 bytes a step, a look of the probes, and the rest."""
 
 
 def show(specs: Sequence[RunSpec], workers: int) -> None:
-    """Print what there is to do; nothing is trained or written."""
+    """Print what there is to do, without training or writing anything."""
     runs = planned(specs)
     results_dir = specs[0].results_dir
     inventory = Inventory(results_dir, runs)
@@ -66,7 +66,7 @@ def _seconds(
 
 
 def seconds_per_step(spec: RunSpec) -> float:
-    """Time of one training step, measured on a network that is thrown away."""
+    """Measure the time of one training step, on a network that is thrown away."""
     process.set_up(spec.runtime)
     model = spec.model().to(spec.device)
     optimizer = spec.make_optimizer()(model.parameters())

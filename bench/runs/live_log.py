@@ -1,4 +1,4 @@
-"""The live log of a run: its metrics and what the probes found, to one of Lightning's loggers."""
+"""The live log of a run: it sends the run's metrics, and what the probes found, to one of Lightning's loggers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from bench.training.loop import TrainingModule
 from tasks.base import Batch
 
 STEPS_BETWEEN_LINES = 50
-"""Steps between two entries of the training loss in a mirror; every step is in the record."""
+"""Number of steps between two entries of the training loss in a mirror; the record has every step."""
 
 
 def probe_metrics(rows: Rows, step: int) -> dict[str, float]:
-    """What the probes found at one step, by name below ``flow/``, ``gates/`` and ``grad/``.
+    """Return what the probes found at one step, by name below ``flow/``, ``gates/`` and ``grad/``.
 
     Args:
-        rows: See :attr:`bench.probes.probing.Probing.rows`.
+        rows: The rows measured so far; see :attr:`bench.probes.probing.Probing.rows`.
         step: The step.
     """
     metrics: dict[str, float | None] = {}
@@ -41,13 +41,13 @@ def probe_metrics(rows: Rows, step: int) -> dict[str, float]:
 
 
 def _clipped_lately(curves: Curves, step: int) -> float:
-    """Share of the last :data:`STEPS_BETWEEN_LINES` steps whose gradient was clipped."""
+    """Return the share of the last :data:`STEPS_BETWEEN_LINES` steps whose gradient was clipped."""
     lately = slice(max(0, step - STEPS_BETWEEN_LINES), step)
     return clipped_share(curves.grad_norm[lately].tolist(), curves.grad_norm_clipped[lately].tolist()) or 0.0
 
 
 class LiveLog(L.Callback):
-    """Hands the curves to the trainer's logger as they grow."""
+    """Callback that hands the curves to the trainer's logger as they grow."""
 
     def __init__(self, baseline: float, probing: Probing | None) -> None:
         self.baseline = baseline
@@ -55,7 +55,10 @@ class LiveLog(L.Callback):
         self._told: Counter[str] = Counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """What a run that goes on from a checkpoint had told before: this mirror has seen none of it."""
+        """Log the steps that the run made before it was stopped.
+
+        A run that resumes from a checkpoint has a new mirror, which has seen none of these steps.
+        """
         assert isinstance(pl_module, TrainingModule)
         if trainer.logger is None:
             return
@@ -70,7 +73,7 @@ class LiveLog(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Training loss and gradient norms, every :data:`STEPS_BETWEEN_LINES` steps and at the last."""
+        """Log training loss and gradient norms, every :data:`STEPS_BETWEEN_LINES` steps and at the last step."""
         step = trainer.global_step
         if trainer.logger is None:
             return
@@ -81,12 +84,12 @@ class LiveLog(L.Callback):
         self._log_step(trainer.logger, step, pl_module.curves)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The last look of the probes, where it is not one of the schedule."""
+        """Log the last look of the probes if it is not on the schedule."""
         if trainer.logger is not None:
             self._log_probes(trainer.logger, trainer.global_step)
 
     def _log_probes(self, logger: Logger, step: int) -> None:
-        """What has not been told yet of a step."""
+        """Log what the probes found at a step, as far as it has not been logged yet."""
         if self.probing is None:
             return
         found = self.probing.rows.items()
@@ -109,7 +112,7 @@ class LiveLog(L.Callback):
         )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Metrics of the evaluation set, with the baseline."""
+        """Log the metrics of the evaluation set, with the baseline."""
         assert isinstance(pl_module, TrainingModule)
         evaluations = pl_module.curves.evaluations
         if trainer.logger is None or not evaluations:

@@ -13,12 +13,12 @@ from bench.config.checks import check_wandb, import_wandb
 from bench.records.record import FINAL, Record
 
 CONNECT_SECONDS = 20
-"""How long an online W&B run may take to connect, and to finish, before it is given up."""
+"""Seconds that an online W&B run may take to connect, and to finish, before it is given up."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a mirror is told of a run.
+    """The facts about a run that a mirror is given.
 
     Attributes:
         run_id: The run's id.
@@ -42,25 +42,25 @@ class RunInfo:
 
 
 def no_logger(info: RunInfo) -> None:
-    """No mirror: the record is all there is."""
+    """Return ``None``: there is no mirror, and the record is all there is."""
 
 
 def csv_logger(info: RunInfo) -> Logger:
-    """``metrics.csv`` in the folder of the record."""
+    """Make a logger that writes ``metrics.csv`` into the folder of the record."""
     return CSVLogger(save_dir=info.draft, name="", version="")
 
 
 def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) -> Logger:
-    """One W&B run for one run: id = run id, group = experiment, job type = task.
+    """Make one W&B run for one run: id = run id, group = experiment, job type = task.
 
     Args:
         info: The run.
         mode: ``offline`` (files below ``results_dir/wandb``, uploaded by ``wandb sync``) or ``online``.
         project: W&B project.
-        entity: W&B user or team; ``None`` for the key's own.
+        entity: W&B user or team; ``None`` stands for that of the key.
 
     Raises:
-        ValueError: An unknown mode, or ``online`` without a key.
+        ValueError: The mode is unknown, or it is ``online`` and there is no key.
     """
     check_wandb(mode)
     wandb = import_wandb()
@@ -86,20 +86,23 @@ def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) 
         config=info.config,
         settings=settings,
     )
-    # Lightning passes this on unasked, and wandb then warns that it has no effect.
+    # Lightning passes this argument unasked, and wandb then warns that it has no effect.
     logger._wandb_init.pop("anonymous", None)
     try:
         logger.experiment.define_metric("step")
         logger.experiment.define_metric("*", step_metric="step")
     except Exception:
-        # Not finished, it would take in the next run of this process.
+        # The W&B run must be finished, or W&B would add the next run of this process to it.
         wandb.finish(exit_code=1)
         raise
     return logger
 
 
 def finish(logger: Logger | None, record: Record | None) -> None:
-    """Close a mirror, with the run's outcome as its summary; without it the next run would be merged into this one."""
+    """Close a mirror, with the run's outcome as its summary.
+
+    A mirror that stays open would take in the next run of this process.
+    """
     if not isinstance(logger, WandbLogger):
         return
     run = logger.experiment
@@ -107,7 +110,7 @@ def finish(logger: Logger | None, record: Record | None) -> None:
         if record is not None:
             run.summary.update(_summary(record))
         run.finish(exit_code=0 if record is not None and record.status in FINAL else 1)
-    except Exception as error:  # noqa: BLE001 - the record is written; a mirror must not cost the sweep
+    except Exception as error:  # noqa: BLE001 - the record is written, and a mirror must not cost the sweep
         print(f"bench run: W&B did not take the end of run {run.id}: {error}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Progress of one run: a bar on a terminal or in a notebook, a plain line now and then elsewhere."""
+"""Progress of one run: a bar on a terminal or in a notebook, and a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tasks.base import Batch
 SECONDS_BETWEEN_REFRESHES = 0.5
 SECONDS_BETWEEN_LINES = 30.0
 BAR = "{desc} {percentage:.0f}%{bar}{postfix} {rate_noinv_fmt} {remaining} left"
-"""Fits into 80 columns, where the bar itself shrinks to one."""
+"""Format of the bar; the line fits into 80 columns, because the bar itself shrinks down to one."""
 
 
 class Pulse(L.Callback):
-    """What the heartbeat of a run tells others of it: steps made, and the pace of this process."""
+    """Callback that counts what the heartbeat of a run reports: steps made, and the pace of this process."""
 
     def __init__(self) -> None:
         self.numbers = {"step": 0.0, "seconds_per_step": 0.0}
@@ -34,17 +34,17 @@ class Pulse(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Another step."""
+        """Count another step."""
         step = trainer.global_step
         self.numbers["step"] = float(step)
         self.numbers["seconds_per_step"] = (time.perf_counter() - self._started) / (step - self._first)
 
 
 class Progress(L.Callback):
-    """Loss, baseline, steps a second and time left.
+    """Callback that shows loss, baseline, steps a second and time left.
 
     Args:
-        title: What is shown in front: position in the sweep, task, cell, seed.
+        title: Text in front of the bar: position in the sweep, task, cell, seed.
         baseline: The loss of the best predictor without memory.
     """
 
@@ -74,7 +74,7 @@ class Progress(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Refresh the bar, or print a line, if it is time to."""
+        """Refresh the bar or print a line if enough time has passed."""
         now = time.perf_counter()
         pause = SECONDS_BETWEEN_LINES if self._bar is None else SECONDS_BETWEEN_REFRESHES
         if now - self._last < pause:
@@ -101,7 +101,7 @@ class Progress(L.Callback):
         self._close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that a message starts on a line of its own."""
+        """Close the bar, so that a message starts on a separate line."""
         self._close()
 
     def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""Makes a run again from its record alone, elsewhere, and compares every number."""
+"""Replay of a run: it is made again elsewhere, from its record alone, and every number is compared."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from bench.runs.progress import Pulse
 from bench.sweeps import signals
 
 TOLERANCE = 1e-3
-"""Relative difference allowed where machine or versions differ."""
+"""Largest relative difference allowed if machine or versions differ."""
 NO_PROBE = {"enabled": False, "every": None, "batch_size": 1, "lags": "log", "gates": None}
-"""For records from before there were probes."""
+"""Probe settings for records that were written before there were probes."""
 
 
 def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tolerance: float) -> int:
-    """Replay one record and print what came of it.
+    """Replay one record and print the outcome.
 
     Args:
         folder: Folder of the record.
         trusted: Names that the record may import besides our own.
         config_dir: Folder of the user's own classes.
-        tolerance: Relative difference allowed where the surroundings differ.
+        tolerance: Largest relative difference allowed if the surroundings differ.
 
     Returns:
-        0 if equal, 1 if not, 2 if the record cannot be replayed, 130 or 143 if stopped.
+        The exit code: 0 if all is equal, 1 if not, 2 if the record cannot be replayed, 130 or 143 if stopped.
     """
     sys.path[:0] = [str(Path(config_dir).absolute())] if config_dir else []
     sys.path.append(str(Path.cwd()))
@@ -100,10 +100,12 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
 
 
 def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> RunSpec:
-    """The run of a record, to be made elsewhere and without a mirror, on a device of the same kind if there is one.
+    """Build the run spec of a record's run, to be made elsewhere and without a mirror.
+
+    The device is of the record's kind if there is one.
 
     Raises:
-        ConfigError: Its config no longer composes, or names code that is not trusted.
+        ConfigError: The record's config no longer composes, or it names code that is not trusted.
     """
     if old.status not in record.FINAL:
         raise ConfigError(f"status must be one of {', '.join(record.FINAL)} to be replayed, got {old.status!r}")
@@ -126,7 +128,7 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> RunSpec:
     config = {"probe": NO_PROBE, "budget": None} | config
     config["model"] = {"readout_init": "torch"} | config["model"]
     try:
-        # The engine of the record, or else whichever there is here; a difference is told.
+        # The engine is that of the record, or else the best one on this machine; a difference is reported.
         engine = old.model.get("engine")
         for asked in [engine, "auto"] if engine in ENGINES else ["auto"]:
             cfg = OmegaConf.merge(OmegaConf.structured(Config), config, changes, {"model": {"engine": asked}})

@@ -1,4 +1,4 @@
-"""A record from somebody else is data: before anything in it is imported, every name in it must be a known one."""
+"""Trust in records: before anything that a record names is imported, each name in it must be a known one."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ ROLES: dict[str, tuple[str, type]] = {
     "cell._target_": ("bench.cells", Cell),
     "optimizer._target_": ("torch.optim", torch.optim.Optimizer),
 }
-"""What a record may name where: a class of a package, and of a kind. There are others that start programs when made."""
+"""For each place, the package and the kind of the classes that a record may name there.
+
+Other classes may start programs when they are made.
+"""
 NESTED = ("bench.cells", object)
-"""The same for all places further in, such as ``cell.init``."""
+"""The same for all places further inside, such as ``cell.init``."""
 _SPECIAL = ("_target_", "_partial_", "_recursive_", "_convert_")
-"""What Hydra reads in a node, as far as it can do no harm."""
+"""Keys that Hydra reads in a node and that can do no harm."""
 
 
 def check(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> None:
-    """Make sure that building what a config describes can run no foreign code.
+    """Check that building what a config describes can run no foreign code.
 
     Args:
         config: The config of a record, as plain containers.
-        trusted: Further names: of classes, or of modules with all that is in them.
+        trusted: Further names that are allowed: classes, or modules with all that is in them.
 
     Raises:
-        ValueError: A class that is not trusted at its place, a function, an interpolation, or an argument list of
-            Hydra's.
+        ValueError: The config has a class that is not trusted at its place, a function, an interpolation, or one of
+            Hydra's argument lists.
     """
     for name, value in _leaves(config, ""):
         key = name.rpartition(".")[2]
@@ -66,7 +69,7 @@ def _check_target(name: str, target: Any, trusted: Sequence[str]) -> None:
     package, kind = ROLES.get(name, NESTED)
     what = f"{kind.__name__} " if kind is not object else ""
     allowed = f"a {what}class of {package}, or named by --trust"
-    # Nothing is imported that is not ours or torch's.
+    # The name is checked first, so that nothing is imported that is not ours or torch's.
     if not target.startswith(f"{package}."):
         raise ValueError(f"`{name}` must be {allowed}, got {target[:80]!r}")
     module, _, attribute = target.rpartition(".")
@@ -74,7 +77,7 @@ def _check_target(name: str, target: Any, trusted: Sequence[str]) -> None:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"`{name}` must be {allowed}, and {target[:80]!r} is not there") from error
-    # bench.cells.base.torch.ones is not ours, and no function is what a config may call.
+    # bench.cells.base.torch.ones, for example, is not ours; and a config must not call a function.
     own = inspect.isclass(found) and issubclass(found, kind) and f"{found.__module__}.".startswith(f"{package}.")
     if not own:
         raise ValueError(f"`{name}` must be {allowed}, got {target[:80]!r}")
