@@ -31,8 +31,7 @@ from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
 from bench.config.syntax_tree import DECLARATION
 from bench.probes.probing import Probing
-from bench.runs.execute import quiet_lightning
-from bench.runs.trainer import trainer_of
+from bench.runs.trainer import quiet_lightning, trainer_of
 from bench.training import process
 from bench.training.data import SequenceData
 from bench.training.loop import TrainingModule
@@ -108,7 +107,7 @@ def numbers_of(spec: RunSpec, *, double: bool) -> dict[str, list[float]]:
         model.warm_up(spec.data.batch_size, spec.precision)
         data = SequenceData(task, spec.data, spec.seed, spec.device)
         with quiet_lightning():
-            trainer = trainer_of(spec, [probing], logger=False)
+            trainer = trainer_of(spec, [probing])
             trainer.fit(module, datamodule=data)
             trainer.test(module, datamodule=data, verbose=False)
     finally:

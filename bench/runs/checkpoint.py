@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,9 +11,12 @@ from typing import Any
 import lightning as L
 import torch
 
+from bench.config.run_spec import RunSpec
 from bench.probes.probing import Probing
+from bench.records.paths import checkpoint_path
 from bench.records.write import write_whole
 from bench.sweeps import signals
+from bench.training.clock import Clock
 from bench.training.curves import CURVES
 from bench.training.loop import TrainingModule
 from tasks.base import Batch
@@ -145,34 +147,29 @@ def _damaged(path: Path, what: str) -> DamagedCheckpointError:
 
 
 class Checkpointing(L.Callback):
-    """Writes checkpoints between two steps, an evaluation after the first of them included; stops when asked to.
+    """Writes checkpoints between two steps, when the evaluation after the first of them is done; stops when asked to.
 
     Args:
-        path: Where.
-        run_id: The run.
-        every: Steps between two; ``None`` for none but the one at a stop.
-        started: When this try began, by ``time.perf_counter``.
-        lost: Whether another process has taken the run over.
-
-    Attributes:
-        resumed: The checkpoint that this try goes on from, as :func:`load` gives it.
+        spec: The run.
+        resumed: The checkpoint that this try goes on from, as :func:`load` gives it; ``None`` if it began anew.
         probing: The probes, whose findings are part of the state; ``None`` without any.
+        wall: Counts the time spent on the run, earlier tries included.
+        lost: Whether another process has taken the run over.
     """
 
-    def __init__(self, path: Path, run_id: str, every: int | None, started: float, lost: Callable[[], bool]) -> None:
-        self.path = path
-        self.run_id = run_id
-        self.every = every
-        self.resumed: dict[str, Any] | None = None
-        self.probing: Probing | None = None
-        self.started = started
+    def __init__(
+        self,
+        spec: RunSpec,
+        resumed: Mapping[str, Any] | None,
+        probing: Probing | None,
+        wall: Clock,
+        lost: Callable[[], bool],
+    ) -> None:
+        self.spec = spec
+        self.resumed = resumed
+        self.probing = probing
+        self.wall = wall
         self.lost = lost
-
-    @property
-    def wall_seconds(self) -> float:
-        """Time spent on the run, earlier tries included."""
-        before = self.resumed["wall_seconds"] if self.resumed is not None else 0.0
-        return before + time.perf_counter() - self.started
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go on with the global generators where they were; take the signals back from Lightning."""
@@ -202,10 +199,10 @@ class Checkpointing(L.Callback):
             return
         if self.lost():
             raise signals.StoppedError
-        stop = signals.requested() is not None
-        if stop or (self.every is not None and step % self.every == 0):
-            probes = self.probing.state() if self.probing is not None else None
-            save(self.path, self.run_id, {**module.state(), "probes": probes}, self.wall_seconds)
+        stop, every = signals.requested() is not None, module.config.checkpoint_every
+        if stop or (every is not None and step % every == 0):
+            state = {**module.state(), "probes": self.probing.state() if self.probing is not None else None}
+            save(checkpoint_path(self.spec.folder), self.spec.run_id, state, self.wall.seconds)
         if stop:
             raise signals.StoppedError
 

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from bench.config.checks import check_wandb, import_wandb
+from bench.config.run_spec import RunSpec
 from bench.records.record import FINAL, Record
 
 CONNECT_SECONDS = 20
@@ -98,20 +99,54 @@ def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) 
     return logger
 
 
-def finish(logger: Logger | None, record: Record | None) -> None:
-    """Close a mirror, with the run's outcome as its summary.
+class Mirror:
+    """The live mirror of one run: it is opened when the run starts, and finished when the record is there.
 
-    A mirror that stays open would take in the next run of this process.
+    Args:
+        spec: The run.
+        draft: The folder in which its record is put together.
     """
-    if not isinstance(logger, WandbLogger):
-        return
-    run = logger.experiment
-    try:
-        if record is not None:
-            run.summary.update(_summary(record))
-        run.finish(exit_code=0 if record is not None and record.status in FINAL else 1)
-    except Exception as error:  # noqa: BLE001 - the record is written, and a mirror must not cost the sweep
-        print(f"bench run: W&B did not take the end of run {run.id}: {error}", file=sys.stderr)
+
+    def __init__(self, spec: RunSpec, draft: Path) -> None:
+        self._spec = spec
+        self._draft = draft
+        self._logger: Logger | None = None
+
+    def open(self) -> Logger | None:
+        """The logger that the run's config names, made now; ``None`` where it wants none.
+
+        Raises:
+            Exception: What the logger raises, such as W&B without a network.
+        """
+        spec = self._spec
+        self._logger = spec.make_logger()(
+            RunInfo(
+                run_id=spec.run_id,
+                experiment=spec.experiment,
+                task=spec.task_name,
+                cell=spec.cell_name,
+                seed=spec.seed,
+                config=spec.config,
+                draft=self._draft,
+                results_dir=spec.results_dir,
+            )
+        )
+        return self._logger
+
+    def finish(self, record: Record | None) -> None:
+        """Close the mirror, with the run's outcome as its summary.
+
+        A mirror that stays open would take in the next run of this process.
+        """
+        if not isinstance(self._logger, WandbLogger):
+            return
+        run = self._logger.experiment
+        try:
+            if record is not None:
+                run.summary.update(_summary(record))
+            run.finish(exit_code=0 if record is not None and record.status in FINAL else 1)
+        except Exception as error:  # noqa: BLE001 - the record is written, and a mirror must not cost the sweep
+            print(f"bench run: W&B did not take the end of run {run.id}: {error}", file=sys.stderr)
 
 
 def _summary(record: Record) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""What one try at a run has come to, as plain values: all that its record is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.probes.probing import Rows
+from bench.records.record import Status
+from bench.training.curves import CURVES, Evaluation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a try ended.
+
+    Attributes:
+        status: As in the record.
+        reason: One line that says why it ended.
+        traceback: Python's, where an exception ended it.
+    """
+
+    status: Status
+    reason: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What there is of a try, however it ended; the defaults are those of a try that has made nothing.
+
+    Attributes:
+        outcome: How it ended.
+        parameters: Trainable numbers of the network; ``None`` where the try ended before there was one.
+        steps: Updates made, up to and with a diverged one.
+        solved_at: The step at which the task counts as solved; ``None`` where it does not.
+        curves: For each name in :data:`bench.training.curves.CURVES` one value a step.
+        evaluations: The looks at the evaluation set, the last one last.
+        probes: What the probes measured, by table; empty where nothing was to be probed.
+        test_metrics: Metrics of the one look at the test set; empty where there was none.
+        wall_seconds: Time spent on the run, earlier tries included.
+        train_seconds: Time of the training steps alone, earlier tries included.
+        compile_seconds: Time that the engine took to compile.
+        probe_seconds: Time that the probes took.
+    """
+
+    outcome: Outcome
+    parameters: int | None = None
+    steps: int = 0
+    solved_at: int | None = None
+    curves: Mapping[str, Sequence[float]] = field(default_factory=lambda: dict.fromkeys(CURVES, ()))
+    evaluations: Sequence[Evaluation] = ()
+    probes: Rows = field(default_factory=dict)
+    test_metrics: Mapping[str, float] = field(default_factory=dict)
+    wall_seconds: float = 0.0
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    probe_seconds: float = 0.0

@@ -1,0 +1,117 @@
+"""From a run spec and the result of a try to what is stored: the record, its curves, and the tables of its probes."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from bench.config.run_spec import RunSpec
+from bench.records import provenance
+from bench.records.record import Record
+from bench.records.series import curves_table, probe_table
+from bench.runs.result import Result
+from bench.training import process
+from tasks.base import Task
+
+COLUMNS = {"loss": "train_loss", "grad_norm": "grad_norm", "grad_norm_clipped": "grad_norm_clipped"}
+"""The name that each curve of :data:`bench.training.curves.CURVES` has in the record."""
+
+
+def record_of(spec: RunSpec, result: Result, command: str, runtime: Mapping[str, object]) -> Record:
+    """The record of a try.
+
+    Args:
+        spec: What was run.
+        result: What came of it.
+        command: The command line that makes this run.
+        runtime: How the process was set up, see :func:`bench.training.process.set_up`.
+    """
+    return Record(
+        run_id=spec.run_id,
+        experiment=spec.experiment,
+        task=spec.task_name,
+        cell=spec.cell_name,
+        seed=spec.seed,
+        status=result.outcome.status,
+        reason=result.outcome.reason,
+        traceback=result.outcome.traceback,
+        command=command,
+        config=spec.config,
+        code=spec.code,
+        libraries={"python": platform.python_version(), **provenance.library_versions()},
+        device=_device(spec.device),
+        runtime=dict(runtime),
+        model=_model_facts(spec, result.parameters),
+        task_facts=_task_facts(spec.task),
+        solved=result.solved_at is not None,
+        steps_to_solve=result.solved_at,
+        steps=result.steps,
+        metrics={
+            "eval": dict(result.evaluations[-1].metrics) if result.evaluations else {},
+            "test": dict(result.test_metrics),
+        },
+        time=_times(result),
+    )
+
+
+def curves_of(result: Result) -> pa.Table:
+    """The curves as the record keeps them: a row a step, with the evaluations up to the last step."""
+    evaluations = [
+        {"step": row.step, **row.metrics, "train_seconds": row.seconds}
+        for row in result.evaluations
+        if row.step <= len(result.curves["loss"])
+    ]
+    return curves_table({column: result.curves[name] for name, column in COLUMNS.items()}, evaluations)
+
+
+def probes_of(spec: RunSpec, result: Result) -> dict[str, pa.Table]:
+    """The tables of the probes as the record keeps them; nothing after the step at which a loss diverged."""
+    return {
+        name: probe_table(name, spec.run_id, [row for row in rows if row[0] <= result.steps])
+        for name, rows in result.probes.items()
+    }
+
+
+def _device(device: torch.device) -> dict[str, str]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else process.processor_name()
+    return {"type": device.type, "name": name, "machine": platform.machine(), "system": platform.system()}
+
+
+def _model_facts(spec: RunSpec, parameters: int | None) -> dict[str, Any]:
+    budget = spec.model_config.parameter_budget
+    return {
+        "hidden_size": spec.hidden_size,
+        "engine": spec.engine.engine,
+        "engine_note": spec.engine.note,
+        "parameters": parameters,
+        "parameter_budget": budget,
+        "budget_residual": parameters - budget if parameters is not None and budget is not None else None,
+    }
+
+
+def _task_facts(task: Task) -> dict[str, Any]:
+    return {
+        "metric": task.metric,
+        "higher_is_better": task.higher_is_better,
+        "extra_metrics": list(task.extra_metrics),
+        "length": task.length,
+        "delay": task.delay,
+        "baselines": task.baselines,
+    }
+
+
+def _times(result: Result) -> dict[str, float | None]:
+    steps, seconds = result.steps, result.train_seconds
+    timed = steps > 0 and seconds > 0
+    return {
+        "wall_seconds": result.wall_seconds,
+        "train_seconds": seconds,
+        "compile_seconds": result.compile_seconds,
+        "probe_seconds": result.probe_seconds,
+        "steps_per_second": steps / seconds if timed else None,
+        "milliseconds_per_step": 1000 * seconds / steps if timed else None,
+    }

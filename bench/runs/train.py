@@ -1,0 +1,181 @@
+"""One run trained: seeding, network, probes, checkpoint, fit, evaluation and test, to a result however it ends."""
+
+from __future__ import annotations
+
+import textwrap
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from bench.config.run_spec import RunSpec
+from bench.probes.probing import Probing
+from bench.records.paths import checkpoint_path
+from bench.runs import checkpoint, live_log
+from bench.runs.checkpoint import Checkpointing
+from bench.runs.loggers import Mirror
+from bench.runs.progress import Progress, Pulse
+from bench.runs.result import Outcome, Result
+from bench.runs.trainer import quiet_lightning, trainer_of
+from bench.sweeps import signals
+from bench.training.clock import Clock
+from bench.training.curves import CURVES
+from bench.training.data import SequenceData
+from bench.training.loop import TrainingModule
+from bench.training.model import SequenceModel, parameter_count
+
+
+@dataclass
+class Built:
+    """What has been built for a try so far. An exception may come before any of it is there."""
+
+    wall: Clock = field(default_factory=Clock)
+    model: SequenceModel | None = None
+    module: TrainingModule | None = None
+    probing: Probing | None = None
+    compile_seconds: float = 0.0
+
+
+def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], bool], title: str | None) -> Result:
+    """Train one network and look at its test set once; go on from the run's checkpoint if there is one.
+
+    A loss that is not finite, any exception, and a request to stop end in a result, not in an exception.
+
+    Args:
+        spec: What to train.
+        mirror: Follows the run live.
+        pulse: Is told of every step.
+        lost: Whether another process has taken the run over.
+        title: Is shown in front of the progress; ``None`` shows none.
+    """
+    built = Built()
+    built.wall.start()
+    try:
+        module, resumed = build(spec, built)
+        callbacks = _callbacks(spec, built, resumed, pulse, lost, title)
+        fit(spec, built, module, callbacks, mirror, resumed["state"]["step"] if resumed is not None else 0)
+        outcome = _outcome_of(spec, module)
+    except (signals.StoppedError, KeyboardInterrupt, SystemExit):
+        # Lightning turns a second Ctrl-C into an exit of its own, and leaves Ctrl-C switched off.
+        signals.listen_again()
+        outcome = Outcome("interrupted", f"stopped by {signals.requested() or 'the user'}")
+    except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
+        outcome = _failure(error)
+    return _result_of(built, outcome)
+
+
+def build(spec: RunSpec, built: Built) -> tuple[TrainingModule, Mapping[str, Any] | None]:
+    """Build the network with what trains and probes it, and let these take over the run's checkpoint.
+
+    Args:
+        spec: What to train.
+        built: Is told of each piece as soon as it is there.
+
+    Returns:
+        The training, and the checkpoint, ``None`` where the run has none.
+
+    Raises:
+        DamagedCheckpointError: The checkpoint cannot be gone on from.
+    """
+    # Nothing here draws from the global generator, but a cell of a user's may.
+    torch.manual_seed(spec.seed)
+    built.model = spec.model()
+    built.module = module = TrainingModule(
+        spec.task, built.model, spec.make_optimizer(), spec.training, spec.seed, spec.device
+    )
+    if spec.probe.enabled:
+        built.probing = Probing(spec.probe, spec.task, spec.seed, spec.device)
+    path = checkpoint_path(spec.folder)
+    resumed = checkpoint.load(path, spec.run_id, spec.shapes())
+    if resumed is not None:
+        built.wall.add(resumed["wall_seconds"])
+        checkpoint.restore(path, resumed, module)
+        if built.probing is not None:
+            built.probing.restore(resumed["state"]["probes"])
+    return module, resumed
+
+
+def fit(
+    spec: RunSpec, built: Built, module: TrainingModule, callbacks: list[L.Callback], mirror: Mirror, start: int
+) -> None:
+    """Train from the step ``start`` on, evaluate after the last step, and test, unless the loss diverges."""
+    data = SequenceData(spec.task, spec.data, spec.seed, spec.device, start)
+    with quiet_lightning():
+        trainer = trainer_of(spec, callbacks)
+        trainer.logger = mirror.open()
+        built.compile_seconds = module.model.to(spec.device).warm_up(spec.data.batch_size, spec.precision)
+        checkpoint.advance(trainer, start)
+        trainer.fit(module, datamodule=data)
+        if module.diverged_at is None and not module.evaluated:
+            trainer.validate(module, datamodule=data, verbose=False)
+        if module.diverged_at is None:
+            trainer.test(module, datamodule=data, verbose=False)
+
+
+def _callbacks(
+    spec: RunSpec,
+    built: Built,
+    resumed: Mapping[str, Any] | None,
+    pulse: Pulse,
+    lost: Callable[[], bool],
+    title: str | None,
+) -> list[L.Callback]:
+    """What Lightning calls in each step, in this order."""
+    baseline = spec.task.baseline
+    probing = [built.probing] if built.probing is not None else []
+    shown = [Progress(title, baseline)] if title is not None else []
+    checkpointing = Checkpointing(spec, resumed, built.probing, built.wall, lost)
+    return [*probing, live_log.LiveLog(baseline, built.probing), pulse, *shown, checkpointing]
+
+
+def _outcome_of(spec: RunSpec, module: TrainingModule) -> Outcome:
+    """How a try that no exception ended has ended."""
+    if module.diverged_at is not None:
+        return Outcome("diverged", f"loss not finite at step {module.diverged_at}")
+    if spec.training.stop_when_solved and module.solved_at is not None:
+        return Outcome("completed", "solved")
+    return Outcome("completed", f"stopped at max_steps {spec.training.max_steps}")
+
+
+def _failure(error: Exception) -> Outcome:
+    """How a try that an exception ended has ended; called while the exception is being handled."""
+    text = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    reason = f"{text} ({Path(last.filename).name}:{last.lineno})"
+    return Outcome("failed", reason, traceback.format_exc())
+
+
+def _result_of(built: Built, outcome: Outcome) -> Result:
+    """All that there is of a try."""
+    wall_seconds, module, probing = built.wall.seconds, built.module, built.probing
+    parameters = parameter_count(built.model) if built.model is not None else None
+    if module is None:
+        return Result(outcome, parameters=parameters, wall_seconds=wall_seconds)
+    return Result(
+        outcome,
+        parameters=parameters,
+        steps=module.steps,
+        solved_at=module.solved_at,
+        curves=_curves_of(module, failed=outcome.status == "failed"),
+        evaluations=tuple(module.curves.evaluations),
+        probes=probing.rows if probing is not None else {},
+        test_metrics=module.test_metrics,
+        wall_seconds=wall_seconds,
+        train_seconds=module.seconds,
+        compile_seconds=built.compile_seconds,
+        probe_seconds=probing.seconds if probing is not None else 0.0,
+    )
+
+
+def _curves_of(module: TrainingModule, *, failed: bool) -> dict[str, list[float]]:
+    """The curves so far; none where the device that holds them has failed."""
+    try:
+        return {name: getattr(module.curves, name)[: module.steps].tolist() for name in CURVES}
+    except RuntimeError:
+        if not failed:
+            raise
+        return {name: [] for name in CURVES}

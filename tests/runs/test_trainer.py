@@ -1,0 +1,57 @@
+"""Lightning's trainer follows the run spec, and nothing else that Lightning finds on the machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, Bench, command, results_of
+
+SLURM = {
+    "SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "t", "SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0", "SLURM_NODELIST": "n1",
+}  # fmt: skip
+TORCHRUN = {
+    "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "4",
+    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none",
+}  # fmt: skip
+
+
+@pytest.fixture
+def srun(tmp_path: Path) -> str:
+    """A search path on which SLURM's ``srun`` is found."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "srun").chmod(0o755)
+    return f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_an_installed_slurm_changes_nothing(bench: Bench, srun: str, monkeypatch: pytest.MonkeyPatch):
+    plain = bench.beside("plain")
+    plain.ready()
+    monkeypatch.setenv("PATH", srun)
+    outcome = bench.run()
+    assert (outcome.code, outcome.err) == (0, "")
+    assert results_of(bench.results) == results_of(plain.results)
+
+
+@pytest.mark.parametrize("environment", [SLURM, SLURM | TORCHRUN], ids=["SLURM", "SLURM and torchrun"])
+def test_a_process_that_a_cluster_started_trains_by_itself(
+    bench: Bench, tmp_path: Path, srun: str, environment: dict[str, str]
+):
+    plain = bench.beside("plain")
+    made = plain.ready("logger=csv")
+    folder = tmp_path / "where the job starts"
+    folder.mkdir()
+    (folder / "hpc_ckpt_1.ckpt").write_text("what Lightning would go on from")
+    done = command("run", *TINY, f"results_dir={bench.results}", "logger=csv", cwd=folder, PATH=srun, **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    label, _, said = done.stdout.partition(": ")
+    assert label == "adding_problem gru seed=0"
+    assert said.startswith(f"unsolved at step 6, test mse {made.metrics['test']['mse']:.4f}, 0:0")
+    assert len(done.stdout.splitlines()) == 1
+    assert results_of(bench.results) == results_of(plain.results)
+    rows = (bench.folder(made) / "metrics.csv").read_text().splitlines()
+    assert len(rows) == len((plain.folder(made) / "metrics.csv").read_text().splitlines()) > 1
