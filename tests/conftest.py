@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -157,6 +158,31 @@ def results_of(folder: Path) -> dict[str, Any]:
 def options(group: str) -> list[str]:
     """The options of a config group, from the files in ``conf/``."""
     return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+def assert_one_line(outcome: Outcome, command: str, message: str) -> None:
+    """Check that a command failed with one line and printed nothing else."""
+    assert outcome.code != 0
+    assert outcome.out == ""
+    lines = [line for line in outcome.err.splitlines() if not line.startswith("Error executing job")]
+    assert len(lines) == 1, outcome.err
+    assert lines[0].startswith(f"bench {command}: {message}"), lines[0]
+
+
+def readme_block(name: str, language: str) -> str:
+    """The code block of the README that follows the first mention of a file."""
+    found = re.search(rf"`{re.escape(name)}`:\n\n```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found is not None, name
+    return found[1]
+
+
+def readme_cell(folder: Path) -> Path:
+    """A folder with ``cell=mine``, the cell of the README."""
+    sys.modules.pop("leaky_gate", None)
+    (folder / "cell").mkdir(parents=True)
+    (folder / "leaky_gate.py").write_text(readme_block("mine/leaky_gate.py", "python"))
+    (folder / "cell" / "mine.yaml").write_text(readme_block("mine/cell/mine.yaml", "yaml"))
+    return folder
 
 
 def odd_cell(folder: Path, project: str) -> Path:

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, TINY, Bench, command
-
-README = (ROOT / "README.md").read_text()
-
-
-def block(name: str, language: str) -> str:
-    """The code block that follows the first mention of a file."""
-    found = re.search(rf"`{re.escape(name)}`:\n\n```{language}\n(.*?)```", README, re.DOTALL)
-    assert found is not None, name
-    return found[1]
+from tests.conftest import TINY, Bench, command, readme_block, readme_cell
 
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    sys.modules.pop("leaky_gate", None)
-    folder = tmp_path / "mine"
-    (folder / "cell").mkdir(parents=True)
-    (folder / "leaky_gate.py").write_text(block("mine/leaky_gate.py", "python"))
-    (folder / "cell" / "mine.yaml").write_text(block("mine/cell/mine.yaml", "yaml"))
-    return folder
+    return readme_cell(tmp_path / "mine")
 
 
 def test_it_has_about_fifteen_lines():
-    lines = [line for line in block("mine/leaky_gate.py", "python").splitlines() if line.strip()]
+    lines = [line for line in readme_block("mine/leaky_gate.py", "python").splitlines() if line.strip()]
     assert len(lines) <= 15
 
 
@@ -62,7 +47,7 @@ def test_another_source_is_another_run(bench: Bench, mine: Path):
     ids = []
     for text, own_process in (("forget", True), ("forget", False), ("gate", True)):
         source = mine / "leaky_gate.py"
-        source.write_text(block("mine/leaky_gate.py", "python").replace('"forget"', f'"{text}"'))
+        source.write_text(readme_block("mine/leaky_gate.py", "python").replace('"forget"', f'"{text}"'))
         words = (f"--config-dir={mine}", "cell=mine", "task.length=9")
         if own_process:
             assert command("run", *TINY, f"results_dir={bench.results}", *words).returncode == 0

@@ -12,7 +12,7 @@ from bench.config.experiments import names
 from bench.config.explain import explain
 from bench.records import record
 from bench.training import process
-from tests.conftest import Bench, Outcome
+from tests.conftest import Bench, assert_one_line
 
 RUN = [
     # unknown options
@@ -164,14 +164,6 @@ RUN = [
     ("results_dir=/dev/null/x", "results_dir must be a folder, got '/dev/null/x', where /dev/null is a file"),
     ("results_dir=/proc/nowhere", "results_dir must be writable"),
 ]
-
-
-def assert_one_line(outcome: Outcome, command: str, message: str) -> None:
-    assert outcome.code != 0
-    assert outcome.out == ""
-    lines = [line for line in outcome.err.splitlines() if not line.startswith("Error executing job")]
-    assert len(lines) == 1, outcome.err
-    assert lines[0].startswith(f"bench {command}: {message}"), lines[0]
 
 
 @pytest.mark.parametrize(("overrides", "message"), RUN, ids=[overrides for overrides, _ in RUN])

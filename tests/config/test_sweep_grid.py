@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,7 @@ from bench.config.sweep_grid import SweepGrid
 from bench.records import record
 from bench.records.read import find_records, read_record
 from bench.runs.replay import rebuild
-from tests.cells.test_own_cell import block
-from tests.cli.test_bad_input import assert_one_line
-from tests.conftest import ROOT, TINY, Bench, own_experiment
+from tests.conftest import ROOT, TINY, Bench, assert_one_line, own_experiment, readme_cell
 
 NODE = {
     "rows": [{"task": "copy_memory", "task.delay": [1, 2]}, {"task": "adding_problem", "task.length": 5}],
@@ -537,11 +534,7 @@ def test_the_other_budget_is_beside_the_first(bench: Bench, tmp_path: Path):
 
 
 def test_a_cell_of_ones_own_in_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    folder = tmp_path / "mine"
-    (folder / "cell").mkdir(parents=True)
-    (folder / "leaky_gate.py").write_text(block("mine/leaky_gate.py", "python"))
-    (folder / "cell" / "mine.yaml").write_text(block("mine/cell/mine.yaml", "yaml"))
-    monkeypatch.delitem(sys.modules, "leaky_gate", raising=False)
+    folder = readme_cell(tmp_path / "mine")
     monkeypatch.syspath_prepend(str(folder))
     for preset, rows in (("arjovsky2016", 6), ("le2015", 4), ("bai2018", 11)):
         found = specs_of(f"--config-dir={folder}", f"+experiment={preset}", "cell=mine", "seed=0")

@@ -27,8 +27,8 @@ from bench.engines.native import build
 from bench.engines.native import engine as native
 from bench.training.model import SequenceModel
 from bench.training.rng import generator
+from tests.cells_made import Leak
 from tests.conftest import ROOT, TINY, Bench, command, probes_of
-from tests.training.test_model import Leak
 
 TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
 CELLS: dict[str, Callable[..., Cell]] = {

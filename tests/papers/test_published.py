@@ -18,52 +18,9 @@ from bench.papers.claims import Claim, Published, read_claims
 from bench.papers.matching import matching
 from bench.papers.verdicts import Judgement, judge
 from bench.records.record import Record
+from tests.claims_made import CLAIM, HAIR, LEARNT, NEVER, SOLVED, STUCK, WORSE, claim, run, runs
 from tests.conftest import ROOT
-from tests.records.test_record import make
-
-CLAIM: dict[str, Any] = {
-    "id": "a-claim",
-    "claim": "The GRU solves adding with a length of 100.",
-    "where": "table 1",
-    "says": "solves",
-    "value": None,
-    "unit": None,
-    "metric": None,
-    "protocol": "bai2018",
-    "source": "read",
-    "tuning": "published",
-    "runs": {"task": "adding_problem", "cell": "gru", "task.length": 100},
-    "against": None,
-    "protocol_differs": None,
-}
-NEVER = "not solved in 20,000 steps"
-# The baseline is 1/6, half of it 0.0833.
-SOLVED, LEARNT, HAIR, STUCK, WORSE = 0.001, 0.12, 0.1665, 0.168, 0.3
-
-
-def claim(**changes: Any) -> Claim:
-    return Claim(paper="bai2018", **(CLAIM | changes))
-
-
-def run(seed: int, mse: float | None = STUCK, at: int | None = None, cell: str = "gru", **changes: Any) -> Record:
-    base = make()
-    settings: dict[str, Any] = {
-        "run_id": f"{cell}{seed}",
-        "experiment": "bai2018",
-        "cell": cell,
-        "seed": seed,
-        "config": base.config | {"training": {"max_steps": 20_000}, "data": {"batch_size": 32}},
-        "solved": at is not None,
-        "steps_to_solve": at,
-        "metrics": {"eval": {}, "test": {} if mse is None else {"mse": mse, "loss": mse, "within_tolerance": 1 - mse}},
-    }
-    return make(**(settings | changes))
-
-
-def runs(solved: int, n: int, other: float = STUCK, cell: str = "gru", at: int = 1000) -> list[Record]:
-    """``solved`` of ``n`` runs solve, one 100 steps after the other; the others end at one error."""
-    done = [run(seed, SOLVED, at + 100 * seed, cell) for seed in range(solved)]
-    return done + [run(seed, other, cell=cell) for seed in range(solved, n)]
+from tests.records_made import make
 
 
 def ends(*values: float) -> list[Record]:

@@ -9,64 +9,9 @@ import pytest
 
 from bench.records import provenance, record
 from bench.records.read import find_records, read_curves, read_record
-from bench.records.record import DamagedRecordError, Record
-from bench.records.series import curves_table
+from bench.records.record import DamagedRecordError
 from bench.records.write import commit, discard, prepare
-
-
-def make(**changes: Any) -> Record:
-    """A record as a run would write it."""
-    settings: dict[str, Any] = {
-        "run_id": "abc",
-        "experiment": "default",
-        "task": "adding_problem",
-        "cell": "gru",
-        "seed": 0,
-        "status": "completed",
-        "reason": "stopped at max_steps 100",
-        "traceback": None,
-        "command": "bench run seed=0",
-        "config": {
-            "task": {"_target_": "tasks.adding_problem.AddingProblem", "length": 100, "markers": "halves"},
-            "cell": {"_target_": "bench.cells.gru.GRUCell", "init": {"input": "torch"}},
-            "model": {"hidden_size": 8, "layers": 1},
-            "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
-            "data": {"batch_size": 4},
-            "training": {"max_steps": 100},
-            "trainer": {"precision": "32"},
-        },
-        "code": {"version": "0.1.0", "sources": "s1", "cell": "c1", "commit": None, "dirty": None},
-        "libraries": {"torch": "2.13.0"},
-        "device": {"type": "cpu", "name": "a processor", "machine": "x86_64", "system": "Linux"},
-        "runtime": {"threads": 1, "flush_subnormals": True, "deterministic": True, "tf32": False},
-        "model": {"hidden_size": 8, "engine": "fused", "parameters": 1234},
-        "task_facts": {
-            "metric": "mse",
-            "higher_is_better": False,
-            "extra_metrics": ["within_tolerance"],
-            "length": 100,
-            "delay": 100,
-            "baselines": {"loss": 1 / 6, "mse": 1 / 6, "within_tolerance": 0.0784},
-        },
-        "solved": False,
-        "steps_to_solve": None,
-        "steps": 100,
-        "metrics": {"eval": {"mse": 0.1}, "test": {"loss": 0.1, "mse": 0.1, "within_tolerance": 0.2}},
-        "time": {
-            "wall_seconds": 2.0,
-            "train_seconds": 1.0,
-            "steps_per_second": 100.0,
-            "milliseconds_per_step": 10.0,
-        },
-    }
-    return Record(**(settings | changes))
-
-
-CURVES = curves_table({"train_loss": [3.0, 2.0, 1.0]}, [{"step": 2, "mse": 0.5}])
-
-
-def write(folder: Path, made: Record) -> None:
-    commit(prepare(folder), folder, made, CURVES, {})
+from tests.records_made import CURVES, make, write
 
 
 def test_what_is_written_is_read(tmp_path: Path):

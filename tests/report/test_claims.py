@@ -5,49 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 
-from bench.papers import verdicts
-from bench.papers.claims import Claim, Paper, read_claims
+from bench.papers.claims import read_claims
 from bench.papers.verdicts import Judgement
-from bench.records.record import Record
 from bench.report.tables import claims as claims_table
-from bench.report.tables.claims import Judged
-from tests.papers.test_published import CLAIM, SOLVED, STUCK, claim, run, runs
-
-PAPERS = {
-    "bai2018": Paper("bai2018", "Bai, Kolter & Koltun", 2018, "An evaluation", "arXiv:1803.01271"),
-    "le2015": Paper("le2015", "Le", 2015, "A simple way", "arXiv:1504.00941"),
-}
-
-
-def judged(*claims: Claim, records: list[Record]) -> list[Judgement]:
-    return [verdicts.judge(each, records) for each in claims]
-
-
-def other(**changes: Any) -> Claim:
-    return Claim(paper="le2015", **(CLAIM | changes))
-
-
-MARKS = ("unverified", "protocol differs", "other settings left out")
-
-
-def of(found: list[Judgement], papers: Mapping[str, Paper] | None = None) -> Judged:
-    return Judged(papers or PAPERS, found, 7, "Run on a toaster. Code: commit 1234567.")
-
-
-FOUND = judged(
-    claim(),
-    claim(id="number", says="number", value=0.164, unit="mse", metric="mse"),
-    other(id="unverified", source="unverified", says="fails"),
-    other(id="differs", protocol_differs="a larger batch"),
-    other(id="both", source="unverified", protocol_differs="a larger batch", says="fails", where="figure 2"),
-    other(id="effort", says="number", value=853_000.0, unit="sequences"),
-    records=runs(5, 5, at=10_000),
-)
+from tests.claims_made import CLAIM, FOUND, MARKS, SOLVED, STUCK, claim, judged, of, run, runs
 
 
 def row(found: list[Judgement], identity: str) -> list[str]:

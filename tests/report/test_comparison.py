@@ -16,7 +16,7 @@ from bench.records.record import Record
 from bench.report.tables.comparison import grid
 from bench.report.tables.render import render
 from bench.stats import paired, survival
-from tests.report.test_tables import CONFIG, changed, copy_run, run
+from tests.records_made import CONFIG, changed, copy_run, run
 
 RNN = [0.17, 0.18, 0.16, 0.19, 0.171, 0.172, 0.165, 0.181]
 GRU = [0.001, 0.002, 0.15, 0.003, 0.0011, 0.002, 0.16, 0.0015]

@@ -17,6 +17,7 @@ from bench.records.read import find_records, read_all
 from bench.report.page import fill_page
 from bench.report.tables import claims as claims_table
 from bench.report.tables.render import render
+from tests.claims_made import FOUND, of
 from tests.conftest import ROOT, Bench
 
 PAGE = """# What came out
@@ -110,8 +111,6 @@ def test_claims(page: Path, monkeypatch: pytest.MonkeyPatch):
     page.write_text(PAGE + CLAIMS)
     with pytest.raises(ValueError, match="`published` must have runs of a paper's protocol"):
         fill_page(page)
-    from tests.report.test_claims import FOUND, of
-
     monkeypatch.setattr(claims_table, "judge_all", lambda _: of(FOUND))
     names = [path.relative_to(page.parent).as_posix() for path in fill_page(page)]
     assert names[-3:] == ["demo/tables/claims.tex", "demo/tables/claims.csv", "README.md"]

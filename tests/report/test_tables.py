@@ -26,50 +26,9 @@ from bench.report.tables.render import FORMS, render
 from bench.stats import intervals, survival
 from bench.stats.gradient_decay import Reach
 from tests.conftest import ROOT, Bench, options
-from tests.records.test_record import make, write
+from tests.records_made import CONFIG, changed, copy_run, make, run, write
 
 GOLDEN = ROOT / "tests" / "golden"
-
-
-CONFIG = make().config | {"training": {"max_steps": 3000}}
-
-
-def changed(config: dict[str, Any], **sections: Any) -> dict[str, Any]:
-    return config | {name: config[name] | values for name, values in sections.items()}
-
-
-def run(cell: str, seed: int, mse: float | None = None, solved_at: int | None = None, **changes: Any) -> Record:
-    metrics = {"loss": mse, "mse": mse, "within_tolerance": 0.5} if mse is not None else {}
-    settings: dict[str, Any] = {
-        "run_id": f"{cell}{seed}{changes.get('config', '')}{changes.get('code', '')}{changes.get('task', '')}",
-        "cell": cell,
-        "seed": seed,
-        "config": changed(CONFIG, cell={"_target_": f"bench.cells.{cell}"}),
-        "command": f"bench run task=adding_problem cell={cell} seed={seed} results_dir=elsewhere",
-        "solved": solved_at is not None,
-        "steps_to_solve": solved_at,
-        "metrics": {"eval": {}, "test": metrics},
-    }
-    return make(**(settings | changes))
-
-
-def copy_run(cell: str, seed: int, recall: float) -> Record:
-    return run(
-        cell,
-        seed,
-        task="copy_memory",
-        command=f"bench run task=copy_memory cell={cell} seed={seed}",
-        config={**CONFIG, "task": {"_target_": "tasks.copy_memory.CopyMemory", "delay": 10, "form": "scalar"}},
-        metrics={"eval": {}, "test": {"recall": recall, "exact": recall / 10, "loss": 1 - recall}},
-        task_facts={
-            "metric": "recall",
-            "higher_is_better": True,
-            "extra_metrics": ["exact", "loss"],
-            "length": 30,
-            "delay": 10,
-            "baselines": {"recall": 0.125, "exact": 0.125**10, "loss": 0.693147},
-        },
-    )
 
 
 SWEEP = [

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from bench.cells import Cell
 from bench.cells.gru import GRUCell
 from bench.cells.init import Initialization
 from bench.cells.lstm import LSTMCell
 from bench.cells.rnn import RNNCell
 from bench.training.model import SequenceModel, hidden_size_for_budget, parameter_count
 from bench.training.rng import generator
+from tests.cells_made import Leak
 
 TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
 CELLS: dict[str, Any] = {
@@ -22,18 +22,6 @@ CELLS: dict[str, Any] = {
     "lstm": partial(LSTMCell, forget_bias=1.0, init=TORCH),
     "gru": partial(GRUCell, init=TORCH),
 }
-
-
-class Leak(Cell):
-    """A cell without a kernel."""
-
-    blocks = ("new",)
-
-    def activate(self, projected: Any, state: Any) -> Any:
-        return {"new": torch.tanh(projected + self.recur(state[0]))}
-
-    def update(self, values: Any, state: Any) -> Any:
-        return (0.9 * state[0] + 0.1 * values["new"],)
 
 
 def build(cell: Any, **changes: Any) -> SequenceModel:
