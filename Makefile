@@ -1,4 +1,4 @@
-# make setup | demo | results | test | numerics | coverage | lint | format | bench | throughput | probe-cost | kills | clean
+# make setup | demo | results | test | test-long | test-gpu | numerics | coverage | lint | format | bench | throughput | probe-cost | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 PEERS := benchmarks/.venv
 
-.PHONY: setup demo results test numerics coverage lint format bench throughput probe-cost kills clean
+.PHONY: setup demo results test test-long test-gpu numerics coverage lint format bench throughput probe-cost kills clean
 
 setup: $(READY)
 
@@ -30,7 +30,15 @@ results: setup
 test: lint
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# The same with the lines that no test reaches; a third slower.
+# What `make test` leaves out because it takes minutes; CONTRIBUTING says when it is worth it.
+test-long: setup
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m 'long_run and not gpu'
+
+# What needs an NVIDIA GPU; skipped where there is none.
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu
+
+# `make test` with the lines that no test reaches; a third slower.
 coverage: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov
 

@@ -1,21 +1,92 @@
-"""A cell made up for tests."""
+"""Cells for tests, with weights of a seed, and the comparison of two ways to unroll one."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.cells import Cell
+from bench.cells.gru import GRUCell
+from bench.cells.init import Initialization
+from bench.cells.lstm import LSTMCell
+from bench.cells.rnn import RNNCell
+from bench.engines import Unroll
+from bench.training.rng import generator
+
+TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
+CELLS: dict[str, Callable[..., Cell]] = {
+    "rnn_tanh": partial(RNNCell, nonlinearity="tanh", init=TORCH),
+    "rnn_relu": partial(RNNCell, nonlinearity="relu", init=TORCH),
+    "lstm": partial(LSTMCell, forget_bias=1.0, init=TORCH),
+    "gru": partial(GRUCell, init=TORCH),
+}
 
 
 class Leak(Cell):
-    """A cell without a kernel."""
+    """A cell without a kernel, which counts the steps that Python takes: compiled steps are not among them."""
 
     blocks = ("new",)
+    steps = 0
 
     def activate(self, projected: Any, state: Any) -> Any:
+        if not torch.compiler.is_compiling():
+            self.steps += 1
         return {"new": torch.tanh(projected + self.recur(state[0]))}
 
     def update(self, values: Any, state: Any) -> Any:
         return (0.9 * state[0] + 0.1 * values["new"],)
+
+
+def make(name: str, inputs: int, hidden: int) -> Cell:
+    """A cell of :data:`CELLS` or ``leak``, in float64, with the initial weights of seed 0."""
+    cell = CELLS[name](inputs, hidden) if name in CELLS else Leak(inputs, hidden, init=TORCH)
+    cell.reset_parameters(generator("init", 0), 10)
+    return cell.double()
+
+
+def draw(*size: int, index: int = 0) -> Tensor:
+    """Normal numbers in float64; another index gives others."""
+    return torch.randn(*size, generator=generator("probe", 0, index), dtype=torch.double)
+
+
+def draw_state(cell: Cell, batch: int) -> tuple[Tensor, ...]:
+    """A state to begin with."""
+    return tuple(draw(batch, cell.hidden_size, index=9 + part) for part in range(len(cell.states)))
+
+
+def everything(unroll: Unroll, cell: Cell, inputs: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """Outputs, the state at the end, and all gradients of a sum over both with random weights.
+
+    Args:
+        unroll: The way to unroll the cell.
+        cell: The cell, in the precision and on the device to compute with.
+        inputs: The sequence, in any precision on any device.
+        state: The state before the first step, likewise.
+
+    Returns:
+        Each by its name, in float64 on the CPU.
+    """
+    weight = next(cell.parameters())
+    leaves = [each.to(weight).requires_grad_() for each in (inputs, *state)]
+    hidden, end = unroll(cell, leaves[0], tuple(leaves[1:]))
+    values = [hidden, *end]
+    loss = torch.stack([(each * draw(*each.shape, index=i + 1).to(each)).sum() for i, each in enumerate(values)]).sum()
+    names = ["inputs", *cell.states, *(name for name, _ in cell.named_parameters())]
+    gradients = torch.autograd.grad(loss, [*leaves, *cell.parameters()])
+    found = {"hidden": hidden.detach(), **{f"end {i}": each.detach() for i, each in enumerate(end)}}
+    found |= {f"d {name}": each for name, each in zip(names, gradients, strict=True)}
+    return {name: each.cpu().double() for name, each in found.items()}
+
+
+def error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """The largest difference, in units of the largest value of the same tensor."""
+    assert found.keys() == expected.keys()
+    assert all(found[name].shape == expected[name].shape for name in expected)
+    ratios = [(found[name] - expected[name]).abs().max() / expected[name].abs().max() for name in expected]
+    assert all(math.isfinite(ratio) for ratio in ratios)
+    return float(max(ratios))

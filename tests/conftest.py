@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,13 +19,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from bench.cli.main import main
+from bench.config import schema
+from bench.config.explain import ConfigError, explain
+from bench.config.resolve import build
+from bench.config.run_spec import RunSpec
 from bench.records import record
 from bench.records.read import find_records, read_all, read_curves, read_probe, read_record
 from bench.records.record import Record
 from bench.records.series import CLOCKS, PROBES
+from bench.runs.execute import execute
+from bench.runs.progress import Pulse
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,12 +87,10 @@ class Bench:
         return found
 
     def one(self, *overrides: str) -> Record:
-        """Run and return the one record made."""
-        before = {made.run_id for made in self.records()}
-        outcome = self.run(*overrides)
-        assert outcome.code == 0, outcome.err[-600:]
-        (made,) = [made for made in self.records() if made.run_id not in before]
-        return made
+        """Make one run without Hydra's launcher, from a config that is composed once, and return its record."""
+        spec = spec_of(*TINY, f"results_dir={self.results}", *self.always, *overrides)
+        command = shlex.join(["bench", "run", *spec.asked])
+        return execute(spec, command, Pulse(), lambda: False, None)
 
     def ready(self, *overrides: str) -> Record:
         """The same as :meth:`one`, by way of a copy: only the first who asks waits for the run."""
@@ -106,8 +118,12 @@ def probes_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that at the end no process waits for another's."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Start with the longest, so that at the end no process waits for another's; skip what needs a GPU without one."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu") is not None:
+                item.add_marker(pytest.mark.skip(reason="torch finds no GPU here"))
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +145,41 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return Outcome(code if isinstance(code, int) else 1, captured.out, captured.err)
 
     return Bench(tmp_path / "results", call, shared)
+
+
+@functools.cache
+def composed(*choices: str) -> tuple[DictConfig, dict[str, str | None]]:
+    """The config of these choices of options, without Hydra's node, and Hydra's choice for each group.
+
+    It is composed once a process, since that takes Hydra longer than a tiny run takes to train.
+    """
+    schema.register()
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("config", list(choices), return_hydra_config=True)
+    chosen = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, chosen
+
+
+def spec_of(*overrides: str) -> RunSpec:
+    """The run spec that a command line of ``key=value`` gives, of which only the choices of options are composed.
+
+    Raises:
+        ConfigError: What is wrong with a value, in the words of the command line.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = {each.get_key_element(): each for each in parsed}
+    choices = [each.input_line for key, each in values.items() if (ROOT / "conf" / key).is_dir() and each.input_line]
+    cfg, chosen = composed(*choices)
+    cfg = copy.deepcopy(cfg)
+    try:
+        for key, each in values.items():
+            if each.input_line not in choices:
+                OmegaConf.update(cfg, key, each.value())
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error, None, list(overrides))) from error
+    return build(cfg, chosen, list(overrides))
 
 
 def command(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

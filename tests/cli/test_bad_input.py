@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bench.config.experiments import names
-from bench.config.explain import explain
+from bench.config.explain import ConfigError, explain
 from bench.records import record
 from bench.training import process
-from tests.conftest import Bench, assert_one_line
+from tests.conftest import TINY, Bench, assert_one_line, spec_of
 
-RUN = [
+COMMAND_LINE = [
     # unknown options
     ("cell=lsmt", "cell must be one of gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
     (
@@ -28,7 +28,6 @@ RUN = [
     ("+experiment=nope", f"experiment must be one of {', '.join(names())}, got 'nope'"),
     ("experiment=demo", "experiment is not chosen by default: add it with a plus, +experiment=..."),
     ("cell=null", "cell must be the name of one option, got null"),
-    ("cell=[gru]", "cell must be the name of one option"),
     ("task=[1,2]", "task must be the name of one option, got [1,2]"),
     ("-m cell=rnn,lsmt", "cell must be one of gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
     # misspelt keys
@@ -47,6 +46,49 @@ RUN = [
     ("=3", "'=3' must have the form key=value"),
     # wrong types
     ("task.length=abc", "task.length must be an integer, got 'abc'"),
+    # values out of range
+    ("model.hidden_size=0", "model.hidden_size must be >= 1, got 0"),
+    ("data.train_size=3", "data.train_size must be null or >= batch_size (4), got 3"),
+    ("seed=-1", "seed must be >= 0 and < 2^63, got -1"),
+    ("~seed", "seed must be given"),
+    ("~model", "model must be given"),
+    ("--config-name=nope", "--config-name is not for bench run, --config-dir adds a folder of yours, got 'nope'"),
+    (
+        "-m runtime.keep_pages=true,false",
+        "runtime.keep_pages must be the same for all runs of one process, which cannot change it: True, got False",
+    ),
+    # sweeps: the last of the runs is wrong, and none is started
+    ("-m task.length=10,0", "task.length must be >= 2, got 0"),
+    ("seed=0,1", "seed must be one value, or a sweep with -m (--multirun), got 0,1"),
+    ("-m seed=range(0,3", "'seed=range(0,3' must have the form key=value"),
+    ("-m model.hidden_size=interval(1,3)", "a sweep's values must be a list, a choice() or a range()"),
+    # your own classes
+    ("cell._target_=nothing.Here", "cell._target_ must be importable, got 'nothing.Here'"),
+    ("--config-dir /nowhere cell=mine", "--config-dir must be a folder, got '/nowhere'"),
+    # how runs are shared out, and what is made again
+    ("-m rerun=all,none", "rerun must be the same for all runs of one command: all, got none"),
+    ("launcher=threads", "launcher must be one of joblib, serial, got 'threads'"),
+    ("launcher=null", "launcher must be the name of one option, got null"),
+    (
+        "launcher=joblib launcher.workers_per_gpu=2",
+        "launcher.workers_per_gpu must be null on the CPU, where launcher.workers counts, got 2",
+    ),
+    ("-m launcher=serial,joblib", "launcher must be the same for all runs of one command: serial, got joblib"),
+    ("launcher.name=fast", "launcher.name must be one of serial, joblib, got 'fast'"),
+    ("hydra.launcher.n_jobs=3", "hydra.launcher.n_jobs is not for bench run, launcher.workers sets it, got 3"),
+    ("-m hydra.sweep.dir=x", "hydra.sweep.dir is not for bench run, results_dir sets it, got x"),
+    ("hydra/launcher=nope", "hydra/launcher must be one of basic, joblib, got 'nope'"),
+    ("--plan task.length=0", "task.length must be >= 2, got 0"),
+    # places that cannot be written to
+    ("results_dir=/dev/null/x", "results_dir must be a folder, got '/dev/null/x', where /dev/null is a file"),
+    ("results_dir=/proc/nowhere", "results_dir must be writable"),
+]
+"""What only the command line can find, and a few values of every kind."""
+
+VALUES = [
+    # unknown options
+    ("cell=[gru]", "cell must be the name of one option"),
+    # wrong types
     ("task.length=1.5", "task.length must be an integer, got 1.5"),
     ("task.length=null", "task.length must be an integer, got null"),
     ("model.hidden_size=big", "model.hidden_size must be an integer, got 'big'"),
@@ -76,7 +118,6 @@ RUN = [
     ("task.length=1", "task.length must be >= 2, got 1"),
     ("task.markers=thirds", "task.markers must be one of halves, anywhere, got 'thirds'"),
     ("task.solved_mse=0", "task.solved_mse must be > 0 and below the baseline 0.1667, got 0.0"),
-    ("model.hidden_size=0", "model.hidden_size must be >= 1, got 0"),
     ("model.hidden_size=-2", "model.hidden_size must be >= 1, got -2"),
     ("model.layers=0", "model.layers must be >= 1, got 0"),
     ("model.layers=2 model.dropout=1", "model.dropout must be >= 0 and < 1, got 1.0"),
@@ -84,7 +125,6 @@ RUN = [
     ("model.engine=warp", "model.engine must be one of auto, fused, stepwise, compiled, native, got 'warp'"),
     ("data.batch_size=0", "data.batch_size must be >= 1, got 0"),
     ("data.batch_size=-1", "data.batch_size must be >= 1, got -1"),
-    ("data.train_size=3", "data.train_size must be null or >= batch_size (4), got 3"),
     ("data.eval_size=0", "data.eval_size must be >= 1, got 0"),
     ("data.test_size=0", "data.test_size must be >= 1, got 0"),
     ("training.max_steps=0", "training.max_steps must be >= 1, got 0"),
@@ -103,19 +143,11 @@ RUN = [
     ),
     ("runtime.threads=0", "runtime.threads must be null or >= 1, got 0"),
     ("trainer.precision=16", "trainer.precision must be one of 32, bf16-mixed, got '16'"),
-    ("seed=-1", "seed must be >= 0 and < 2^63, got -1"),
     ("seed=100000000000000000000000", "seed must be >= 0 and < 2^63, got 100000000000000000000000"),
-    ("~seed", "seed must be given"),
-    ("~model", "model must be given"),
     ("cell=lstm cell.forget_bias=nan", "cell.forget_bias must be finite, got nan"),
     ("model.hidden_size=10000000000", "model: "),
     ("optimizer=rmsprop optimizer.alpha=1.5", "optimizer.alpha must be >= 0 and < 1, got 1.5"),
     ("results_dir=", "results_dir must be the name of a folder, got ''"),
-    ("--config-name=nope", "--config-name is not for bench run, --config-dir adds a folder of yours, got 'nope'"),
-    (
-        "-m runtime.keep_pages=true,false",
-        "runtime.keep_pages must be the same for all runs of one process, which cannot change it: True, got False",
-    ),
     ("logger=wandb logger.mode=sometimes", "logger.mode must be one of offline, online, got 'sometimes'"),
     # keys that contradict each other
     (
@@ -128,45 +160,31 @@ RUN = [
         "model.parameter_budget must be >= 17, the parameters at hidden size 1, got 3",
     ),
     ("training.clip_value=1", "training.clip_value must be null where clip_norm is given, got 1.0"),
-    # sweeps: the last of the runs is wrong, and none is started
-    ("-m task.length=10,0", "task.length must be >= 2, got 0"),
-    ("seed=0,1", "seed must be one value, or a sweep with -m (--multirun), got 0,1"),
-    ("-m seed=range(0,3", "'seed=range(0,3' must have the form key=value"),
-    ("-m model.hidden_size=interval(1,3)", "a sweep's values must be a list, a choice() or a range()"),
     # your own classes
-    ("cell._target_=nothing.Here", "cell._target_ must be importable, got 'nothing.Here'"),
     ("cell._target_=torch.nn.LSTM", "cell._target_ must name a subclass of bench.cells.Cell, got 'torch.nn.LSTM'"),
     ("cell._target_=math.pi", "cell._target_ must be a class or a function, got 'math.pi'"),
     ("task._target_=bench.cells.gru.GRUCell", "task."),
-    ("--config-dir /nowhere cell=mine", "--config-dir must be a folder, got '/nowhere'"),
     # how runs are shared out, and what is made again
     ("rerun=maybe", "rerun must be one of none, failed, all, got 'maybe'"),
     ("rerun=null", "rerun must not be null"),
-    ("-m rerun=all,none", "rerun must be the same for all runs of one command: all, got none"),
     ("training.checkpoint_every=0", "training.checkpoint_every must be null or >= 1, got 0"),
     ("training.checkpoint_every=often", "training.checkpoint_every must be an integer, got 'often'"),
-    ("launcher=threads", "launcher must be one of joblib, serial, got 'threads'"),
-    ("launcher=null", "launcher must be the name of one option, got null"),
     ("launcher=serial launcher.workers=2", "launcher.workers must be null where launcher is serial, got 2"),
     ("launcher=joblib launcher.workers=0", "launcher.workers must be null or >= 1, got 0"),
     ("launcher=joblib launcher.workers=two", "launcher.workers must be an integer, got 'two'"),
-    (
-        "launcher=joblib launcher.workers_per_gpu=2",
-        "launcher.workers_per_gpu must be null on the CPU, where launcher.workers counts, got 2",
-    ),
-    ("-m launcher=serial,joblib", "launcher must be the same for all runs of one command: serial, got joblib"),
-    ("launcher.name=fast", "launcher.name must be one of serial, joblib, got 'fast'"),
-    ("hydra.launcher.n_jobs=3", "hydra.launcher.n_jobs is not for bench run, launcher.workers sets it, got 3"),
-    ("-m hydra.sweep.dir=x", "hydra.sweep.dir is not for bench run, results_dir sets it, got x"),
-    ("hydra/launcher=nope", "hydra/launcher must be one of basic, joblib, got 'nope'"),
-    ("--plan task.length=0", "task.length must be >= 2, got 0"),
-    # places that cannot be written to
-    ("results_dir=/dev/null/x", "results_dir must be a folder, got '/dev/null/x', where /dev/null is a file"),
-    ("results_dir=/proc/nowhere", "results_dir must be writable"),
 ]
+"""What the builder of runs finds in a config that Hydra can compose."""
 
 
-@pytest.mark.parametrize(("overrides", "message"), RUN, ids=[overrides for overrides, _ in RUN])
+@pytest.mark.parametrize(("overrides", "message"), VALUES, ids=[overrides for overrides, _ in VALUES])
+def test_values(overrides: str, message: str):
+    with pytest.raises(ConfigError) as refused:
+        spec_of(*TINY, *overrides.split())
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("overrides", "message"), COMMAND_LINE, ids=[overrides for overrides, _ in COMMAND_LINE])
 def test_run(bench: Bench, overrides: str, message: str):
     outcome = bench.run(*overrides.split())
     assert_one_line(outcome, "run", message)
@@ -307,46 +325,6 @@ class TestReadingRecords:
         assert_one_line(outcome, command, "DIR must hold records, found none below")
         assert list(bench.results.iterdir()) == []
 
-    @pytest.mark.parametrize(
-        ("damage", "message"),
-        [
-            (b"", "not a readable record"),
-            (b'{"schema": 1, "ru', "not a readable record"),
-            (b"\xff\xfe\x00", "not a readable record"),
-            (b"[]", "`schema` must be an integer"),
-            (b'{"schema": 1}', "keys missing or unknown"),
-            (b'{"schema": 99}', "`schema` must be <= 1 for this version, got 99"),
-            ({"seed": "x"}, "`seed` must be an integer, got 'x'"),
-            ({"seed": True}, "`seed` must be an integer, got True"),
-            ({"steps_to_solve": "x"}, "`steps_to_solve` must be an integer or null, got 'x'"),
-            (
-                {"time": {"wall_seconds": 1, "steps_per_second": 1, "milliseconds_per_step": "x"}},
-                "`time.milliseconds_per_step` must be a number or null",
-            ),
-            ({"metrics": {"eval": {}, "test": None}}, "`metrics.test` must be numbers by name, got None"),
-            ({"status": "splendid"}, "`status` must be one of completed, diverged, failed, interrupted"),
-            ({"metrics": None}, "`metrics.eval` must be numbers by name, and is not there"),
-            ({"config": {}}, "`config.task` must be settings by name, and is not there"),
-            ({"task_facts": {"metric": 3}}, "`task_facts.baselines` must be numbers by name, and is not there"),
-            ({"extra": 1}, "keys missing or unknown: extra"),
-        ],
-        ids=str,
-    )
-    def test_a_damaged_record_is_named_and_the_rest_is_shown(
-        self, bench: Bench, command: str, damage: bytes | dict[str, object], message: str
-    ):
-        bench.ready("seed=1")
-        path = bench.folder(bench.ready("seed=2")) / record.RECORD_FILE
-        if isinstance(damage, dict):
-            path.write_text(json.dumps(json.loads(path.read_text()) | damage))
-        else:
-            path.write_bytes(damage)
-        outcome = bench.call(command, str(bench.results))
-        assert outcome.code == 1
-        assert outcome.err.startswith(f"bench {command}: {path}: {message}"), outcome.err
-        assert len(outcome.err.splitlines()) == 1
-        assert ("adding_problem" in outcome.out) if command == "table" else ("learning_curves.pdf" in outcome.out)
-
     def test_only_damaged_records(self, bench: Bench, command: str):
         folder = bench.results / "runs" / "x"
         folder.mkdir(parents=True)
@@ -360,15 +338,57 @@ class TestReadingRecords:
         assert_one_line(outcome, command, "--output must be a")
 
 
-def test_curves_that_are_gone_or_damaged(bench: Bench):
-    folders = [bench.folder(bench.ready(f"seed={seed}")) for seed in (1, 2, 3)]
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (b"", "not a readable record"),
+        (b'{"schema": 1, "ru', "not a readable record"),
+        (b"\xff\xfe\x00", "not a readable record"),
+        (b"[]", "`schema` must be an integer"),
+        (b'{"schema": 1}', "keys missing or unknown"),
+        (b'{"schema": 99}', "`schema` must be <= 1 for this version, got 99"),
+        ({"seed": "x"}, "`seed` must be an integer, got 'x'"),
+        ({"seed": True}, "`seed` must be an integer, got True"),
+        ({"steps_to_solve": "x"}, "`steps_to_solve` must be an integer or null, got 'x'"),
+        (
+            {"time": {"wall_seconds": 1, "steps_per_second": 1, "milliseconds_per_step": "x"}},
+            "`time.milliseconds_per_step` must be a number or null",
+        ),
+        ({"metrics": {"eval": {}, "test": None}}, "`metrics.test` must be numbers by name, got None"),
+        ({"status": "splendid"}, "`status` must be one of completed, diverged, failed, interrupted"),
+        ({"metrics": None}, "`metrics.eval` must be numbers by name, and is not there"),
+        ({"config": {}}, "`config.task` must be settings by name, and is not there"),
+        ({"task_facts": {"metric": 3}}, "`task_facts.baselines` must be numbers by name, and is not there"),
+        ({"extra": 1}, "keys missing or unknown: extra"),
+    ],
+    ids=str,
+)
+def test_a_damaged_record_is_named_and_the_rest_is_shown(bench: Bench, damage: bytes | dict[str, object], message: str):
+    bench.ready("seed=1")
+    path = bench.folder(bench.ready("seed=2")) / record.RECORD_FILE
+    if isinstance(damage, dict):
+        path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    else:
+        path.write_bytes(damage)
+    outcome = bench.call("table", str(bench.results))
+    assert outcome.code == 1
+    assert outcome.err.startswith(f"bench table: {path}: {message}"), outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert "adding_problem" in outcome.out
+
+
+def test_the_figures_name_what_is_damaged_and_draw_the_rest(bench: Bench):
+    folders = [bench.folder(bench.ready(f"seed={seed}")) for seed in (1, 2, 3, 4)]
     (folders[0] / record.CURVES_FILE).unlink()
     (folders[1] / record.CURVES_FILE).write_bytes(b"PAR1 not really")
+    (folders[2] / record.RECORD_FILE).write_bytes(b"")
     outcome = bench.call("figures", str(bench.results))
     assert outcome.code == 1
+    assert "learning_curves.pdf" in outcome.out
     lines = sorted(outcome.err.splitlines())
-    assert [line.partition(": not readable")[0] for line in lines] == sorted(
-        f"bench figures: {folder / record.CURVES_FILE}" for folder in folders[:2]
+    assert [line.partition(": not ")[0] for line in lines] == sorted(
+        f"bench figures: {folder / name}"
+        for folder, name in zip(folders, (record.CURVES_FILE, record.CURVES_FILE, record.RECORD_FILE), strict=False)
     )
 
 

@@ -104,7 +104,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-@pytest.mark.long
+@pytest.mark.first
 def test_its_commands_work(bench: Bench, line: str):
     words = [*shlex.split(line)[2:], "probe=flow", "probe.lags=[0,3]", "launcher=serial", "seed=0"]
     outcome = bench.run(*words, "task.length=4") if "length" in line else bench.run(*words)

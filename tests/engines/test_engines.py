@@ -2,88 +2,43 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from bench.cells import Cell
 from bench.cells.gru import GRUCell
-from bench.cells.init import Initialization
-from bench.cells.lstm import LSTMCell
-from bench.cells.rnn import RNNCell
-from bench.engines import Choice, Unroll, choose, fused, stepwise
-from bench.engines.compiled import CHUNK, Compiled
-from bench.engines.native import build
+from bench.engines import Choice, choose, fused, stepwise
+from bench.engines.compiled import CHUNK
 from bench.engines.native import engine as native
-from bench.training.model import SequenceModel
-from bench.training.rng import generator
-from tests.cells_made import Leak
+from tests.cells_made import CELLS, TORCH, draw, draw_state, error, everything, make
 from tests.conftest import ROOT, TINY, Bench, command, probes_of
 
-TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
-CELLS: dict[str, Callable[..., Cell]] = {
-    "rnn_tanh": partial(RNNCell, nonlinearity="tanh", init=TORCH),
-    "rnn_relu": partial(RNNCell, nonlinearity="relu", init=TORCH),
-    "lstm": partial(LSTMCell, forget_bias=1.0, init=TORCH),
-    "gru": partial(GRUCell, init=TORCH),
-}
 SIZES = [
     *[(2, batch, hidden) for batch in (1, 3, 33) for hidden in (1, 7, 50, 130)],
     *[(1, batch, hidden) for batch, hidden in ((1, 1), (3, 130), (33, 7))],
-    *[(601, batch, hidden) for batch, hidden in ((1, 50), (3, 1), (33, 7), (3, 130))],
+    *[(time, batch, hidden) for time, batch, hidden in ((261, 1, 50), (131, 3, 1), (131, 33, 7), (131, 3, 130))],
 ]
-"""Time, batch, hidden: around the widths of registers and tiles, every pair of batch and hidden."""
+"""Time, batch, hidden: around the widths of registers and tiles, every pair of batch and hidden, and more steps than
+the backward pass takes together, which are 128 by the number of sequences.
+"""
+LONG_SIZES = [(601, batch, hidden) for batch, hidden in ((1, 50), (3, 1), (33, 7), (3, 130))]
 
 
-def make(name: str, inputs: int, hidden: int) -> Cell:
-    cell = CELLS[name](inputs, hidden)
-    cell.reset_parameters(generator("init", 0), 10)
-    return cell.double()
-
-
-def draw(*size: int, index: int = 0) -> Tensor:
-    return torch.randn(*size, generator=generator("probe", 0, index), dtype=torch.double)
-
-
-def everything(unroll: Unroll, cell: Cell, inputs: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """Outputs, the state at the end, and all gradients of a sum over both with random weights, in float64."""
-    dtype = next(cell.parameters()).dtype
-    leaves = [each.to(dtype).requires_grad_() for each in (inputs, *state)]
-    hidden, end = unroll(cell, leaves[0], tuple(leaves[1:]))
-    values = [hidden, *end]
-    loss = torch.stack([(each * draw(*each.shape, index=i + 1).to(dtype)).sum() for i, each in enumerate(values)]).sum()
-    names = ["inputs", *cell.states, *(name for name, _ in cell.named_parameters())]
-    gradients = torch.autograd.grad(loss, [*leaves, *cell.parameters()])
-    found = {"hidden": hidden.detach(), **{f"end {i}": each.detach() for i, each in enumerate(end)}}
-    found |= {f"d {name}": each for name, each in zip(names, gradients, strict=True)}
-    return {name: each.double() for name, each in found.items()}
-
-
-def error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """The largest difference, in units of the largest value of the same tensor."""
-    assert found.keys() == expected.keys()
-    assert all(found[name].shape == expected[name].shape for name in expected)
-    ratios = [(found[name] - expected[name]).abs().max() / expected[name].abs().max() for name in expected]
-    assert all(math.isfinite(ratio) for ratio in ratios)
-    return float(max(ratios))
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize(
+    "size", [*SIZES, *[pytest.param(size, marks=pytest.mark.long_run) for size in LONG_SIZES]], ids=str
+)
 @pytest.mark.parametrize("name", CELLS)
 def test_outputs_and_gradients_are_those_of_the_equations(name: str, size: tuple[int, int, int]):
     time, batch, hidden = size
     cell, inputs = make(name, 3, hidden), draw(time, batch, 3)
-    state = tuple(draw(batch, hidden, index=9 + part) for part in range(len(cell.states)))
+    state = draw_state(cell, batch)
     expected = everything(stepwise.unroll, cell, inputs, state)
     for unroll in (fused.unroll, native.unroll):
         assert error(everything(unroll, cell.double(), inputs, state), expected) < 1e-11
@@ -95,7 +50,7 @@ def test_outputs_and_gradients_are_those_of_the_equations(name: str, size: tuple
 @pytest.mark.parametrize("name", CELLS)
 def test_native_with_inputs_of_any_size(name: str, inputs: int):
     cell, sequence = make(name, inputs, 33), draw(7, 40, inputs)
-    state = tuple(draw(40, 33, index=9 + part) for part in range(len(cell.states)))
+    state = draw_state(cell, 40)
     expected = everything(stepwise.unroll, cell, sequence, state)
     assert error(everything(native.unroll, cell, sequence, state), expected) < 1e-11
 
@@ -103,7 +58,7 @@ def test_native_with_inputs_of_any_size(name: str, inputs: int):
 @pytest.mark.parametrize("name", CELLS)
 def test_native_on_one_thread_and_on_two(name: str):
     cell, inputs = make(name, 3, 20), draw(30, 11, 3)
-    state = tuple(draw(11, 20, index=9 + part) for part in range(len(cell.states)))
+    state = draw_state(cell, 11)
     before, found = torch.get_num_threads(), {}
     try:
         for threads in (1, 2, 3):
@@ -203,59 +158,11 @@ def test_native_has_no_second_derivative():
         gradient.sum().backward()
 
 
-def check_compiled() -> None:
-    """In a process without type checks, which torch cannot compile."""
-    cell = Leak(3, 6, init=TORCH)
-    cell.reset_parameters(generator("init", 0), 10)
-    cell.double()
-    compiled = Compiled()
-    assert compiled.seconds == 0
-    compiled.warm_up(cell, 4)
-    assert compiled.seconds > 0
-    assert all(parameter.grad is None for parameter in cell.parameters())
-    calls, chunk = [], compiled._chunk
-    compiled._chunk = lambda *arguments: calls.append(len(arguments[0])) or chunk(*arguments)
-    for time, batch in ((2 * CHUNK + 3, 4), (CHUNK, 4), (CHUNK - 1, 4), (CHUNK, 5)):
-        inputs, state = draw(time, batch, 3), (draw(batch, 6, index=9),)
-        expected = everything(stepwise.unroll, cell, inputs, state)
-        assert error(everything(compiled, cell, inputs, state), expected) < 1e-12
-    assert calls == [CHUNK] * 3, "two chunks, one, none of a short sequence, none of a batch of another size"
-    with torch.no_grad():
-        compiled(cell, draw(CHUNK, 4, 3))
-    assert len(calls) == 3
-    # Odd sizes in float32, against the same in float64; and two layers.
-    for size, batch in ((1, 1), (50, 33)):
-        cell = Leak(3, size, init=TORCH)
-        cell.reset_parameters(generator("init", 0), 10)
-        compiled = Compiled()
-        compiled.warm_up(cell, batch)
-        for time in (1, 2, 601):
-            inputs, state = draw(time, batch, 3), (draw(batch, size, index=9),)
-            found = everything(compiled, cell, inputs, state)
-            assert error(found, everything(stepwise.unroll, copy.deepcopy(cell).double(), inputs, state)) < 2e-5
-    models = []
-    for engine in ("compiled", "stepwise"):
-        models.append(
-            SequenceModel(partial(Leak, init=TORCH), input_size=3, output_size=2, hidden_size=5, layers=2, dropout=0.0,
-                          readout="every", engine=engine).double()
-        )  # fmt: skip
-        models[-1].reset_parameters(generator("init", 0), 10, "torch")
-    assert models[0].warm_up(4) > 0
-    sequence = draw(CHUNK + 2, 4, 3)
-    losses = [model(sequence).square().sum() for model in models]
-    gradients = [
-        torch.autograd.grad(loss, list(model.parameters())) for loss, model in zip(losses, models, strict=True)
-    ]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-11)
-    for _ in range(torch._dynamo.config.recompile_limit):  # as many again as torch compiles of one function
-        Compiled().warm_up(cell, 4)
-    print("all of it")
-
-
-@pytest.mark.long
-def test_compiled_chunks_and_what_is_left_over():
-    code = "from tests.engines.test_engines import check_compiled; check_compiled()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.first
+@pytest.mark.parametrize("part", ["few", pytest.param("many", marks=pytest.mark.long_run)])
+def test_compiled_chunks_and_what_is_left_over(part: str):
+    words = [sys.executable, "-m", "tests.compiled_engine", part]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "all of it\n", done.stderr
 
 
@@ -273,8 +180,7 @@ class TestChoice:
         ],
     )
     def test_auto(self, device: torch.device, precision: str, cell: str, engine: str):
-        made = CELLS[cell](1, 1) if cell in CELLS else Leak(1, 1, init=TORCH)
-        assert choose("auto", made, device, precision) == Choice(engine, None)  # type: ignore[arg-type]
+        assert choose("auto", make(cell, 1, 1), device, precision) == Choice(engine, None)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         ("asked", "cell", "device", "precision", "message"),
@@ -287,9 +193,14 @@ class TestChoice:
         ],
     )
     def test_what_cannot_be(self, asked: str, cell: str, device: torch.device, precision: str, message: str):
-        made = CELLS[cell](1, 1) if cell in CELLS else Leak(1, 1, init=TORCH)
         with pytest.raises(ValueError, match=f"`engine` {message}"):
-            choose(asked, made, device, precision)
+            choose(asked, make(cell, 1, 1), device, precision)
+
+    def test_compiled_without_a_compiler(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("CXX", "no-such-compiler")
+        message = "`engine` must be auto, fused or stepwise where there is no C\\+\\+ compiler, got 'compiled'"
+        with pytest.raises(ValueError, match=message):
+            choose("compiled", make("gru", 1, 1), self.CPU, "32")
 
 
 class TestRuns:
@@ -328,7 +239,7 @@ class TestRuns:
             "got 'compiled'\n"
         )
 
-    @pytest.mark.long
+    @pytest.mark.long_run
     def test_compiled_says_how_long_it_took(self, bench: Bench):
         settings = ("cell=gru", "task=adding_problem", f"task.length={CHUNK + 2}")
         plain = bench.one(*settings, "model.engine=stepwise")
@@ -343,102 +254,117 @@ class TestRuns:
         assert bench.curves(made)["train_loss"] == pytest.approx(bench.curves(plain)["train_loss"], rel=1e-4)
 
 
-class TestBuilding:
-    def sweep(self, bench: Bench, tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        where = {"TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions"), **environment}
-        return command("run", *TINY, f"results_dir={bench.results}", *words, cwd=None, **where)
+def at_once(*processes: subprocess.Popen[str]) -> list[str]:
+    """What processes print that run at the same time and end well."""
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), outputs
+    return [out for out, _ in outputs]
 
-    def test_without_a_compiler_it_says_so_once_and_in_the_record(self, bench: Bench, tmp_path: Path):
-        done = self.sweep(bench, tmp_path, "cell=gru", "seed=0,1", "-m", CXX="no-such-compiler")
+
+class TestBuilding:
+    """Each in processes of its own, since a process asks for the native kernels only once."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Where these processes keep what they build."""
+        monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
+        return tmp_path / "extensions"
+
+    LOAD = (
+        "from bench.engines.native import build\n"
+        "try:\n    build.load(print)\nexcept build.NativeUnavailableError as error:\n    print(error)"
+    )
+
+    def load(self, *before: str, **environment: str) -> subprocess.Popen[str]:
+        words = [sys.executable, "-W", "error", "-c", "\n".join((*before, self.LOAD))]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(words, cwd=ROOT, env={**os.environ, **environment}, stdout=pipe, stderr=pipe, text=True)
+
+    @pytest.mark.usefixtures("place")
+    def test_without_a_compiler_it_says_so_once_and_in_the_record(self, bench: Bench):
+        words = (*TINY, f"results_dir={bench.results}", "cell=gru", "seed=0,1", "-m")
+        done = command("run", *words, CXX="no-such-compiler")
         assert done.returncode == 0, done.stderr
         note = "fused instead of native: there is no C++ compiler named no-such-compiler"
         assert done.stderr.count(f"bench run: engine {note}\n") == 1
         runs = bench.records()
         assert [(run.model["engine"], run.model["engine_note"]) for run in runs] == [("fused", note)] * 2
 
-    def test_asked_for_without_a_compiler_is_an_error(self, bench: Bench, tmp_path: Path):
-        for engine in ("native", "compiled"):
-            done = self.sweep(bench, tmp_path, "cell=gru", f"model.engine={engine}", CXX="no-such-compiler")
-            assert done.returncode == 2
-            assert done.stderr.startswith("bench run: model.engine must be auto, fused")
-            assert len(done.stderr.splitlines()) == 1
-            assert f"got '{engine}'" in done.stderr
-            assert "there is no C++ compiler" in done.stderr
+    @pytest.mark.usefixtures("place")
+    def test_asked_for_without_a_compiler_is_an_error(self, bench: Bench):
+        words = (f"results_dir={bench.results}", "cell=gru", "model.engine=native")
+        done = command("run", *words, CXX="no-such-compiler")
+        assert done.returncode == 2
+        assert done.stderr == (
+            "bench run: model.engine must be auto, fused, stepwise or compiled here, got 'native': there is no C++ "
+            "compiler named no-such-compiler\n"
+        )
         assert not bench.results.exists()
 
-    def test_a_compiler_that_fails_is_not_asked_again(self, bench: Bench, tmp_path: Path):
+    def test_a_compiler_that_fails_is_not_asked_again(self, bench: Bench, tmp_path: Path, place: Path):
         broken = tmp_path / "c++"
         broken.write_text(
             '#!/bin/sh\necho "$*" >> "$0.log"\ncase "$*" in *ops.cpp*) echo out of order; exit 1;; esac\n'
         )
         broken.chmod(0o755)
-        done = self.sweep(bench, tmp_path, "cell=gru", CXX=str(broken))
+
+        def asked() -> int:
+            return Path(f"{broken}.log").read_text().count("ops.cpp")
+
+        done = command("run", *TINY, f"results_dir={bench.results}", "cell=gru", CXX=str(broken))
         assert done.returncode == 0, done.stderr
         assert "building the native kernels for this machine, once" in done.stderr
-        (log,) = (tmp_path / "extensions").rglob("failed-*.log")
+        (log,) = place.rglob("failed-*.log")
         assert f"building the native kernels failed, see {log}\n" in done.stderr
         assert "engine fused instead of native: building it has failed\n" in done.stderr
         (made,) = bench.records()
         assert made.model["engine_note"] == "fused instead of native: building it has failed", ()
         assert "out of order" in log.read_text()
-        asked = Path(f"{broken}.log").read_text().count("ops.cpp")
-        done = self.sweep(bench, tmp_path, "cell=rnn", CXX=str(broken))
-        assert f"has failed, see {log}, and delete that to try again\n" in done.stderr
-        assert Path(f"{broken}.log").read_text().count("ops.cpp") == asked
+        before = asked()
+        (said,) = at_once(self.load(CXX=str(broken)))
+        assert f"has failed, see {log}, and delete that to try again\n" in said
+        assert asked() == before
         os.utime(log, (0, 0))
-        self.sweep(bench, tmp_path, "cell=lstm", CXX=str(broken))
-        assert Path(f"{broken}.log").read_text().count("ops.cpp") > asked, "after a while it is"
+        at_once(self.load(CXX=str(broken)))
+        assert asked() > before, "after a while it is"
 
-    @pytest.mark.long
-    def test_two_processes_at_once_build_it_once(self, tmp_path: Path):
-        code = "import sys\nfrom bench.engines.native import build\nbuild.load(lambda text: print(text))"
+    @pytest.mark.long_run
+    def test_two_processes_at_once_build_it_once(self, place: Path):
         # With fewer instructions than this machine may have; the comparison with torch is part of the building.
-        where = {"TORCH_EXTENSIONS_DIR": str(tmp_path), "OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2"}
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-W", "error", "-c", code],
-                env={**os.environ, **where},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(2)
-        ]
-        outputs = [process.communicate(timeout=300) for process in started]
-        assert [process.returncode for process in started] == [0, 0], outputs
-        assert sum("once; about half a minute" in out for out, _ in outputs) == 1
-        (library,) = tmp_path.rglob("*.so")
+        fewer = {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2"}
+        outputs = at_once(self.load(**fewer), self.load(**fewer))
+        assert sum("once; about half a minute" in out for out in outputs) == 1
+        (library,) = place.rglob("*.so")
         assert sorted(path.name for path in library.parent.iterdir()) == ["lock", "native.so"]
         # A half of it is made again; what a killed process left goes.
         library.write_bytes(b"")
         (library.parent / "tmpleft").mkdir()
-        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **where}, capture_output=True, text=True,
-                              check=False)  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "once; about half a minute" in done.stdout
+        (out,) = at_once(self.load(**fewer))
+        assert "once; about half a minute" in out
         assert library.stat().st_size > 0
         assert not (library.parent / "tmpleft").exists()
         # Where nothing can be locked, as in a folder that may only be read, it is read.
         (library.parent / "lock").unlink()
         (library.parent / "lock").mkdir()
-        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **where}, check=False)
-        assert done.returncode == 0
+        assert at_once(self.load(**fewer)) == [""]
 
-    def test_one_that_computes_something_else_is_refused(self, monkeypatch: pytest.MonkeyPatch):
-        build.load()
-        build._check()
-        monkeypatch.setattr(build, "TOLERANCE", 0.0)
-        before = torch.get_rng_state()
-        with pytest.raises(RuntimeError, match=r"rnn_tanh differs from torch by [\d.]+e-\d\d, of 0e\+00 allowed"):
-            build._check()
-        assert torch.equal(torch.get_rng_state(), before)
+    @pytest.mark.long_run
+    def test_one_that_computes_something_else_is_refused(self, place: Path):
+        stricter = ("import torch", "from bench.engines.native import build", "build.TOLERANCE = 0.0",
+                    "import atexit; before = torch.get_rng_state()",
+                    "atexit.register(lambda: print(torch.equal(torch.get_rng_state(), before)))")  # fmt: skip
+        (out,) = at_once(self.load(*stricter))
+        assert out.endswith("\nbuilding it has failed\nTrue\n"), "and the random numbers are left alone"
+        (log,) = place.rglob("failed-*.log")
+        assert re.fullmatch(r"rnn_tanh differs from torch by [\d.]+e-\d\d, of 0e\+00 allowed\n", log.read_text())
+        assert list(place.rglob("native.so")) == []
 
     def test_a_replay_without_it_says_so(self, bench: Bench, tmp_path: Path):
         made = bench.one("cell=gru", "probe.enabled=true")
         folder = bench.results / "runs" / "default" / made.task / made.cell / made.run_id
         assert len(probes_of(folder)["flow"]) > 0
-        where = {"TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions"), "CXX": "no-such-compiler"}
-        done = command("replay", str(folder), cwd=None, **where)
+        nowhere = {"TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions"), "CXX": "no-such-compiler"}
+        done = command("replay", str(folder), cwd=None, **nowhere)
         assert "bench replay: warning: engine: native in the record, fused now" in done.stderr
         assert done.returncode == 0, done.stdout
         assert done.stdout.startswith("equal within a relative difference of 0.001")

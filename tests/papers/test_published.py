@@ -503,7 +503,7 @@ class TestCommitted:
         value, unit = found["hochreiter1997-multiplication-100-share"]
         assert (math.isclose(value or 0, 1 - 139 / 2560, abs_tol=1e-12), unit) == (True, "share")
 
-    @pytest.mark.long
+    @pytest.mark.first
     @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "published").glob("*[0-9].yaml")))
     def test_every_claim_is_about_one_run_a_seed_of_its_experiment(self, read: Published, name: str):
         from hydra._internal.utils import get_args_parser

@@ -171,7 +171,7 @@ def test_a_page_that_is_not_there(bench: Bench, tmp_path: Path):
     assert "FILE and the folder of its records must be readable and writable" in outcome.err
 
 
-@pytest.mark.long
+@pytest.mark.first
 def test_without_what_trains(page: Path, tmp_path: Path):
     """Neither imported nor there: as on a machine that has only the records."""
     hook = tmp_path / "hook"

@@ -253,7 +253,7 @@ class TestDelaySeries:
         assert labels([runs[0], runs[3]]) == [], "no cell is there twice"
 
 
-@pytest.mark.long
+@pytest.mark.first
 def test_two_processes_draw_the_same_bytes(bench: Bench, tmp_path: Path):
     probed = dataclasses.replace(bench, always=("probe=flow",))
     probed.run("-m", "cell=rnn,gru", "task.length=10,20", "task=adding_problem")

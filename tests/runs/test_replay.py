@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.records import record
-from bench.records.read import read_record
+from bench.records.read import find_records, read_record
 from bench.runs import trust
 from tests.conftest import Bench
 
@@ -182,7 +182,8 @@ def test_a_class_of_ones_own_needs_trust(bench: Bench, tmp_path: Path):
         "_target_: own_gate.Own\n_partial_: true\n"
         "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
     )
-    folder = folder_of(bench, f"--config-dir={mine}", "cell=own")
+    assert bench.run(f"--config-dir={mine}", "cell=own").code == 0
+    (folder,) = find_records(bench.results)
     outcome = bench.call("replay", str(folder), f"--config-dir={mine}")
     assert outcome.code == 2
     assert outcome.err == (

@@ -77,7 +77,7 @@ def test_workers_make_the_same_records_as_one_process(bench: Bench):
     assert results_of(bench.results) == results_of(serial.results)
 
 
-@pytest.mark.long
+@pytest.mark.first
 def test_two_sweeps_on_one_folder_share_the_work(bench: Bench):
     sweep_of_six = ("-m", "training.max_steps=300", "seed=range(0,6)", "logger=csv")
     words = [sys.executable, "-m", "bench", "run", *TINY, f"results_dir={bench.results}", *sweep_of_six]
@@ -92,7 +92,7 @@ def test_two_sweeps_on_one_folder_share_the_work(bench: Bench):
     assert bench.run(*sweep_of_six).out == "6 of 6 runs are there already, 0 to do\n"
 
 
-@pytest.mark.long
+@pytest.mark.first
 def test_a_sweep_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path: Path):
     # This seed kills everything, the main process alone and a worker alone.
     chance = random.Random(2)
