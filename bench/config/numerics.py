@@ -48,6 +48,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "training/clipping.py",
         "training/curves.py",
         "training/clock.py",
+        "training/scores.py",
+        "training/stopping.py",
         "runs/train.py:build,fit",
         "runs/trainer.py:trainer_of",
         "runs/checkpoint.py:load,restore,advance,Checkpointing.on_train_start",

@@ -156,13 +156,13 @@ class Probing(L.Callback):
 
     def _pause(self, module: L.LightningModule) -> float:
         assert isinstance(module, TrainingModule)
-        module.pause_clock()
+        module.stop_clock()
         return time.perf_counter()
 
     def _go_on(self, module: L.LightningModule, started: float) -> None:
         assert isinstance(module, TrainingModule)
         self.seconds += time.perf_counter() - started
-        module.resume_clock()
+        module.clock.start()
 
 
 def _model(module: L.LightningModule) -> torch.nn.Module:

@@ -165,7 +165,7 @@ def _result_of(built: Built, outcome: Outcome) -> Result:
         probes=probing.rows if probing is not None else {},
         test_metrics=module.test_metrics,
         wall_seconds=wall_seconds,
-        train_seconds=module.seconds,
+        train_seconds=module.clock.seconds,
         compile_seconds=built.compile_seconds,
         probe_seconds=probing.seconds if probing is not None else 0.0,
     )

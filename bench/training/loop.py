@@ -1,29 +1,28 @@
-"""The LightningModule: loss, optimiser, metrics, and when to stop."""
+"""The training loop as Lightning calls it: each hook hands its work to a plain piece of the training."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
 
 from bench.training import rng
 from bench.training.clipping import clip_gradients
-from bench.training.curves import CURVES, Curves, Evaluation
+from bench.training.clock import Clock
+from bench.training.curves import Curves, Evaluation
 from bench.training.model import SequenceModel
+from bench.training.scores import Scores
+from bench.training.stopping import Divergence, solved_at, solved_in_a_row
 from tasks.base import Batch, Task
 
 NUMERICS = 1
 """Raised when what is computed here changes; `make numerics` says when that is."""
 
-SOLVED_IN_A_ROW = 3
-"""Evaluations in a row that must meet the task's criterion before it counts as solved."""
 STEPS_BETWEEN_LOOKS = 50
 """Steps between two looks at the losses on a device where each look waits for the device."""
 
@@ -72,10 +71,10 @@ class TrainingModule(L.LightningModule):
 
     Attributes:
         curves: Loss and gradient norms of every step, metrics of every evaluation.
-        diverged_at: The first step with a loss that is not finite, or ``None``.
-        solved_at: The step of the first of :data:`SOLVED_IN_A_ROW` evaluations in a row that met the criterion.
+        clock: Counts the wall time of training steps, without evaluations and probes.
+        divergence: Knows the first step with a loss that is not finite.
+        solved_at: The step at which the task counts as solved, see :func:`bench.training.stopping.solved_at`.
         test_metrics: Filled by the one look at the test set.
-        train_seconds: Wall time of training steps, evaluations not counted.
     """
 
     def __init__(
@@ -91,28 +90,26 @@ class TrainingModule(L.LightningModule):
         self.task = task
         self.model = model
         self.make_optimizer = make_optimizer
-        self._weights = list(model.parameters())  # asked for at every step
+        self._weights = list(model.parameters())  # Every step asks for them.
         self.config = config
         self.seed = seed
-        unknown = torch.full((3, config.max_steps), float("nan"), device=device)
-        self.curves = Curves(loss=unknown[0], grad_norm=unknown[1], grad_norm_clipped=unknown[2])
-        self.diverged_at: int | None = None
+        self.curves = Curves.empty(config.max_steps, device)
+        self.clock = Clock()
+        self.divergence = Divergence()
         self.solved_at: int | None = None
         self.test_metrics: dict[str, float] = {}
-        self.train_seconds = 0.0
-        self._looked_at = 0
-        self._solved_in_a_row = 0
         self._optimizer_state: dict[str, Any] | None = None
-        self._resumed_at: float | None = None
-        self._looks = 1 if device.type == "cpu" else STEPS_BETWEEN_LOOKS
+        self._steps_between_looks = 1 if device.type == "cpu" else STEPS_BETWEEN_LOOKS
         names = task.scores(
             torch.zeros(1 if task.readout == "last" else task.length, 1, task.output_size),
             task.sample(1, rng.generator("eval", seed)),
         )
-        # "disable": a NaN must be seen, not skipped.
-        self.metrics = MetricCollection(
-            {name: MeanMetric(nan_strategy="disable") for name in names}, compute_groups=False
-        ).to(device)
+        self._scores = Scores(names, device)
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The first step with a loss that is not finite, or ``None``."""
+        return self.divergence.step
 
     @property
     def evaluated(self) -> bool:
@@ -126,19 +123,17 @@ class TrainingModule(L.LightningModule):
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on after the last step, as tensors and plain containers."""
-        step = self.global_step
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         return {
-            "step": step,
+            "step": self.global_step,
             "model": self.model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "curves": {name: getattr(self.curves, name)[:step].cpu() for name in CURVES},
-            "evaluations": [asdict(row) for row in self.curves.evaluations],
+            **self.curves.state(self.global_step),
             "solved_at": self.solved_at,
-            "solved_in_a_row": self._solved_in_a_row,
-            "looked_at": self._looked_at,
-            "train_seconds": self.seconds,
+            "solved_in_a_row": solved_in_a_row(self.curves.evaluations, self.task.solved),
+            "looked_at": self.divergence.looked_at,
+            "train_seconds": self.clock.seconds,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -150,20 +145,13 @@ class TrainingModule(L.LightningModule):
         if state["step"] > self.config.max_steps:
             raise ValueError(f"`step` must be <= {self.config.max_steps}, got {state['step']}")
         self.model.load_state_dict(state["model"])
+        # A state that does not fit is found now; the optimiser of the fit is made later.
         self.make_optimizer(self.model.parameters()).load_state_dict(state["optimizer"])
         self._optimizer_state = state["optimizer"]
-        for name in CURVES:
-            getattr(self.curves, name)[: state["step"]] = state["curves"][name]
-        self.curves.evaluations = [Evaluation(**row) for row in state["evaluations"]]
+        self.curves.restore(state, state["step"])
         self.solved_at = state["solved_at"]
-        self._solved_in_a_row = state["solved_in_a_row"]
-        self._looked_at = state["looked_at"]
-        self.train_seconds = state["train_seconds"]
-
-    @property
-    def seconds(self) -> float:
-        """Training time up to now."""
-        return self.train_seconds + (time.perf_counter() - self._resumed_at if self._resumed_at is not None else 0.0)
+        self.divergence = Divergence(looked_at=state["looked_at"])
+        self.clock = Clock(state["train_seconds"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser over all parameters of the network, with the state it had when the run was stopped."""
@@ -173,7 +161,7 @@ class TrainingModule(L.LightningModule):
         return optimizer
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch; dropout draws from a stream of its own."""
+        """Return the loss of one batch; dropout draws from a stream of its own."""
         dropout = None
         if self.model.dropout > 0:
             dropout = rng.generator("dropout", self.seed, self.global_step, self.device)
@@ -198,85 +186,70 @@ class TrainingModule(L.LightningModule):
             weight.grad = None
 
     def on_train_start(self) -> None:
-        """Start the clock of training time."""
-        self.resume_clock()
+        """Start the clock."""
+        self.clock.start()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Look for a loss that is not finite; stop at the first."""
-        if self.global_step % self._looks == 0:
+        if self.global_step % self._steps_between_looks == 0:
             self.look_for_divergence()
 
     def on_validation_start(self) -> None:
         """Stop the clock; look at the last losses, so that no evaluation follows a divergence unseen."""
         self.look_for_divergence()
-        self.pause_clock()
+        self.stop_clock()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the scores of one batch of the evaluation set."""
-        self._add_scores(batch)
+        self._scores.add(self.task.scores(self.model(batch.inputs), batch))
 
     def on_validation_epoch_end(self) -> None:
         """Keep the metrics of the evaluation set; stop if the task has been solved often enough in a row."""
-        metrics = self._collect_scores()
+        metrics = self._scores.collect()
         if self.diverged_at is not None:
             return
         if not math.isfinite(metrics["loss"]):
-            self._diverge(self.global_step)
+            self._diverge()
             return
-        self.curves.evaluations.append(Evaluation(self.global_step, metrics, self.train_seconds))
-        self._solved_in_a_row = self._solved_in_a_row + 1 if self.task.solved(metrics) else 0
-        if self._solved_in_a_row == SOLVED_IN_A_ROW and self.solved_at is None:
-            self.solved_at = self.curves.evaluations[-SOLVED_IN_A_ROW].step
-            if self.config.stop_when_solved:
+        self.curves.evaluations.append(Evaluation(self.global_step, metrics, self.clock.seconds))
+        if self.solved_at is None:
+            self.solved_at = solved_at(self.curves.evaluations, self.task.solved)
+            if self.solved_at is not None and self.config.stop_when_solved:
                 self.trainer.should_stop = True
 
     def on_validation_end(self) -> None:
-        """Start the clock again."""
-        self.resume_clock()
+        """Start the clock again, if more training steps follow."""
+        if self.trainer.state.fn == "fit":
+            self.clock.start()
 
     def on_train_end(self) -> None:
         """Stop the clock for good."""
         self.look_for_divergence()
-        self.pause_clock()
+        self.stop_clock()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the scores of one batch of the test set."""
-        self._add_scores(batch)
+        self._scores.add(self.task.scores(self.model(batch.inputs), batch))
 
     def on_test_epoch_end(self) -> None:
         """Keep the metrics of the test set; the last update may have made them infinite or NaN."""
-        self.test_metrics = self._collect_scores()
+        self.test_metrics = self._scores.collect()
         if not math.isfinite(self.test_metrics["loss"]):
-            self._diverge(self.global_step)
-
-    def _add_scores(self, batch: Batch) -> None:
-        for name, values in self.task.scores(self.model(batch.inputs), batch).items():
-            self.metrics[name].update(values)
-
-    def _collect_scores(self) -> dict[str, float]:
-        metrics = {name: float(value) for name, value in self.metrics.compute().items()}
-        self.metrics.reset()
-        return metrics
+            self._diverge()
 
     def look_for_divergence(self) -> None:
         """Look at the losses since the last look; stop at the first that is not finite."""
-        losses = self.curves.loss[self._looked_at : self.global_step].tolist()
-        for number, loss in enumerate(losses, start=self._looked_at + 1):
-            if not math.isfinite(loss) and self.diverged_at is None:
-                self._diverge(number)
-        self._looked_at = self.global_step
+        self.divergence.look(self.curves.loss, self.global_step)
+        if self.diverged_at is not None:
+            self.trainer.should_stop = True
 
-    def _diverge(self, step: int) -> None:
-        self.diverged_at = step
+    def _diverge(self) -> None:
+        """Count the last update as the one that has spoilt the network."""
+        self.divergence.step = self.global_step
         self.trainer.should_stop = True
 
-    def pause_clock(self) -> None:
-        """What follows is not training time."""
+    def stop_clock(self) -> None:
+        """Stop the clock, when the device has done all that it was given to do."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.train_seconds = self.seconds
-        self._resumed_at = None
-
-    def resume_clock(self) -> None:
-        """What follows is training time."""
-        self._resumed_at = time.perf_counter()
+        self.clock.stop()

@@ -91,7 +91,7 @@ CHANGES: dict[str, tuple[str, Edit]] = {
     "a constant in a cell's equation": ("cells.gru", edit("cells/gru.py", "(1 - z) * values", "(2 - z) * values")),
     "the contract of the cells": ("cells", edit("cells/init.py", "math.sqrt(hidden_size)", "hidden_size")),
     "an engine": ("engines.stepwise", edit("engines/stepwise.py", "state[0]", "-state[0]")),
-    "the loop": ("training", edit("training/loop.py", "SOLVED_IN_A_ROW = 3", "SOLVED_IN_A_ROW = 2")),
+    "the loop": ("training", edit("training/stopping.py", "SOLVED_IN_A_ROW = 3", "SOLVED_IN_A_ROW = 2")),
     "the seeding": ("training", edit("runs/train.py", "torch.manual_seed(spec.seed)", "torch.manual_seed(0)")),
     "the precision": ("training", edit("runs/trainer.py", '"32-true"', '"64-true"')),
     "the random state on resume": ("training", edit("runs/checkpoint.py", '["random"]["cpu"]', '["random"]["x"]')),

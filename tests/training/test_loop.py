@@ -118,18 +118,18 @@ class TestCurves:
 
     def test_all_cells_of_one_seed_see_the_same_data(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
         seen: dict[str, list[torch.Tensor]] = {}
-        step, add = TrainingModule.training_step, TrainingModule._add_scores
 
-        def watch_step(self: TrainingModule, batch: Batch, batch_idx: int) -> torch.Tensor:
-            seen.setdefault(type(self.model.layers[0]).__name__, []).append(batch.inputs)
-            return step(self, batch, batch_idx)
+        def watch(name: str) -> None:
+            step = getattr(TrainingModule, name)
 
-        def watch_scores(self: TrainingModule, batch: Batch) -> None:
-            seen[type(self.model.layers[0]).__name__].append(batch.inputs)
-            add(self, batch)
+            def watched(self: TrainingModule, batch: Batch, batch_idx: int) -> torch.Tensor | None:
+                seen.setdefault(type(self.model.layers[0]).__name__, []).append(batch.inputs)
+                return step(self, batch, batch_idx)
 
-        monkeypatch.setattr(TrainingModule, "training_step", watch_step)
-        monkeypatch.setattr(TrainingModule, "_add_scores", watch_scores)
+            monkeypatch.setattr(TrainingModule, name, watched)
+
+        for name in ("training_step", "validation_step", "test_step"):
+            watch(name)
         for settings in (("cell=lstm",), ("cell=rnn", "model.hidden_size=7", "optimizer=sgd")):
             bench.one(*settings, "seed=3")
         assert len(seen["LSTMCell"]) == len(seen["RNNCell"]) == 6 + 2 + 1
@@ -142,6 +142,28 @@ class TestCurves:
             settings = ("training.max_steps=10", "training.eval_every=10", "model.hidden_size=8")
             curves = bench.curves(bench.one(f"cell={cell}", f"task={task}", *settings))
             assert curves["train_loss"] == pytest.approx(losses, rel=1e-4), name
+
+    def test_evaluations_and_the_test_are_no_training_time(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        """Not even those after the last step, which Lightning does not count as part of the fit."""
+        counted: dict[str, list[float]] = {"validation_step": [], "test_step": []}
+
+        def watch(name: str) -> None:
+            step = getattr(TrainingModule, name)
+
+            def watched(self: TrainingModule, batch: Batch, batch_idx: int) -> None:
+                counted[name].append(self.clock.seconds)
+                step(self, batch, batch_idx)
+                counted[name].append(self.clock.seconds)
+
+            monkeypatch.setattr(TrainingModule, name, watched)
+
+        for name in counted:
+            watch(name)
+        made = bench.one("training.max_steps=5")
+        first, last = counted["validation_step"][:2], counted["validation_step"][2:]
+        assert first[0] == first[1] < last[0] == last[1]
+        assert counted["test_step"] == last
+        assert made.time["train_seconds"] == last[1]
 
 
 class TestRepeatability:
