@@ -58,8 +58,8 @@ def runs(solved: int, n: int, other: float = STUCK, cell: str = "gru", at: int =
 
 
 PAPERS = {
-    "bai2018": Paper("bai2018", "Bai, Kolter & Koltun", 2018, "An evaluation", "arXiv:1803.01271"),
-    "le2015": Paper("le2015", "Le", 2015, "A simple way", "arXiv:1504.00941"),
+    "bai2018": Paper("Bai, Kolter & Koltun", 2018, "An evaluation", "arXiv:1803.01271"),
+    "le2015": Paper("Le", 2015, "A simple way", "arXiv:1504.00941"),
 }
 
 

@@ -20,11 +20,29 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from bench.errors import as_override, shown
+from bench.shapes import convert
 
 BUDGET = "budget"
 """The key that chooses between the budgets of an experiment."""
 _NEITHER = object()
+
+
+class _SettingNode(Struct, forbid_unknown_fields=True):
+    when: dict[str, Any]
+    set: dict[str, Any]
+
+
+class _Node(Struct, forbid_unknown_fields=True):
+    rows: Annotated[list[dict[str, Any]], Meta(min_length=1, description="a list of at least one row")] = msgspec.field(
+        default_factory=lambda: [{}]
+    )
+    settings: list[_SettingNode] = []
 
 
 @dataclass(frozen=True)
@@ -56,34 +74,23 @@ class SweepGrid:
         """
         if node is None:
             return cls(({},), ())
-        if not isinstance(node, Mapping) or not node.keys() <= {"rows", "settings"}:
-            raise ValueError(f"`sweep` must have rows and settings alone, got {_shown(node)}")
-        rows = _list(node.get("rows", [{}]), "sweep.rows")
-        if not rows:
-            raise ValueError("`sweep.rows` must have at least one row, got []")
-        settings = []
-        for item in _list(node.get("settings", []), "sweep.settings"):
-            if item.keys() != {"when", "set"}:
-                raise ValueError(f"`sweep.settings` must be a list of `when` with `set`, got {_shown(item)}")
-            when, values = item["when"], item["set"]
-            if not isinstance(when, Mapping) or not isinstance(values, Mapping):
-                raise ValueError(f"`sweep.settings` must have overrides below `when` and `set`, got {_shown(item)}")
-            settings.append(
-                Setting(
-                    {str(key): _texts(value) for key, value in when.items()},
-                    {str(key): _text(value) for key, value in values.items()},
-                )
-            )
-        looked_at = {key for setting in settings for key in setting.when}
-        for key in (key for setting in settings for key in setting.overrides):
+        found = convert(node, _Node, "sweep")
+        looked_at = {key for setting in found.settings for key in setting.when}
+        for key in (key for setting in found.settings for key in setting.set):
             if any(each == key or each.startswith(f"{key}.") for each in looked_at):
                 raise ValueError(f"`sweep.settings` must not set what a `when` looks at, got {key}")
-        for row in rows:
+        for row in found.rows:
             if [] in row.values():
-                raise ValueError(f"`sweep.rows` must have a value for every key, got {_shown(row)}")
+                raise ValueError(f"`sweep.rows` must have a value for every key, got {shown(row)}")
         return cls(
-            tuple({str(key): _texts(value) for key, value in row.items()} for row in rows),
-            tuple(settings),
+            tuple({key: _texts(value) for key, value in row.items()} for row in found.rows),
+            tuple(
+                Setting(
+                    {key: _texts(value) for key, value in setting.when.items()},
+                    {key: as_override(value) for key, value in setting.set.items()},
+                )
+                for setting in found.settings
+            ),
         )
 
     @property
@@ -134,7 +141,7 @@ class SweepGrid:
             ValueError: It is not.
         """
         if self.budgets and budget not in self.budgets:
-            raise ValueError(f"`{BUDGET}` must be one of {', '.join(self.budgets)}, got {_text(budget)}")
+            raise ValueError(f"`{BUDGET}` must be one of {', '.join(self.budgets)}, got {as_override(budget)}")
 
     def asked(self, job: Iterable[str], default: Callable[[str], Any]) -> list[str]:
         """The overrides of a run without those that :meth:`jobs` adds to them by itself."""
@@ -182,23 +189,8 @@ class SweepGrid:
 
 def _value(job: Mapping[str, str], key: str, default: Callable[[str], Any]) -> str:
     value = job.get(key, _NEITHER)
-    return _text(default(key)) if value is _NEITHER else str(value)
-
-
-def _list(node: Any, name: str) -> list[Mapping[Any, Any]]:
-    if not isinstance(node, list) or not all(isinstance(item, Mapping) for item in node):
-        raise ValueError(f"`{name}` must be a list of overrides by key, got {_shown(node)}")
-    return node
+    return as_override(default(key)) if value is _NEITHER else str(value)
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(map(_text, value)) if isinstance(value, list) else (_text(value),)
-
-
-def _text(value: Any) -> str:
-    """A value as an override has it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _shown(node: Any) -> str:
-    return " ".join(str(node).split())[:100]
+    return tuple(map(as_override, value)) if isinstance(value, list) else (as_override(value),)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Union
 
 from bench.errors import nearest, shown
+from bench.shapes import words
 
 
 def locate(node: Any, key: str) -> Callable[..., Any]:
@@ -71,10 +72,10 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
         if isinstance(value, Mapping) and "_target_" in value:
             found = locate(value, f"{key}.{name}")
             if inspect.isclass(hint) and not (inspect.isclass(found) and issubclass(found, hint)):
-                raise TypeError(f"`{key}.{name}` must be {_words(hint)}, got those of {value['_target_']}")
+                raise TypeError(f"`{key}.{name}` must be {words(hint)}, got those of {value['_target_']}")
             checked[name] = check_arguments(value, f"{key}.{name}")
         elif not _fits(value, hint):
-            raise TypeError(f"`{key}.{name}` must be {_words(hint)}, got {shown(value)}")
+            raise TypeError(f"`{key}.{name}` must be {words(hint)}, got {shown(value)}")
         else:
             checked[name] = _as_float(value, hint)
     return checked
@@ -129,19 +130,3 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint in (bool, str):
         return isinstance(value, hint)
     return hint is Any
-
-
-_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
-
-
-def _words(hint: Any) -> str:
-    """A type in words, as a user would say it."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        known = [_words(a) for a in arguments if a in _WORDS or typing.get_origin(a) is not None]
-        return " or ".join(dict.fromkeys(known))
-    if origin is Literal:
-        return " or ".join(str(argument) for argument in arguments)
-    if origin in (tuple, list):
-        return f"a list of {len(arguments)} numbers" if origin is tuple else "a list"
-    return _WORDS.get(hint) or f"the settings of {getattr(hint, '__name__', hint)}"

@@ -7,57 +7,56 @@ runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
+import msgspec
 import yaml
+from msgspec import Meta, Struct
 
-from bench.errors import nearest
+from bench.errors import one_of, shown
+from bench.shapes import ShapeError, convert
 
+T = TypeVar("T")
 PAPERS = "papers.yaml"
-SAYS = ("solves", "fails", "below_baseline", "before", "number")
-UNITS = ("mse", "nats", "share", "sequences", "steps", "percent")
+Unit = Literal["mse", "nats", "share", "sequences", "steps", "percent"]
 EFFORTS = ("sequences", "steps")
 """Units of how long a run took until it solved its task; all other units belong to a metric."""
 SECTIONS = ("task", "cell", "model", "optimizer", "data", "training")
 """Sections of a config whose keys a claim may use to select runs."""
+Text = Annotated[str, Meta(pattern=r"\S", description="a text")]
 
 
-@dataclass(frozen=True)
-class Paper:
+class Paper(Struct, frozen=True, forbid_unknown_fields=True):
     """A paper that claims are taken from.
 
     Attributes:
-        key: Short name by which files and claims refer to the paper.
         authors: The authors in short.
         year: Year of publication.
         title: Title of the paper.
         where: Number on arXiv, or journal.
     """
 
-    key: str
-    authors: str
+    authors: Text
     year: int
-    title: str
-    where: str
+    title: Text
+    where: Text
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One statement that a paper makes about one kind of run.
+class _Entry(Struct, frozen=True, forbid_unknown_fields=True):
+    """A claim as a file of its paper has it.
 
     Attributes:
-        paper: Key of the paper.
         id: Name of the claim, unique over all papers.
         claim: The claim in a sentence.
         where: Table, figure or section of the paper.
         says: ``solves``, ``fails``, ``below_baseline``, ``before`` (the runs solve sooner than those of ``against``, or
             only they solve) or ``number``.
         value: The number, in ``unit``; ``None`` if the claim gives no number.
-        unit: One of :data:`UNITS`; ``None`` if there is no number.
+        unit: One of :data:`Unit`; ``None`` if there is no number.
         metric: Our metric; ``None`` for the task's own, and for claims that compare none.
         protocol: Experiment whose runs are compared with the claim.
         source: ``read`` if it was read in the paper, ``unverified`` if it is from memory.
@@ -67,20 +66,35 @@ class Claim:
         protocol_differs: How our runs differ from those of the paper; ``None`` if they do not.
     """
 
-    paper: str
-    id: str
-    claim: str
-    where: str
-    says: str
+    id: Text
+    claim: Text
+    where: Text
+    says: Literal["solves", "fails", "below_baseline", "before", "number"]
     value: float | None
-    unit: str | None
-    metric: str | None
+    unit: Unit | None
+    metric: Text | None
     protocol: str
-    source: str
-    tuning: str
-    runs: Mapping[str, Any]
-    against: Mapping[str, Any] | None
-    protocol_differs: str | None
+    source: Literal["read", "unverified"]
+    tuning: Literal["published", "hidden"]
+    runs: dict[str, Any]
+    against: dict[str, Any] | None
+    protocol_differs: Text | None
+
+
+class Claim(_Entry, frozen=True, kw_only=True):
+    """One statement that a paper makes about one kind of run; ``_Entry`` has what its file says.
+
+    Attributes:
+        paper: Key of the paper.
+    """
+
+    paper: str
+
+
+class _File(Struct, forbid_unknown_fields=True):
+    """``conf/published/<paper>.yaml``."""
+
+    claims: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -96,10 +110,6 @@ class Published:
     claims: tuple[Claim, ...]
 
 
-KEYS = tuple(field.name for field in fields(Claim) if field.name != "paper")
-"""Keys of a claim in a file; each of them must be there."""
-
-
 def read_claims(conf: Traversable | None = None) -> Published:
     """Read and check papers and claims.
 
@@ -112,16 +122,19 @@ def read_claims(conf: Traversable | None = None) -> Published:
     root = resources.files("conf") if conf is None else conf
     folder = root / "published"
     names = {group: _stems(root / group) for group in ("experiment", "task", "cell")}
-    papers = _papers(folder / PAPERS)
+    papers = {
+        str(key): _as(Paper, f"published/{PAPERS}, paper {key}", node)
+        for key, node in _read(folder / PAPERS, dict).items()
+    }
     claims: list[Claim] = []
     for name in _stems(folder):
         file = f"{name}.yaml"
         if file == PAPERS:
             continue
         if name not in papers:
-            raise ValueError(f"published/{file}: `paper` must be {_one_of(name, papers)}")
+            raise ValueError(f"published/{file}: `paper` must be {one_of(name, papers)}")
         taken = {claim.id: claim.paper for claim in claims}
-        for node in _claim_nodes(folder / file):
+        for node in _read(folder / file, _File).claims:
             claim = _claim(f"published/{file}", name, node, names)
             if claim.id in taken:
                 where = f"published/{taken[claim.id]}.yaml"
@@ -135,115 +148,68 @@ def _stems(folder: Traversable) -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def _load(path: Traversable) -> Any:
+def _read(path: Traversable, kind: type[T]) -> T:
+    place = f"published/{path.name}"
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        node = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"published/{path.name}: must be readable YAML, got {' '.join(str(error).split())}") from error
+        raise ValueError(f"{place}: must be readable YAML, got {' '.join(str(error).split())}") from error
+    return _as(kind, place, node)
 
 
-def _papers(path: Traversable) -> dict[str, Paper]:
-    node = _load(path)
-    if not isinstance(node, Mapping):
-        raise ValueError(f"published/{path.name}: must have a mapping of papers, got {type(node).__name__}")
-    keys = tuple(field.name for field in fields(Paper) if field.name != "key")
-    papers = {}
-    for key, entry in node.items():
-        place = f"published/{path.name}, paper {key}"
-        _check_keys(place, entry, keys)
-        for name, value in entry.items():
-            kind = int if name == "year" else str
-            _check(place, name, value, lambda value, kind=kind: type(value) is kind and bool(value), _WORDS[kind])
-        papers[str(key)] = Paper(key=str(key), **entry)
-    return papers
+def _as(kind: type[T], place: str, node: Any) -> T:
+    try:
+        return convert(node, kind)
+    except ShapeError as error:
+        raise ValueError(f"{place}: {error}") from error
 
 
-def _claim_nodes(path: Traversable) -> list[Any]:
-    node = _load(path)
-    if not isinstance(node, Mapping) or node.keys() != {"claims"} or not isinstance(node["claims"], list):
-        got = ", ".join(map(str, node)) if isinstance(node, Mapping) else type(node).__name__
-        raise ValueError(f"published/{path.name}: must have the key `claims` alone, with a list, got {got}")
-    return node["claims"]
+def _claim(file: str, paper: str, node: Mapping[str, Any], names: Mapping[str, list[str]]) -> Claim:
+    """Check a claim and return it."""
+    place = f"{file}, claim {node.get('id')}"
+    entry = _as(_Entry, place, node)
+    try:
+        _check(entry, names)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    return Claim(paper=paper, **msgspec.structs.asdict(entry))
 
 
-def _claim(file: str, paper: str, node: Any, names: Mapping[str, list[str]]) -> Claim:
-    """Check a claim and return it; the checks come in the order in which a writer wants to hear of mistakes."""
-    place = f"{file}, claim {node.get('id')}" if isinstance(node, Mapping) else file
-    _check_keys(place, node, KEYS)
-    for key in ("id", "claim", "where"):
-        _check(place, key, node[key], _is_text, "a text")
-    for key, allowed in (("says", SAYS), ("source", ("read", "unverified")), ("tuning", ("published", "hidden"))):
-        _check_choice(place, key, node[key], allowed)
-    _check_choice(place, "protocol", node["protocol"], names["experiment"])
-    for key in ("metric", "protocol_differs"):
-        _check(place, key, node[key], lambda value: value is None or _is_text(value), "a text or null")
-    number, before = node["says"] == "number", node["says"] == "before"
-    if number:
-        _check(place, "value", node["value"], lambda value: type(value) in (int, float), "a number")
-        _check_choice(place, "unit", node["unit"], UNITS)
-    else:
-        for key in ("value", "unit"):
-            if key == "unit" and node[key] is not None:
-                _check_choice(place, key, node[key], UNITS)
-            _check(place, key, node[key], lambda value: value is None, f"null for what {node['says']}")
-    if (not number and node["says"] != "below_baseline") or node["unit"] in EFFORTS:
-        _check(place, "metric", node["metric"], lambda value: value is None, "null where no metric is compared")
-    _check(place, "runs", node["runs"], lambda value: _is_mapping(value) and {"task", "cell"} <= value.keys(),
-           "a mapping with task and cell")  # fmt: skip
-    _check_selection(place, "runs", node["runs"], names)
-    if before:
-        _check(place, "against", node["against"], lambda value: _is_mapping(value) and len(value) > 0,
-               "a mapping for what is before another")  # fmt: skip
-        _check_selection(place, "against", node["against"], names)
-    else:
-        _check(place, "against", node["against"], lambda value: value is None, f"null for what {node['says']}")
-    return Claim(paper=paper, **{**node, "value": float(node["value"]) if number else None})
+def _check(entry: _Entry, names: Mapping[str, list[str]]) -> None:
+    """Check those keys of a claim whose values depend on each other, or on the configs that there are."""
+    if entry.protocol not in names["experiment"]:
+        raise ValueError(f"`protocol` must be {one_of(entry.protocol, names['experiment'])}")
+    number, before = entry.says == "number", entry.says == "before"
+    if number and entry.value is None:
+        raise ValueError("`value` must be a number for what says number, got null")
+    if number and entry.unit is None:
+        raise ValueError(f"`unit` must be {one_of(None, get_args(Unit))}")
+    compares = (number and entry.unit not in EFFORTS) or entry.says == "below_baseline"
+    for name, wanted, words in (
+        ("value", number, f"for what {entry.says}"),
+        ("unit", number, f"for what {entry.says}"),
+        ("metric", compares, "where no metric is compared"),
+        ("against", before, f"for what {entry.says}"),
+    ):
+        if not wanted and (value := getattr(entry, name)) is not None:
+            raise ValueError(f"`{name}` must be null {words}, got {shown(value)}")
+    if not {"task", "cell"} <= entry.runs.keys():
+        raise ValueError(f"`runs` must have task and cell, got {shown(entry.runs)}")
+    if before and not entry.against:
+        raise ValueError(f"`against` must have keys for what is before another, got {shown(entry.against)}")
+    for name, selection in (("runs", entry.runs), ("against", entry.against or {})):
+        _check_selection(name, selection, names)
 
 
-_WORDS = {int: "a whole number", str: "a text"}
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
-
-
-def _check(place: str, key: str, value: Any, fits: Callable[[Any], bool], words: str) -> None:
-    if not fits(value):
-        raise ValueError(f"{place}: `{key}` must be {words}, got {value!r}")
-
-
-def _check_choice(place: str, key: str, value: Any, allowed: Iterable[str]) -> None:
-    if value not in tuple(allowed):
-        raise ValueError(f"{place}: `{key}` must be {_one_of(value, allowed)}")
-
-
-def _check_keys(place: str, node: Any, keys: tuple[str, ...]) -> None:
-    if not isinstance(node, Mapping):
-        raise ValueError(f"{place}: must have keys with values, got {node!r}")
-    for key in node:
-        _check_choice(place, "key", key, keys)
-    for key in keys:
-        if key not in node:
-            raise ValueError(f"{place}: `{key}` must be given, got only {', '.join(map(str, node))}")
-
-
-def _check_selection(place: str, name: str, node: Mapping[str, Any], names: Mapping[str, list[str]]) -> None:
+def _check_selection(name: str, selection: Mapping[str, Any], names: Mapping[str, list[str]]) -> None:
     """Check that a claim selects runs by keys that configs have.
 
     Other keys would select nothing, and the claim would count as not run for ever.
     """
-    for key, value in node.items():
+    for key, value in selection.items():
         if key in ("task", "cell"):
-            _check_choice(place, f"{name}.{key}", value, names[key])
+            if value not in names[key]:
+                raise ValueError(f"`{name}.{key}` must be {one_of(value, names[key])}")
         elif "." not in key or key.split(".")[0] not in SECTIONS:
             words = f"task, cell or a dotted key of {', '.join(SECTIONS)}"
-            raise ValueError(f"{place}: `{name}` must select by {words}, got {key!r}")
-
-
-def _one_of(value: Any, allowed: Iterable[str]) -> str:
-    """Return text such as ``one of A, B, got 'Bb', did you mean B?``."""
-    return f"one of {', '.join(allowed)}, got {value!r}{nearest(str(value), allowed)}"
+            raise ValueError(f"`{name}` must select by {words}, got {key!r}")

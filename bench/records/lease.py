@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated
 
+import msgspec
 from filelock import FileLock
+from msgspec import Meta
 
 HEARTBEAT_SECONDS = 2.0
 STALE_SECONDS = 180.0
@@ -44,7 +46,7 @@ class Owner:
 
     host: str
     machine: str
-    pid: int
+    pid: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     started: str
     token: str
     sweep: str
@@ -63,6 +65,12 @@ class Holder:
     owner: Owner
     progress: dict[str, float]
     alive: bool
+
+
+class _Beat(msgspec.Struct):
+    """What a lease has beside its owner."""
+
+    progress: dict[str, float]
 
 
 _TOKEN = secrets.token_hex(8)
@@ -184,13 +192,11 @@ def _read(path: Path, now: float) -> Holder | None:
     """The holder of a lease; ``None`` without one, and for what a power cut left of one."""
     try:
         written = path.stat().st_mtime
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        progress = {name: float(value) for name, value in data.pop("progress").items()}
-        owner = Owner(**data)
-        if owner.pid < 1:
-            return None
+        content = path.read_bytes()
+        owner = msgspec.json.decode(content, type=Owner)
+        progress = msgspec.json.decode(content, type=_Beat).progress
         alive = _is_alive(owner, silence=now - written)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (OSError, ValueError, RecursionError):
         return None
     return Holder(owner, progress, alive)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench import shapes
 from bench.records import thinning
 from bench.records.record import (
     CURVES_FILE,
@@ -23,7 +24,7 @@ from bench.records.record import (
     probed,
 )
 from bench.records.series import PROBES, probe_file, probe_table
-from bench.records.validation import check_leaves
+from bench.records.validation import RecordFile
 
 
 def read_record(folder: Path) -> Record:
@@ -34,18 +35,17 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / RECORD_FILE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        data = msgspec.json.decode(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedRecordError(f"{path}: not a readable record ({error})") from error
-    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
-        raise DamagedRecordError(f"{path}: `schema` must be an integer, got {type(data).__name__} without one")
-    schema = data.pop("schema")
-    if schema > SCHEMA:
-        raise NewerRecordError(f"{path}: `schema` must be <= {SCHEMA} for this version, got {schema}")
-    names = {field.name for field in fields(Record)}
-    if odd := sorted(names ^ data.keys()):
-        raise DamagedRecordError(f"{path}: keys missing or unknown: {', '.join(odd)}")
-    check_leaves(path, data)
+    layout = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(layout, int) and layout > SCHEMA:
+        raise NewerRecordError(f"{path}: `schema` must be <= {SCHEMA} for this version, got {layout}")
+    try:
+        shapes.convert(data, RecordFile)
+    except shapes.ShapeError as error:
+        raise DamagedRecordError(f"{path}: {error}") from error
+    del data["schema"]
     return Record(**data)
 
 
@@ -129,10 +129,12 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
 
 def find_records(root: Path) -> list[Path]:
     """Folders below ``root`` that hold a record, sorted; drafts are left out."""
-    if not root.is_dir():
-        return []
-    folders = (path.parent for path in root.rglob(RECORD_FILE))
-    return sorted(f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts))
+    found = []
+    for folder, below, files in os.walk(root):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if RECORD_FILE in files:
+            found.append(Path(folder))
+    return sorted(found)
 
 
 def read_all(root: Path) -> tuple[list[Record], list[DamagedRecordError]]:

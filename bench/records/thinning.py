@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Meta
+
+from bench import shapes
 
 MOST_ROWS = 200
 """Rows that are kept if nothing else is said; more only where there are more evaluations."""
+
+Count = Annotated[int, Meta(ge=1, description="an integer >= 1")]
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,10 @@ class ThinningInfo:
         sha256: The :func:`digest` of the whole, without times.
     """
 
-    rows: int
-    every: int
-    kept: int
-    sha256: str
+    rows: Count
+    every: Count
+    kept: Count
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
 
     def metadata(self) -> dict[str, str]:
         """As texts, the only thing that metadata holds."""
@@ -40,17 +45,12 @@ def thinning_of(schema: pa.Schema) -> ThinningInfo | None:
     """What the schema of thinned curves says of the whole; ``None`` if the curves are the whole.
 
     Raises:
-        ValueError: It says something else.
+        bench.shapes.ShapeError: It says something else.
     """
     found = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in schema_metadata(schema)}
     if "rows" not in found and "sha256" not in found:
         return None
-    for key in ("rows", "every", "kept"):
-        if re.fullmatch(r"[1-9]\d{0,17}", found.get(key, ""), re.ASCII) is None:
-            raise ValueError(f"`{key}` in the metadata must be an integer >= 1, got {found.get(key)!r}")
-    if re.fullmatch(r"[0-9a-f]{64}", found.get("sha256", "")) is None:
-        raise ValueError(f"`sha256` in the metadata must be 64 hexadecimal digits, got {found.get('sha256')!r}")
-    return ThinningInfo(int(found["rows"]), int(found["every"]), int(found["kept"]), found["sha256"])
+    return shapes.convert(found, ThinningInfo, "metadata", from_texts=True)
 
 
 def schema_metadata(schema: pa.Schema) -> list[tuple[bytes, bytes]]:

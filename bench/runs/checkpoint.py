@@ -6,15 +6,18 @@ import io
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
+import msgspec
 import torch
+from msgspec import Meta
 
 from bench.config.run_spec import RunSpec
 from bench.probes.probing import Probing
 from bench.records.paths import checkpoint_path
 from bench.records.write import write_whole
+from bench.shapes import ShapeError, convert
 from bench.sweeps import signals
 from bench.training.clock import Clock
 from bench.training.curves import CURVES
@@ -22,18 +25,43 @@ from bench.training.loop import TrainingModule
 from tasks.base import Batch
 
 SCHEMA = 1
-_KEYS = {"schema": int, "run_id": str, "wall_seconds": float, "random": dict, "state": dict}
-_STATE_KEYS = {
-    "step": int,
-    "model": dict,
-    "optimizer": dict,
-    "curves": dict,
-    "evaluations": list,
-    "solved_in_a_row": int,
-    "looked_at": int,
-    "train_seconds": float,
-}
-_PROBE_KEYS = {"rows": dict, "seconds": float}
+
+
+class _Random(msgspec.Struct):
+    cpu: Annotated[torch.Tensor, Meta(description="the state of a generator")]
+
+
+class _Optimizer(msgspec.Struct):
+    state: dict[Any, Any]
+    param_groups: list[Any]
+
+
+class _Probes(msgspec.Struct):
+    rows: dict[str, Any]
+    seconds: float
+
+
+class _State(msgspec.Struct):
+    step: int
+    model: dict[str, Any]
+    optimizer: _Optimizer
+    curves: dict[str, Any]
+    evaluations: list[Any]
+    solved_in_a_row: int
+    looked_at: int
+    train_seconds: float
+    solved_at: int | None = None
+    probes: _Probes | None = None
+
+
+class _Content(msgspec.Struct):
+    """What :meth:`bench.training.loop.TrainingModule.restore` relies on; its own checks come later."""
+
+    schema: int
+    run_id: str
+    wall_seconds: float
+    random: _Random
+    state: _State
 
 
 class DamagedCheckpointError(ValueError):
@@ -87,36 +115,24 @@ def load(path: Path, run_id: str, shapes: Mapping[str, torch.Size]) -> dict[str,
         # An unpickler that is fed with noise can raise anything.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise _damaged(path, f"not a readable checkpoint ({reason})") from error
-    _check_types(path, content, _KEYS)
-    _check_types(path, content["state"], _STATE_KEYS)
-    if content["state"].get("probes") is not None:
-        _check_types(path, content["state"]["probes"], _PROBE_KEYS)
-    if content["schema"] > SCHEMA:
-        raise _damaged(path, f"`schema` must be <= {SCHEMA} for this version, got {content['schema']}")
-    if content["run_id"] != run_id:
-        raise _damaged(path, f"`run_id` must be {run_id}, got {content['run_id']!r}")
-    found = {name: getattr(value, "shape", None) for name, value in content["state"]["model"].items()}
-    for name in sorted(found.keys() | shapes.keys()):
-        if found.get(name) != shapes.get(name):
-            raise _damaged(path, f"`{name}` must have the shape {_shape(shapes, name)}, got {_shape(found, name)}")
-    _check_state(path, content)
-    return content
-
-
-def _check_state(path: Path, content: Mapping[str, Any]) -> None:
-    """Whether what :meth:`bench.training.loop.TrainingModule.restore` relies on is there; its own checks come later."""
-    state, randomness = content["state"], content["random"].get("cpu")
-    if not isinstance(randomness, torch.Tensor) or randomness.dtype != torch.uint8:
+    try:
+        found = convert(content, _Content)
+    except ShapeError as error:
+        raise _damaged(path, str(error)) from error
+    if found.schema > SCHEMA:
+        raise _damaged(path, f"`schema` must be <= {SCHEMA} for this version, got {found.schema}")
+    if found.run_id != run_id:
+        raise _damaged(path, f"`run_id` must be {run_id}, got {found.run_id!r}")
+    weights = {name: getattr(value, "shape", None) for name, value in found.state.model.items()}
+    for name in sorted(weights.keys() | shapes.keys()):
+        if weights.get(name) != shapes.get(name):
+            raise _damaged(path, f"`{name}` must have the shape {_shape(shapes, name)}, got {_shape(weights, name)}")
+    if found.random.cpu.dtype != torch.uint8:
         raise _damaged(path, "`random.cpu` must be the state of a generator")
     for name in CURVES:
-        curve = state["curves"].get(name)
-        if not isinstance(curve, torch.Tensor) or curve.shape != (state["step"],):
-            raise _damaged(path, f"`curves.{name}` must be {state['step']} numbers")
-    for name in ("state", "param_groups"):
-        if name not in state["optimizer"]:
-            raise _damaged(path, f"`optimizer.{name}` must be there")
-    if not isinstance(state.get("solved_at", ""), int | None):
-        raise _damaged(path, "`solved_at` must be an integer or null")
+        if getattr(found.state.curves.get(name), "shape", None) != (found.state.step,):
+            raise _damaged(path, f"`state.curves.{name}` must be {found.state.step} numbers")
+    return content
 
 
 def restore(path: Path, content: Mapping[str, Any], module: TrainingModule) -> None:
@@ -132,14 +148,8 @@ def restore(path: Path, content: Mapping[str, Any], module: TrainingModule) -> N
         raise _damaged(path, f"not a checkpoint of this run ({reason})") from error
 
 
-def _check_types(path: Path, content: Any, kinds: Mapping[str, type]) -> None:
-    for name, kind in kinds.items():
-        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
-            raise _damaged(path, f"`{name}` must be there and of type {kind.__name__}")
-
-
-def _shape(shapes: Mapping[str, Any], name: str) -> str:
-    return str(tuple(shapes[name])) if shapes.get(name) is not None else "none"
+def _shape(found: Mapping[str, Any], name: str) -> str:
+    return str(tuple(found[name])) if found.get(name) is not None else "none"
 
 
 def _damaged(path: Path, what: str) -> DamagedCheckpointError:

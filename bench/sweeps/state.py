@@ -7,10 +7,13 @@ import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
 
 from bench.records import lease
 from bench.records.lease import Holder
@@ -39,7 +42,7 @@ class PlannedRun:
     folder: str
     label: str
     kind: str
-    max_steps: int
+    max_steps: Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -89,21 +92,15 @@ def read_sweep_plans(results_dir: Path) -> list[SweepPlan]:
     """The plans of all sweeps of a results folder; what cannot be read is left out."""
     found = []
     for path in sorted((results_dir / "sweeps").glob(f"*/{PLAN_FILE}")):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            data = json.loads(path.read_text(encoding="utf-8"))
-            runs = tuple(map(_planned_run, data.pop("runs")))
-            found.append(SweepPlan(**data, runs=runs))
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            plan = msgspec.json.decode(path.read_bytes(), type=SweepPlan)
+            if all(_is_inside(Path(run.folder)) for run in plan.runs):
+                found.append(plan)
     return found
 
 
-def _planned_run(data: Mapping[str, Any]) -> PlannedRun:
-    run = PlannedRun(**data)
-    texts = (run.run_id, run.folder, run.label, run.kind)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(run.max_steps, int) or run.max_steps < 1:
-        raise ValueError(f"not a planned run: {run}")
-    if Path(run.folder).is_absolute() or ".." in Path(run.folder).parts:
-        raise ValueError(f"not a folder of the results: {run.folder}")
-    return run
+def _is_inside(folder: Path) -> bool:
+    return not folder.is_absolute() and ".." not in folder.parts
 
 
 class Inventory:

@@ -61,27 +61,34 @@ class TestRead:
     @pytest.mark.parametrize(
         ("node", "message"),
         [
-            (3, "`sweep` must have rows and settings alone, got 3"),
-            ([], "`sweep` must have rows and settings alone, got []"),
-            ({"row": []}, "`sweep` must have rows and settings alone, got {'row': []}"),
-            ({"rows": []}, "`sweep.rows` must have at least one row, got []"),
-            ({"rows": None}, "`sweep.rows` must be a list of overrides by key, got None"),
-            ({"rows": {"task": "x"}}, "`sweep.rows` must be a list of overrides by key, got {'task': 'x'}"),
-            ({"rows": ["task"]}, "`sweep.rows` must be a list of overrides by key, got ['task']"),
+            (3, "`sweep` must be a mapping with rows, settings, got 3"),
+            ([], "`sweep` must be a mapping with rows, settings, got []"),
+            ({"row": []}, "`sweep` must have the keys rows, settings alone, got 'row', did you mean rows?"),
+            ({1: []}, "`sweep` must have texts as keys, got {1: []}"),
+            ({"rows": []}, "`sweep.rows` must be a list of at least one row, got []"),
+            ({"rows": None}, "`sweep.rows` must be a list of at least one row, got null"),
+            (
+                {"rows": {"task": "x"}},
+                "`sweep.rows` must be a list of at least one row, got {'task': 'x'}",
+            ),
+            ({"rows": ["task"]}, "`sweep.rows[0]` must be a mapping, got 'task'"),
             ({"rows": [{"task.length": []}]}, "`sweep.rows` must have a value for every key, got {'task.length': []}"),
-            ({"settings": {"when": {}}}, "`sweep.settings` must be a list of overrides by key, got {'when': {}}"),
-            ({"settings": [{"set": {"seed": 1}}]}, "`sweep.settings` must be a list of `when` with `set`, got {'set'"),
+            (
+                {"settings": {"when": {}}},
+                "`sweep.settings` must be a list, each item a mapping with when, set, got {'when': {}}",
+            ),
+            ({"settings": [{"set": {"seed": 1}}]}, "`sweep.settings[0].when` must be a mapping, and is not there"),
             (
                 {"settings": [{"when": {}, "set": {}, "else": {}}]},
-                "`sweep.settings` must be a list of `when` with `set`, got {'when': {}, 'set': {}, 'else': {}}",
+                "`sweep.settings[0]` must have the keys when, set alone, got 'else'",
             ),
             (
                 {"settings": [{"when": "always", "set": {"seed": 1}}]},
-                "`sweep.settings` must have overrides below `when` and `set`, got {'when': 'always', 'set'",
+                "`sweep.settings[0].when` must be a mapping, got 'always'",
             ),
             (
                 {"settings": [{"when": {}, "set": None}]},
-                "`sweep.settings` must have overrides below `when` and `set`, got {'when': {}, 'set': None}",
+                "`sweep.settings[0].set` must be a mapping, got null",
             ),
             (
                 {"settings": [{"when": {"seed": 1}, "set": {"optimizer": "sgd"}},
@@ -98,7 +105,7 @@ class TestRead:
 
     def test_a_long_node_is_cut(self):
         with pytest.raises(ValueError, match=r".") as caught:
-            SweepGrid.read({"row": ["long"] * 1000})
+            SweepGrid.read({"rows": "long" * 1000})
         assert len(str(caught.value)) < 200
 
 
@@ -419,7 +426,7 @@ class TestCommandLine:
             ),
             ("+experiment=arjovsky2016 task=copy_memory task.length=100", "task.length is no setting, did you mean"),
             ("+experiment=horizon hydra.mode=RUN", "sweep must be null where hydra.mode is not MULTIRUN, got rows or"),
-            ("sweep=3", "sweep must have rows and settings alone, got 3"),
+            ("sweep=3", "sweep must be a mapping with rows, settings, got 3"),
         ],
     )  # fmt: skip
     def test_bad_input(self, bench: Bench, overrides: str, message: str):
@@ -433,16 +440,16 @@ class TestCommandLine:
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
-        (3, "sweep must have rows and settings alone, got 3"),
-        ([1], "sweep must have rows and settings alone, got [1]"),
-        ({"rows": []}, "sweep.rows must have at least one row, got []"),
+        (3, "sweep must be a mapping with rows, settings, got 3"),
+        ([1], "sweep must be a mapping with rows, settings, got [1]"),
+        ({"rows": []}, "sweep.rows must be a list of at least one row, got []"),
         ({"rows": [{"task.length": []}]}, "sweep.rows must have a value for every key, got "),
         ({"rows": [{"task.length": "${nothing}"}]}, "Interpolation key 'nothing' not found"),
         ({"rows": [{"task.lenght": 5}]}, "task.lenght is no setting, did you mean task.length?"),
         ({"rows": [{"task.length": {"a": 5}}]}, ""),
         ({"rows": [{"task.length": "long"}]}, "task.length must be an integer, got 'long'"),
-        ({"rows": [{5: 5}]}, ""),
-        ({"settings": [{"when": {"seed": 0}}]}, "sweep.settings must be a list of when with set, got {'when'"),
+        ({"rows": [{5: 5}]}, "sweep.rows[0] must have texts as keys, got {5: 5}"),
+        ({"settings": [{"when": {"seed": 0}}]}, "sweep.settings[0].set must be a mapping, and is not there"),
         ({"settings": [{"when": {}, "set": {"model.size": 1}}]}, "model.size is no setting"),
     ],
 )

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -234,7 +235,7 @@ class TestCaps:
         ],
     )
     def test_another_protocol(self, made: Claim, records: list[Record], verdict: str):
-        judged = judge(dataclasses.replace(made, protocol_differs="all is ours"), records)
+        judged = judge(msgspec.structs.replace(made, protocol_differs="all is ours"), records)
         assert (judged.verdict, judged.marks) == (verdict, ("protocol differs",))
         assert judged.reason.endswith("; another protocol: all is ours") == (verdict != NEVER)
 
@@ -340,7 +341,7 @@ NUMBER = CLAIM | {"says": "number", "value": 1.5, "unit": "mse", "metric": "mse"
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a unit": (
         NUMBER | {"unit": "mes"},
-        "`unit` must be one of mse, nats, share, sequences, steps, percent, got 'mes', did you mean mse?",
+        "`unit` must be one of mse, nats, share, sequences, steps, percent or null, got 'mes', did you mean mse?",
     ),
     "a protocol": (
         CLAIM | {"protocol": "bai2081"},
@@ -352,25 +353,25 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "`says` must be one of solves, fails, below_baseline, before, number, got 'solve', did you mean solves?",
     ),
     "a source": (CLAIM | {"source": "red"}, "`source` must be one of read, unverified, got 'red', did you mean read?"),
-    "a tuning": (CLAIM | {"tuning": None}, "`tuning` must be one of published, hidden, got None"),
+    "a tuning": (CLAIM | {"tuning": None}, "`tuning` must be one of published, hidden, got null"),
     "a key too many": (
         CLAIM | {"metrics": "mse"},
-        "`key` must be one of id, claim, where, says, value, unit, metric, protocol, source, tuning, runs, against, "
-        "protocol_differs, got 'metrics', did you mean metric?",
+        "must have the keys id, claim, where, says, value, unit, metric, protocol, source, tuning, runs, against, "
+        "protocol_differs alone, got 'metrics', did you mean metric?",
     ),
     "a key too few": (
         without("where"),
-        "`where` must be given, got only id, claim, says, value, unit, metric, protocol, source, tuning, runs, "
-        "against, protocol_differs",
+        "`where` must be a text, and is not there",
     ),
     "no sentence": (CLAIM | {"claim": " "}, "`claim` must be a text, got ' '"),
-    "a number in words": (NUMBER | {"value": "small"}, "`value` must be a number, got 'small'"),
-    "true for a number": (NUMBER | {"value": True}, "`value` must be a number, got True"),
+    "a number in words": (NUMBER | {"value": "small"}, "`value` must be a number or null, got 'small'"),
+    "true for a number": (NUMBER | {"value": True}, "`value` must be a number or null, got true"),
+    "a number that is none": (NUMBER | {"value": None}, "`value` must be a number for what says number, got null"),
     "a number without a unit": (
         NUMBER | {"unit": None},
-        "`unit` must be one of mse, nats, share, sequences, steps, percent, got None",
+        "`unit` must be one of mse, nats, share, sequences, steps, percent, got null",
     ),
-    "a value of what solves": (CLAIM | {"value": 3}, "`value` must be null for what solves, got 3"),
+    "a value of what solves": (CLAIM | {"value": 3}, "`value` must be null for what solves, got 3.0"),
     "a unit of what solves": (CLAIM | {"unit": "mse"}, "`unit` must be null for what solves, got 'mse'"),
     "a metric of what solves": (
         CLAIM | {"metric": "mse"},
@@ -382,7 +383,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "before nothing": (
         CLAIM | {"says": "before"},
-        "`against` must be a mapping for what is before another, got None",
+        "`against` must have keys for what is before another, got null",
     ),
     "against without before": (
         CLAIM | {"against": {"cell": "rnn"}},
@@ -390,7 +391,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no cell": (
         CLAIM | {"runs": {"task": "adding_problem"}},
-        "`runs` must be a mapping with task and cell, got {'task': 'adding_problem'}",
+        "`runs` must have task and cell, got {'task': 'adding_problem'}",
     ),
     "a cell": (
         CLAIM | {"runs": CLAIM["runs"] | {"cell": "lstn"}},
@@ -406,7 +407,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "`runs` must select by task, cell or a dotted key of task, cell, model, optimizer, data, training, "
         "got 'length'",
     ),
-    "no reason": (CLAIM | {"protocol_differs": True}, "`protocol_differs` must be a text or null, got True"),
+    "no reason": (CLAIM | {"protocol_differs": True}, "`protocol_differs` must be a text or null, got true"),
 }
 
 
@@ -442,9 +443,12 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("- a\n", "published/le2015.yaml: must have the key `claims` alone, with a list, got list"),
-            ("claim: []\n", "published/le2015.yaml: must have the key `claims` alone, with a list, got claim"),
-            ("claims: [7]\n", "published/le2015.yaml: must have keys with values, got 7"),
+            ("- a\n", "published/le2015.yaml: must be a mapping with claims, got ['a']"),
+            (
+                "claim: []\n",
+                "published/le2015.yaml: must have the keys claims alone, got 'claim', did you mean claims?",
+            ),
+            ("claims: [7]\n", "published/le2015.yaml: `claims[0]` must be a mapping, got 7"),
         ],
     )
     def test_no_list_of_claims(self, tmp_path: Path, text: str, words: str):
@@ -453,16 +457,16 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("bai2018: 3\n", ", paper bai2018: must have keys with values, got 3"),
-            ("[]\n", ": must have a mapping of papers, got list"),
-            ("b: {authors: B, year: 1, title: T}\n", ", paper b: `where` must be given, got only authors, year, title"),
+            ("bai2018: 3\n", ", paper bai2018: must be a mapping with authors, year, title, where, got 3"),
+            ("[]\n", ": must be a mapping, got []"),
+            ("b: {authors: B, year: 1, title: T}\n", ", paper b: `where` must be a text, and is not there"),
             (
                 "b: {authors: B, year: new, title: T, where: W}\n",
-                ", paper b: `year` must be a whole number, got 'new'",
+                ", paper b: `year` must be an integer, got 'new'",
             ),
             (
                 "b: {authors: B, years: 1, title: T, where: W}\n",
-                ", paper b: `key` must be one of authors, year, title, where, got 'years', did you mean year?",
+                ", paper b: must have the keys authors, year, title, where alone, got 'years', did you mean year?",
             ),
         ],
     )  # fmt: skip

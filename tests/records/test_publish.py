@@ -469,9 +469,9 @@ class TestDamage:
         ("metadata", "message"),
         [
             ({"rows": "7"}, "must have a row for each of 6 steps, has 7"),
-            ({"rows": "many"}, "`rows` in the metadata must be an integer >= 1, got 'many'"),
-            ({"every": "0"}, "`every` in the metadata must be an integer >= 1, got '0'"),
-            ({"sha256": "abc"}, "`sha256` in the metadata must be 64 hexadecimal digits, got 'abc'"),
+            ({"rows": "many"}, "`metadata.rows` must be an integer >= 1, got 'many'"),
+            ({"every": "0"}, "`metadata.every` must be an integer >= 1, got '0'"),
+            ({"sha256": "abc"}, "`metadata.sha256` must be 64 hexadecimal digits, got 'abc'"),
             ({"kept": "5"}, "must have the 5 rows kept of 6 steps, has 4"),
         ],
     )

@@ -223,18 +223,18 @@ class TestFile:
         [
             ({"run_id": "other"}, "`run_id` must be abc, got 'other'"),
             ({"schema": 2}, "`schema` must be <= 1 for this version, got 2"),
-            ({"state": []}, "`state` must be there and of type dict"),
-            ({"state": STATE | {"step": "3"}}, "`step` must be there and of type int"),
+            ({"state": []}, "`state` must be a mapping with step, model, .*, got \\[\\]"),
+            ({"state": STATE | {"step": "3"}}, "`state.step` must be an integer, got '3'"),
             (
                 {"state": STATE | {"model": {"weight": torch.zeros(3)}}},
                 r"`weight` must have the shape \(2, 3\), got \(3,\)",
             ),
             ({"state": STATE | {"model": {}}}, r"`weight` must have the shape \(2, 3\), got none"),
-            ({"state": STATE | {"curves": {}}}, "`curves.loss` must be 3 numbers"),
-            ({"state": STATE | {"optimizer": {}}}, "`optimizer.state` must be there"),
-            ({"state": STATE | {"solved_at": "x"}}, "`solved_at` must be an integer or null"),
-            ({"state": STATE | {"probes": 3}}, "`rows` must be there and of type dict"),
-            ({"random": {}}, "`random.cpu` must be the state of a generator"),
+            ({"state": STATE | {"curves": {}}}, "`state.curves.loss` must be 3 numbers"),
+            ({"state": STATE | {"optimizer": {}}}, "`state.optimizer.state` must be a mapping, and is not there"),
+            ({"state": STATE | {"solved_at": "x"}}, "`state.solved_at` must be an integer or null, got 'x'"),
+            ({"state": STATE | {"probes": 3}}, "`state.probes` must be a mapping with rows, seconds or null, got 3"),
+            ({"random": {}}, "`random.cpu` must be the state of a generator, and is not there"),
         ],
     )
     def test_one_that_does_not_fit(self, tmp_path: Path, changes: dict[str, Any], message: str):

@@ -1,0 +1,113 @@
+"""The shape of data from files: msgspec checks it against a type, and one line says what does not fit.
+
+A type is a ``msgspec.Struct``, which refuses unknown keys if it says so, or a container. Where a type alone does not
+say what is allowed, ``Annotated[..., Meta(description="...")]`` does in words.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from bench.errors import nearest, shown
+
+T = TypeVar("T")
+_WORDS = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    dict: "a mapping",
+    type(None): "null",
+}
+
+
+class ShapeError(ValueError):
+    """Data of another shape; the message names the key, what is allowed and what there is."""
+
+
+def convert(data: Any, kind: type[T], name: str = "", *, from_texts: bool = False) -> T:
+    """Take plain containers, such as those from YAML, as a type.
+
+    Args:
+        data: The containers.
+        kind: The type.
+        name: Dotted key of the data, for messages.
+        from_texts: Whether numbers may be texts.
+
+    Raises:
+        ShapeError: It is of another shape.
+    """
+    try:
+        return msgspec.convert(data, kind, strict=not from_texts)
+    except msgspec.ValidationError as error:
+        raise ShapeError(_line(str(error), data, kind, name)) from error
+
+
+def words(hint: Any) -> str:
+    """A type in words, as a user would say it."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return next((meta.description for meta in arguments[1:] if meta.description), words(arguments[0]))
+    if origin in (Union, types.UnionType):
+        known = (each for each in arguments if each in _WORDS or get_origin(each) is not None or _is_struct(each))
+        return " or ".join(dict.fromkeys(map(words, known)))
+    if origin is Literal:
+        return f"{'one of ' if len(arguments) > 1 else ''}{', '.join(map(str, arguments))}"
+    if origin is tuple and ... not in arguments:
+        return f"a list of {len(arguments)} numbers"
+    if origin in (tuple, list):
+        return "a list" if arguments[0] is Any else f"a list, each item {words(arguments[0])}"
+    if origin is dict:
+        return "a mapping" if arguments[1] is Any else f"a mapping, each value {words(arguments[1])}"
+    if _is_struct(hint):
+        return f"a mapping with {', '.join(_fields(hint))}"
+    return _WORDS.get(hint) or f"the settings of {getattr(hint, '__name__', hint)}"
+
+
+def _line(error: str, data: Any, kind: Any, name: str) -> str:
+    """One line for an error of msgspec's, such as ``Expected `int`, got `str` - at `$.time.steps` ``."""
+    parts = re.fullmatch(r"(.*?)(?: - at ((?:`key` in )?`\$[^`]*`))?", error, re.DOTALL)
+    assert parts is not None
+    hint, found, place = kind, parts[1], parts[2] or ""
+    # Of a mapping msgspec says ``[...]`` and not which value it is: the message is then about the mapping.
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", place.partition("[...]")[0]):
+        hint, data = (_fields(hint)[key], data[key]) if key else (get_args(_bare(hint))[0], data[int(index)])
+        name = f"{name}[{index}]" if index else _below(name, key)
+    where = f"`{name}` " if name else ""
+    if missing := re.fullmatch(r"Object missing required field `(.+)`", found):
+        return f"`{_below(name, missing[1])}` must be {words(_fields(hint)[missing[1]])}, and is not there"
+    if unknown := re.fullmatch(r"Object contains unknown field `(.+)`", found):
+        allowed = list(_fields(hint))
+        return f"{where}must have the keys {', '.join(allowed)} alone, got {unknown[1]!r}{nearest(unknown[1], allowed)}"
+    if place.startswith("`key`"):
+        return f"{where}must have texts as keys, got {shown(data)}"
+    choices = get_args(_bare(hint)) if get_origin(_bare(hint)) is Literal else ()
+    return f"{where}must be {words(hint)}, got {shown(data)}{nearest(str(data), choices)}"
+
+
+def _is_struct(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+
+
+def _below(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
+def _fields(hint: Any) -> dict[str, Any]:
+    """Names and types of the entries of a class."""
+    return get_type_hints(_bare(hint), include_extras=True)
+
+
+def _bare(hint: Any) -> Any:
+    """A type without annotations, and without null where that is the only other one."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _bare(arguments[0])
+    if origin in (Union, types.UnionType):
+        others = [each for each in arguments if each is not type(None)]
+        return _bare(others[0]) if len(others) == 1 else hint
+    return hint
