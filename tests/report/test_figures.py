@@ -124,11 +124,12 @@ def test_a_diverged_run_with_infinite_gradients_and_many_cells_are_drawn(bench: 
                "training.clip_norm=null", "task.length=30", "training.max_steps=20")  # fmt: skip
     for rate in ("3", "1e30"):  # of the second, nothing of the trained network could be probed
         assert bench.one(*explode, f"optimizer.lr={rate}").status == "diverged"
-    for bias in range(8):
-        bench.one("cell=lstm", f"cell.forget_bias={bias}", "probe.every=2", "task.length=9")
+    bench.one("cell=lstm", "probe.every=2", "task.length=9")
     outcome = bench.call("figures", str(bench.results))
     assert (outcome.code, outcome.err) == (0, "")
     assert len(outcome.out.splitlines()) == 12
+    for bias in range(2, 9):
+        bench.one("cell=lstm", f"cell.forget_bias={bias}", "probe.every=2", "task.length=9")
     probes, curves = {}, {}
     for folder in find_records(bench.results):
         probes[folder.name] = {name: read_probe(folder, name) for name in PROBES}
