@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from bench.analysis.run import Run
 from bench.papers import verdicts
 from bench.papers.claims import Claim, Paper
 from bench.papers.verdicts import Judgement
-from bench.records.record import Record
 from bench.report.tables.claims import Judged
 from tests.records_made import make
 
@@ -36,7 +37,7 @@ def claim(**changes: Any) -> Claim:
     return Claim(paper="bai2018", **(CLAIM | changes))
 
 
-def run(seed: int, mse: float | None = STUCK, at: int | None = None, cell: str = "gru", **changes: Any) -> Record:
+def run(seed: int, mse: float | None = STUCK, at: int | None = None, cell: str = "gru", **changes: Any) -> Run:
     base = make()
     settings: dict[str, Any] = {
         "run_id": f"{cell}{seed}",
@@ -48,10 +49,10 @@ def run(seed: int, mse: float | None = STUCK, at: int | None = None, cell: str =
         "steps_to_solve": at,
         "metrics": {"eval": {}, "test": {} if mse is None else {"mse": mse, "loss": mse, "within_tolerance": 1 - mse}},
     }
-    return make(**(settings | changes))
+    return Run(make(**(settings | changes)), Path())
 
 
-def runs(solved: int, n: int, other: float = STUCK, cell: str = "gru", at: int = 1000) -> list[Record]:
+def runs(solved: int, n: int, other: float = STUCK, cell: str = "gru", at: int = 1000) -> list[Run]:
     """``solved`` of ``n`` runs solve, one 100 steps after the other; the others end at one error."""
     done = [run(seed, SOLVED, at + 100 * seed, cell) for seed in range(solved)]
     return done + [run(seed, other, cell=cell) for seed in range(solved, n)]
@@ -63,7 +64,7 @@ PAPERS = {
 }
 
 
-def judged(*claims: Claim, records: list[Record]) -> list[Judgement]:
+def judged(*claims: Claim, records: list[Run]) -> list[Judgement]:
     return [verdicts.judge(each, records) for each in claims]
 
 

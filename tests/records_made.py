@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.run import Run
 from bench.records.record import Record
 from bench.records.series import curves_table
 from bench.records.write import commit, prepare
@@ -72,7 +73,7 @@ def changed(config: dict[str, Any], **sections: Any) -> dict[str, Any]:
     return config | {name: config[name] | values for name, values in sections.items()}
 
 
-def run(cell: str, seed: int, mse: float | None = None, solved_at: int | None = None, **changes: Any) -> Record:
+def run(cell: str, seed: int, mse: float | None = None, solved_at: int | None = None, **changes: Any) -> Run:
     metrics = {"loss": mse, "mse": mse, "within_tolerance": 0.5} if mse is not None else {}
     settings: dict[str, Any] = {
         "run_id": f"{cell}{seed}{changes.get('config', '')}{changes.get('code', '')}{changes.get('task', '')}",
@@ -84,10 +85,10 @@ def run(cell: str, seed: int, mse: float | None = None, solved_at: int | None = 
         "steps_to_solve": solved_at,
         "metrics": {"eval": {}, "test": metrics},
     }
-    return make(**(settings | changes))
+    return Run(make(**(settings | changes)), Path())
 
 
-def copy_run(cell: str, seed: int, recall: float) -> Record:
+def copy_run(cell: str, seed: int, recall: float) -> Run:
     return run(
         cell,
         seed,

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from bench.analysis import metrics
 from bench.analysis.grouping import RunGroup
-from bench.analysis.metrics import GradientReaches
-from bench.records.record import Record
+from bench.analysis.run import Run
 from bench.stats import paired, survival
 from bench.stats.intervals import Estimate
 
@@ -37,32 +36,29 @@ class Comparison:
     sooner: survival.LogRank
 
 
-def compare(rows: Sequence[RunGroup], metric: str | None, reaches: GradientReaches) -> list[Comparison]:
+def compare(rows: Sequence[RunGroup], metric: str | None) -> list[Comparison]:
     """Compare all pairs of columns of each row.
 
     Args:
         rows: See :class:`bench.analysis.grouping.RunGroup`.
         metric: A metric of :mod:`bench.analysis.metrics` for which higher or lower is better; ``None`` takes that of
-        each
-            row's task.
-        reaches: See :data:`bench.analysis.metrics.GradientReaches`.
+            each row's task.
     """
     found = []
     for row in rows:
         shown = metric or row.facts["metric"]
         runs = {column: metrics.results(members) for column, members in row.runs.items()}
         for first, second in itertools.combinations([column for column in runs if runs[column]], 2):
-            pair = _pair(row, (first, runs[first]), (second, runs[second]), shown, reaches)
+            pair = _pair(row, (first, runs[first]), (second, runs[second]), shown)
             found += [pair] if pair is not None else []
     return found
 
 
 def _pair(
     row: RunGroup,
-    first: tuple[str, list[Record]],
-    second: tuple[str, list[Record]],
+    first: tuple[str, list[Run]],
+    second: tuple[str, list[Run]],
     metric: str,
-    reaches: GradientReaches,
 ) -> Comparison | None:
     """Compare two columns; return ``None`` if one of them has no value of the metric, as for another task's metric.
 
@@ -76,7 +72,7 @@ def _pair(
     for label, runs in (first, second):
         if len({run.seed for run in runs}) < len(runs):
             raise ValueError(f"`compare` must have one run of each seed in a place, got several in {label}")
-    values = [{run.seed: value for run in runs for value in metrics.values_of([run], metric, reaches)}
+    values = [{run.seed: value for run in runs for value in metrics.values_of([run], metric)}
               for runs in (these, those)]  # fmt: skip
     if not all(values):
         return None

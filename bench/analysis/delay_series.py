@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.analysis.grouping import RunGroup
-from bench.analysis.hyperparameters import differing, text, training_of
+from bench.analysis.hyperparameters import differing, text
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def delay_series(rows: Iterable[RunGroup]) -> list[DelaySeries]:
             home.append(row)
     kept = [sorted(members, key=lambda row: row.facts["delay"]) for members in found if len(members) > 1]
     labels = [(members[0].task, *members[0].settings[1:]) for members in kept]
-    rests = [training_of(next(iter(members[0].runs.values()))[0]) for members in kept]
+    rests = [next(iter(members[0].runs.values()))[0].training for members in kept]
     made = []
     for members, label, rest in zip(kept, labels, rests, strict=True):
         namesakes = [other for other, its in zip(rests, labels, strict=True) if its == label]
@@ -59,4 +59,4 @@ def _differ_in_delay(one: RunGroup, other: RunGroup) -> bool:
     if one.task != other.task or one.settings[1:] != other.settings[1:] or None in delays or len(set(delays)) == 1:
         return False
     shared = one.runs.keys() & other.runs.keys()
-    return all(not differing(map(training_of, (one.runs[column][0], other.runs[column][0]))) for column in shared)
+    return all(not differing((one.runs[column][0].training, other.runs[column][0].training)) for column in shared)

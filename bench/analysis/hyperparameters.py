@@ -11,25 +11,6 @@ _SECTIONS = ("model", "optimizer", "data", "training")
 """What makes two trainings different; what was probed does not."""
 
 
-def settings_of(record: Record) -> dict[str, Any]:
-    """Every setting of a run by the key that a table knows it by: ``task``, ``cell``, ``task.length``, ..."""
-    return {
-        "task": record.task,
-        "cell": record.cell,
-        "experiment": record.experiment,
-        "budget": record.config.get("budget"),
-        **{f"task.{key}": value for key, value in flat(record.config["task"]).items()},
-        **{f"cell.{key}": value for key, value in flat(record.config["cell"]).items()},
-        "cell.code": code_of(record, cell=True),
-        **training_of(record),
-    }
-
-
-def keys_of(records: Iterable[Record]) -> list[str]:
-    """Every key that one of the runs has, in a fixed order."""
-    return list(dict.fromkeys(key for record in records for key in settings_of(record)))
-
-
 def protocol_of(record: Record) -> str:
     """The experiment that a run belongs to, with its budget where it has one to choose."""
     budget = record.config.get("budget")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.analysis import hyperparameters
 from bench.analysis.gradient_reach import GradientReach
+from bench.analysis.run import Run
 from bench.errors import nearest
-from bench.records.record import FINAL, Record
 from bench.stats import intervals, small_samples, survival
-
-GradientReaches = Mapping[str, GradientReach]
-"""How far the gradient travels, by run id, for the runs that were probed."""
 
 SEED = 0
 """Of all resampling in tables: the same records give the same intervals."""
@@ -91,30 +87,26 @@ class Counts:
     unfinished: dict[str, int]
 
 
-def results(runs: Iterable[Record]) -> list[Record]:
+def results(runs: Iterable[Run]) -> list[Run]:
     """Those that have a result; a diverged run is one."""
-    return [run for run in runs if run.status in FINAL]
+    return [run for run in runs if run.has_result]
 
 
-def counts_of(runs: Iterable[Record]) -> Counts:
+def counts_of(runs: Iterable[Run]) -> Counts:
     """What became of runs."""
     runs = list(runs)
     kept = results(runs)
     by_status = {status: sum(run.status == status for run in runs) for status in UNFINISHED}
-    return Counts(len(kept), sum(run.solved for run in kept), {name: n for name, n in by_status.items() if n})
+    return Counts(len(kept), sum(run.record.solved for run in kept), {name: n for name, n in by_status.items() if n})
 
 
-def check_metric(metric: str, runs: Iterable[Record]) -> None:
+def check_metric(metric: str, runs: Iterable[Run]) -> None:
     """Make sure that a metric is one of these runs.
 
     Raises:
         ValueError: It is not; with the nearest name.
     """
-    tasks = (
-        name
-        for run in runs
-        for name in (run.task_facts["metric"], *run.task_facts["extra_metrics"], *run.metrics["test"])
-    )
+    tasks = (name for run in runs for name in (*_scores(run), *run.record.metrics["test"]))
     _check("metric", metric, dict.fromkeys((*EVERY_RUN, *tasks)))
 
 
@@ -136,53 +128,54 @@ def default_statistic(metric: str, wanted: str | None = None) -> str:
     return wanted if wanted is not None and wanted in allowed else allowed[0]
 
 
-def estimate(runs: Sequence[Record], metric: str, statistic: str, reaches: GradientReaches) -> MetricEstimate:
+def estimate(runs: Sequence[Run], metric: str, statistic: str) -> MetricEstimate:
     """One number over runs that differ in nothing but the seed; where they differ in more, these are strata.
 
     Args:
         runs: Those with a result count; a diverged one has no score, and counts as the worst.
         metric: See :func:`check_metric`.
         statistic: See :func:`check_statistic`.
-        reaches: See :data:`GradientReaches`.
     """
     kept = results(runs)
     if not kept:
         return MetricEstimate(metric, statistic, None, None, None, 0, better_of(metric, runs))
     if metric == SOLVED:
-        share = intervals.success(sum(run.solved for run in kept), len(kept))
+        share = intervals.success(sum(run.record.solved for run in kept), len(kept))
         assert share.interval is not None
         return MetricEstimate(
             metric, statistic, share.value, share.interval.low, share.interval.high, len(kept), "higher"
         )
     if metric == STEPS and statistic == "survival":
         return _survival(kept)
-    pairs = [(value, _stratum(run)) for run in kept for value in values_of([run], metric, reaches)]
+    pairs = [(value, run.stratum) for run in kept for value in values_of([run], metric)]
     return _over_seeds(metric, statistic, pairs, better_of(metric, kept))
 
 
-def values_of(runs: Sequence[Record], metric: str, reaches: GradientReaches) -> list[float]:
+def values_of(runs: Sequence[Run], metric: str) -> list[float]:
     """The value of each run that has one; NaN for a diverged run's score, infinite for steps that solved nothing."""
     if metric == SOLVED:
-        found = [run.solved for run in runs]
+        found = [run.record.solved for run in runs]
     elif metric in HORIZONS:
-        found = [HORIZONS[metric](reaches[run.run_id]) for run in runs if run.run_id in reaches]
+        found = [HORIZONS[metric](run.reach) for run in runs if run.reach is not None]
     elif metric == STEPS:
-        found = [math.inf if run.steps_to_solve is None else run.steps_to_solve for run in runs]
+        found = [math.inf if run.record.steps_to_solve is None else run.record.steps_to_solve for run in runs]
     elif metric == PARAMETERS:
-        found = [run.model["parameters"] for run in runs]
+        found = [run.record.model["parameters"] for run in runs]
     elif metric == SPEED:
-        found = [run.time[metric] for run in runs]
+        found = [run.record.time[metric] for run in runs]
     else:
         # A metric of another task is no failure of the run.
         having = [
-            run for run in runs if metric in run.metrics["test"] or (run.status == "diverged" and _has(run, metric))
+            run
+            for run in runs
+            if metric in run.record.metrics["test"] or (run.status == "diverged" and _has(run, metric))
         ]
-        scores = (run.metrics["test"].get(metric) for run in having)
+        scores = (run.record.metrics["test"].get(metric) for run in having)
         found = [math.nan if score is None else score for score in scores]
     return [float(value) for value in found if value is not None]
 
 
-def better_of(metric: str, runs: Sequence[Record]) -> str | None:
+def better_of(metric: str, runs: Sequence[Run]) -> str | None:
     """Whether higher or lower is better."""
     if metric == SOLVED:
         return "higher"
@@ -190,27 +183,22 @@ def better_of(metric: str, runs: Sequence[Record]) -> str | None:
         return "lower"
     if metric in (*HORIZONS, PARAMETERS, SPEED) or not runs:
         return None
-    facts = runs[0].task_facts
+    facts = runs[0].record.task_facts
     if metric == facts["metric"]:
         return "higher" if facts["higher_is_better"] else "lower"
     # What else a task measures are errors and losses, or shares of what is right.
     return "lower" if metric in ("loss", "mse", "absolute_error") else "higher"
 
 
-def budget_of(run: Record) -> int:
-    """Training steps at most."""
-    return int(run.config["training"].get("max_steps", run.steps))
-
-
-def times(runs: Sequence[Record]) -> tuple[list[int], list[bool]]:
+def times(runs: Sequence[Run]) -> tuple[list[int], list[bool]]:
     """Time to solve of each run, or its whole budget where it did not, and whether it did."""
-    solved = [run.steps_to_solve is not None for run in runs]
-    return [budget_of(run) if run.steps_to_solve is None else run.steps_to_solve for run in runs], solved
+    found = [(run.record.steps_to_solve, run.budget) for run in runs]
+    return [budget if steps is None else steps for steps, budget in found], [steps is not None for steps, _ in found]
 
 
-def bimodal(runs: Sequence[Record], metric: str, reaches: GradientReaches) -> str | None:
+def bimodal(runs: Sequence[Run], metric: str) -> str | None:
     """A sentence where the runs fall into two groups by a score; see :func:`bench.stats.small_samples.two_groups`."""
-    values = values_of(results(runs), metric, reaches)
+    values = values_of(results(runs), metric)
     groups = small_samples.two_groups(values) if values else None
     return groups.note if groups is not None else None
 
@@ -241,13 +229,17 @@ def best_of(numbers: Sequence[MetricEstimate | None]) -> int | None:
     return first
 
 
-def _has(run: Record, metric: str) -> bool:
+def _has(run: Run, metric: str) -> bool:
     """Whether the task of a run has a score, also where the run has none."""
-    facts = run.task_facts
-    return metric in ("loss", facts["metric"], *facts["extra_metrics"], *facts["baselines"])
+    return metric in ("loss", *_scores(run), *run.record.task_facts["baselines"])
 
 
-def _survival(runs: Sequence[Record]) -> MetricEstimate:
+def _scores(run: Run) -> tuple[str, ...]:
+    """What the task of a run measures, its own metric first."""
+    return run.record.task_facts["metric"], *run.record.task_facts["extra_metrics"]
+
+
+def _survival(runs: Sequence[Run]) -> MetricEstimate:
     found = survival.median_time(*times(runs))
     # A median that is not reached is later than the budget, an open end has no number.
     value = math.inf if found.value is None else found.value
@@ -255,20 +247,16 @@ def _survival(runs: Sequence[Record]) -> MetricEstimate:
     return MetricEstimate(STEPS, "survival", value, found.low, None if found.low is None else high, len(runs), "lower")
 
 
-def _stratum(run: Record) -> str:
-    """What a run was drawn from, but for its seed: where settings are pooled, each keeps its number of runs."""
-    kept = (
-        (key, value) for key, value in hyperparameters.settings_of(run).items() if key not in ("experiment", "budget")
-    )
-    return repr([(key, hyperparameters.hashable(value)) for key, value in kept])
-
-
-def _over_seeds(metric: str, statistic: str, pairs: list[tuple[float, str]], better: str | None) -> MetricEstimate:
+def _over_seeds(
+    metric: str, statistic: str, pairs: Sequence[tuple[float, Hashable]], better: str | None
+) -> MetricEstimate:
     if not pairs:
         return MetricEstimate(metric, statistic, None, None, None, 0, better)
-    values, strata = (list(each) for each in zip(*pairs, strict=True))
+    values = [value for value, _ in pairs]
+    numbers = {stratum: number for number, stratum in enumerate(dict.fromkeys(stratum for _, stratum in pairs))}
+    strata = [numbers[stratum] for _, stratum in pairs] if len(numbers) > 1 else None
     function = intervals.median if statistic == "median" else intervals.interquartile_mean
-    found = function(values, seed=SEED, better=better, strata=strata if len(set(strata)) > 1 else None)
+    found = function(values, seed=SEED, better=better, strata=strata)
     ends = (found.interval.low, found.interval.high) if found.interval is not None else (None, None)
     return MetricEstimate(metric, statistic, found.value, *ends, found.n, better)
 

@@ -18,7 +18,6 @@ from bench.analysis.metrics import (
     SOLVED,
     SPEED,
     STEPS,
-    GradientReaches,
     MetricEstimate,
     check_metric,
     check_statistic,
@@ -27,8 +26,8 @@ from bench.analysis.metrics import (
     estimate,
     results,
 )
+from bench.analysis.run import Run
 from bench.errors import nearest
-from bench.records.record import Record
 
 
 @dataclass(frozen=True)
@@ -62,22 +61,27 @@ class Spec:
         """The one metric, where it is one."""
         return self.metrics[0] if self.metrics is not None and len(self.metrics) == 1 else None
 
+    @property
+    def shows_reach(self) -> bool:
+        """Whether how far the gradient travels may be among its numbers."""
+        return self.metrics is None or any(metric in HORIZONS for metric in self.metrics)
+
     def with_flags(self, **given: Any) -> Spec:
         """The same with what flags say instead; ``None`` and ``False`` say nothing."""
         return replace(self, **{name: value for name, value in given.items() if value not in (None, False)})
 
-    def chosen(self, records: Iterable[Record]) -> list[Record]:
+    def chosen(self, runs: Iterable[Run]) -> list[Run]:
         """The runs that the table is about, all its keys checked against them.
 
         Raises:
             ValueError: A key, metric or statistic that there is not, no run left, or none that is completed.
         """
-        records = list(records)
-        known = hyperparameters.keys_of(records)
+        runs = list(runs)
+        known = list(dict.fromkeys(key for run in runs for key in run.settings))
         for name, keys in (("where", self.where or ()), ("rows", self.rows or ()), ("columns", self.columns or ())):
             for key in keys:
                 _check(name, key, known)
-        kept = [made for made in records if self._wants(made)]
+        kept = [run for run in runs if self._wants(run)]
         if not kept:
             wanted = ", ".join(f"{key}={','.join(values)}" for key, values in (self.where or {}).items())
             raise ValueError(f"`where` must leave at least one run, got {wanted}")
@@ -90,9 +94,9 @@ class Spec:
             check_statistic(self.statistic, self.metrics)
         return kept
 
-    def _wants(self, made: Record) -> bool:
-        known = hyperparameters.settings_of(made)
-        return all(hyperparameters.is_one_of(known.get(key), values) for key, values in (self.where or {}).items())
+    def _wants(self, run: Run) -> bool:
+        where = self.where or {}
+        return all(hyperparameters.is_one_of(run.settings.get(key), values) for key, values in where.items())
 
 
 @dataclass(frozen=True)
@@ -103,31 +107,29 @@ class Table:
         spec: What was asked for.
         rows: See :class:`bench.analysis.grouping.RunGroup`.
         columns: Column labels.
-        reaches: How far the gradient travels, by run id.
     """
 
     spec: Spec
     rows: list[RunGroup]
     columns: list[str]
-    reaches: GradientReaches
 
     @classmethod
-    def of(cls, records: Iterable[Record], spec: Spec, reaches: GradientReaches) -> Table:
-        """The table of a set of records.
+    def of(cls, runs: Iterable[Run], spec: Spec) -> Table:
+        """The table of a set of runs.
 
         Raises:
             ValueError: See :meth:`bench.analysis.table.Spec.chosen` and :func:`bench.analysis.grouping.arrange_by`.
         """
-        chosen = spec.chosen(records)
+        chosen = spec.chosen(runs)
         if spec.rows is None and spec.columns is None:
             rows, columns = grouping.arrange(chosen)
         else:
             keys = spec.rows if spec.rows is not None else ("task",), spec.columns or ("cell",)
             rows, columns = grouping.arrange_by(chosen, *keys, mixed=spec.mixed)
-        return cls(spec, rows, columns, reaches)
+        return cls(spec, rows, columns)
 
     @property
-    def runs(self) -> list[Record]:
+    def runs(self) -> list[Run]:
         """All runs that it shows."""
         return [run for row in self.rows for members in row.runs.values() for run in members]
 
@@ -135,7 +137,7 @@ class Table:
         """What is shown of a row."""
         if self.spec.metrics is not None:
             return list(self.spec.metrics)
-        travelled = any(run.run_id in self.reaches for members in row.runs.values() for run in members)
+        travelled = any(run.reach is not None for members in row.runs.values() for run in members)
         facts = row.facts
         return [
             SOLVED,
@@ -151,7 +153,7 @@ class Table:
         """One number; ``None`` where there are no runs."""
         runs = row.runs.get(column, [])
         statistic = default_statistic(metric, self.spec.statistic)
-        return estimate(runs, metric, statistic, self.reaches) if runs else None
+        return estimate(runs, metric, statistic) if runs else None
 
 
 def spec_names() -> list[str]:

@@ -34,17 +34,14 @@ def _merged(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str
 
 def table_command(parsed: argparse.Namespace) -> int:
     """Print or write the table of a folder of records; the exit code."""
-    from bench.analysis.gradient_reach import read_gradient_reaches
+    from bench.analysis.run import read_reaches, read_runs
     from bench.analysis.table import Spec, read_spec
-    from bench.records.read import read_all
     from bench.report.tables.render import render
 
-    records, damaged = read_all(parsed.folder)
-    reaches, damaged_flows = read_gradient_reaches(parsed.folder)
-    damaged += damaged_flows
-    if not records and not damaged:
+    runs, damaged = read_runs(parsed.folder)
+    if not runs and not damaged:
         return fail("table", f"DIR must hold records, found none below {str(parsed.folder)!r}")
-    if records:
+    if runs:
         try:
             spec = (read_spec(parsed.spec) if parsed.spec else Spec()).with_flags(
                 where=_merged(parsed.where) if parsed.where else None,
@@ -56,7 +53,8 @@ def table_command(parsed: argparse.Namespace) -> int:
                 published=parsed.published,
                 compare=parsed.compare,
             )
-            text = render(records, parsed.format, reaches, spec)
+            damaged += read_reaches(runs) if spec.shows_reach else []
+            text = render(runs, parsed.format, spec)
         except ValueError as error:
             return fail("table", str(error).replace("`", ""))
         if parsed.output is None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.metrics import LEAST_RUNS
+from bench.analysis.run import Run
 from bench.papers.claims import EFFORTS, Claim
-from bench.records.record import Record
 from bench.stats.intervals import Estimate, Interval, median, success
 from bench.stats.survival import log_rank
 
@@ -39,18 +39,18 @@ def not_solved(budget: int) -> str:
     return f"not solved in {budget:,} steps"
 
 
-def count_solved(records: Iterable[Record]) -> int:
+def count_solved(runs: Iterable[Run]) -> int:
     """Count the runs that solved their task."""
-    return sum(record.solved for record in records)
+    return sum(run.record.solved for run in runs)
 
 
-def _solves(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Finding:
+def _solves(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Finding:
     share = success(count_solved(sides[0]), len(sides[0]))
     verdict = REPRODUCED if _more_than_half(share) else DIRECTION if share.value >= 0.5 else not_solved(budget)
     return Finding(verdict, share.value, _share_words(sides[0]))
 
 
-def _fails(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Finding:
+def _fails(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Finding:
     share = success(count_solved(sides[0]), len(sides[0]))
     if share.value == 0:
         verdict = not_solved(budget)
@@ -61,7 +61,7 @@ def _fails(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Find
     return Finding(verdict, share.value, _share_words(sides[0]))
 
 
-def _below_baseline(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Finding:
+def _below_baseline(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Finding:
     runs = sides[0]
     name, lower, baseline = _metric(claim, runs[0])
     ours = _median(runs, name, lower)
@@ -75,13 +75,14 @@ def _below_baseline(claim: Claim, sides: Sequence[Sequence[Record]], budget: int
     return Finding(verdict, _finite(ours.value), reason, f"{name} {ours.value:.3g}, baseline {baseline:.3g}")
 
 
-def _before(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Finding:
+def _before(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Finding:
     times, flags, groups = [], [], []
     for name, runs in zip(("first", "second"), sides, strict=True):
         for run in runs:
             # A run that diverged will never solve, so it is at risk for the whole budget; see bench.stats.survival.
-            times.append(run.steps_to_solve if run.solved and run.steps_to_solve is not None else budget)
-            flags.append(run.solved)
+            made = run.record
+            times.append(made.steps_to_solve if made.solved and made.steps_to_solve is not None else budget)
+            flags.append(made.solved)
             groups.append(name)
     test = log_rank(times, flags, groups)
     ahead = test.solved[0] - test.expected[0]
@@ -97,7 +98,7 @@ def _before(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Fin
     return Finding(verdict, None, f"{counts} runs solved, {expected}, log-rank p = {test.p_value:.2g}")
 
 
-def _number(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Finding:
+def _number(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Finding:
     runs, value = sides[0], claim.value
     assert value is not None
     if claim.unit in EFFORTS:
@@ -118,15 +119,15 @@ def _number(claim: Claim, sides: Sequence[Sequence[Record]], budget: int) -> Fin
     return Finding(verdict, _finite(scale * ours.value), f"{words}; {count_solved(runs)}/{len(runs)} runs solved")
 
 
-def _effort(claim: Claim, runs: Sequence[Record], budget: int) -> Finding:
+def _effort(claim: Claim, runs: Sequence[Run], budget: int) -> Finding:
     """Judge a number of sequences or steps until solved.
 
     Only runs that solved have such a number, so no interval can speak for all runs.
     """
     spent = [
-        run.steps_to_solve * (run.config["data"]["batch_size"] if claim.unit == "sequences" else 1)
-        for run in runs
-        if run.solved and run.steps_to_solve is not None
+        made.steps_to_solve * (made.config["data"]["batch_size"] if claim.unit == "sequences" else 1)
+        for made in (run.record for run in runs)
+        if made.solved and made.steps_to_solve is not None
     ]
     if not spent:
         return Finding(not_solved(budget), None, f"0/{len(runs)} runs solved")
@@ -136,7 +137,7 @@ def _effort(claim: Claim, runs: Sequence[Record], budget: int) -> Finding:
     return Finding(verdict, ours, f"{len(spent)}/{len(runs)} runs solved, these after {compared}")
 
 
-RULES: Mapping[str, Callable[[Claim, Sequence[Sequence[Record]], int], Finding]] = {
+RULES: Mapping[str, Callable[[Claim, Sequence[Sequence[Run]], int], Finding]] = {
     "solves": _solves,
     "fails": _fails,
     "below_baseline": _below_baseline,
@@ -145,9 +146,9 @@ RULES: Mapping[str, Callable[[Claim, Sequence[Sequence[Record]], int], Finding]]
 }
 
 
-def _metric(claim: Claim, run: Record) -> tuple[str, bool, float]:
+def _metric(claim: Claim, run: Run) -> tuple[str, bool, float]:
     """Return the name of the metric, whether lower is better, and its baseline."""
-    facts = run.task_facts
+    facts = run.record.task_facts
     name = claim.metric or facts["metric"]
     baseline = facts["baselines"].get(name)
     if baseline is None:
@@ -157,8 +158,8 @@ def _metric(claim: Claim, run: Record) -> tuple[str, bool, float]:
     return name, lower, baseline
 
 
-def _median(runs: Iterable[Record], name: str, lower: bool) -> Estimate:
-    found = (None if run.status == "diverged" else run.metrics["test"].get(name) for run in runs)
+def _median(runs: Iterable[Run], name: str, lower: bool) -> Estimate:
+    found = (None if run.status == "diverged" else run.record.metrics["test"].get(name) for run in runs)
     values = [math.nan if value is None else value for value in found]
     return median(values, seed=0, better="lower" if lower else "higher")
 
@@ -177,7 +178,7 @@ def _more_than_half(share: Estimate) -> bool:
     return share.interval is not None and share.interval.low > 0.5
 
 
-def _share_words(runs: Sequence[Record]) -> str:
+def _share_words(runs: Sequence[Run]) -> str:
     interval = success(count_solved(runs), len(runs)).interval
     between = f" (95 % interval {interval.low:.2f} to {interval.high:.2f})" if interval else ""
     return f"{count_solved(runs)}/{len(runs)} runs solved{between}"

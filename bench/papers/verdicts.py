@@ -52,11 +52,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.metrics import budget_of
+from bench.analysis.run import Run
 from bench.papers.claims import Claim
 from bench.papers.matching import counted, matching
 from bench.papers.rules import CONTRADICTS, DIRECTION, NOT_RUN, REPRODUCED, RULES, UNDECIDED, count_solved
-from bench.records.record import FINAL, Record
 
 
 @dataclass(frozen=True)
@@ -89,19 +88,19 @@ class Judgement:
     measured: str = ""
 
 
-def judge(claim: Claim, records: Iterable[Record]) -> Judgement:
+def judge(claim: Claim, runs: Iterable[Run]) -> Judgement:
     """Judge one claim by our runs.
 
     Args:
         claim: The claim.
-        records: Any records; those that the claim is not about are passed over.
+        runs: Any runs; those that the claim is not about are passed over.
 
     Raises:
         ValueError: The claim names a metric that its runs do not have.
     """
-    every = list(records)
+    every = list(runs)
     sides = [matching(claim, every, against=other) for other in ((False, True) if claim.against else (False,))]
-    shared = set.intersection(*({budget_of(record) for record in side if record.status in FINAL} for side in sides))
+    shared = set.intersection(*({run.budget for run in side if run.has_result} for side in sides))
     marks = ["unverified"] * (claim.source == "unverified") + ["protocol differs"] * bool(claim.protocol_differs)
     if not shared:
         return Judgement(claim, NOT_RUN, None, 0, 0, None, _missing(sides), tuple(marks))
@@ -109,7 +108,7 @@ def judge(claim: Claim, records: Iterable[Record]) -> Judgement:
     budget = max(shared, key=lambda each: (min(len(counted(side, each)[0]) for side in sides), each))
     chosen = [counted(side, budget) for side in sides]
     left_out = any(others for _, others in chosen) or len(shared) > 1
-    runs = chosen[0][0]
+    counts = chosen[0][0]
     finding = RULES[claim.says](claim, [members for members, _ in chosen], budget)
     verdict, cap = _capped(claim, finding.verdict)
     if left_out:
@@ -118,8 +117,8 @@ def judge(claim: Claim, records: Iterable[Record]) -> Judgement:
         claim,
         verdict,
         finding.ours,
-        len(runs),
-        count_solved(runs),
+        len(counts),
+        count_solved(counts),
         budget,
         finding.reason + cap,
         tuple(marks),
@@ -127,11 +126,11 @@ def judge(claim: Claim, records: Iterable[Record]) -> Judgement:
     )
 
 
-def _missing(sides: Sequence[Sequence[Record]]) -> str:
+def _missing(sides: Sequence[Sequence[Run]]) -> str:
     where = "" if len(sides) == 1 else " on one of the two sides"
     if not all(sides):
         return f"no record matches{where}"
-    if not all(any(record.status in FINAL for record in side) for side in sides):
+    if not all(any(run.has_result for run in side) for side in sides):
         return f"none of the matching runs has a result{where}"
     return "the two sides have no budget in common"
 

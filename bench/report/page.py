@@ -26,12 +26,8 @@ import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from bench.analysis import hyperparameters
-from bench.analysis.gradient_reach import read_gradient_reaches
-from bench.analysis.metrics import GradientReaches
+from bench.analysis.run import Run, read_reaches, read_runs
 from bench.analysis.table import Spec, read_spec
-from bench.records.read import read_all
-from bench.records.record import Record
 from bench.records.write import write_whole
 from bench.report.figures.delay import draw_reach
 from bench.report.figures.style import STYLE
@@ -42,8 +38,8 @@ from bench.report.tables.render import render
 OPEN = r"<!-- (?P<kind>(?!end\b|records\b)\w+)(?:: (?P<what>[^>]+?))? -->\n"
 PLACE = re.compile(rf"(?P<open>{OPEN})(?:(?!<!-- ).)*?(?P<end><!-- end -->)", re.S)
 RECORDS = re.compile(r"<!-- records: (\S+) -->")
-FIGURES: dict[str, tuple[str, Callable[[list[Record], GradientReaches], Figure | None]]] = {
-    "survival": ("share of seeds solved over training steps", lambda runs, _: draw_survival(runs)),
+FIGURES: dict[str, tuple[str, Callable[[list[Run]], Figure | None]]] = {
+    "survival": ("share of seeds solved over training steps", draw_survival),
     "reach": ("share of seeds solved and gradient horizon over delay", draw_reach),
 }
 """What a figure shows, and how it is drawn."""
@@ -58,14 +54,12 @@ class Page:
     Attributes:
         path: The Markdown file.
         folder: Where the records' folder is, and tables and figures go.
-        records: All its records.
-        reaches: How far the gradient travels, by run id.
+        runs: All its runs, with their reach.
     """
 
     path: Path
     folder: Path
-    records: list[Record]
-    reaches: GradientReaches
+    runs: list[Run]
 
 
 def fill_page(path: Path) -> list[Path]:
@@ -113,22 +107,22 @@ def _open(path: Path, text: str) -> Page:
     if named is None:
         raise ValueError(f"`{path}` must name its records, as in <!-- records: first_round/runs -->, got none")
     root = path.parent / named[1]
-    records, damaged = read_all(root)
-    reaches, more = read_gradient_reaches(root)
-    if damaged or more:
-        raise (damaged or more)[0]
-    if not records:
+    runs, damaged = read_runs(root)
+    damaged += read_reaches(runs)
+    if damaged:
+        raise damaged[0]
+    if not runs:
         raise ValueError(f"`{path}` must name a folder with records, found none below {str(root)!r}")
-    return Page(path, root.parent, records, reaches)
+    return Page(path, root.parent, runs)
 
 
 def _table(page: Page, name: str, files: Files) -> str:
     spec = _spec(page, name)
     latex, comma = (page.folder / "tables" / f"{Path(name).stem}.{suffix}" for suffix in ("tex", "csv"))
-    files[latex] = render(page.records, "latex", page.reaches, spec).encode()
+    files[latex] = render(page.runs, "latex", spec).encode()
     alone = replace(spec, compare=False, published=False)  # these are no lines of its CSV
-    files[comma] = render(page.records, "csv", page.reaches, alone).encode()
-    body = render(page.records, "markdown", page.reaches, spec)
+    files[comma] = render(page.runs, "csv", alone).encode()
+    body = render(page.runs, "markdown", spec)
     return f"{body}\n{_links(page, LaTeX=latex, CSV=comma)}\n"
 
 
@@ -139,7 +133,7 @@ def _spec(page: Page, name: str) -> Spec:
 
 
 def _claims(page: Page, files: Files) -> str:
-    judged = claims_table.judge_all(page.records)
+    judged = claims_table.judge_all(page.runs)
     latex, comma = (page.folder / "tables" / f"claims.{suffix}" for suffix in ("tex", "csv"))
     files[latex] = claims_table.render(judged, "latex").encode()
     files[comma] = claims_table.render(judged, "csv").encode()
@@ -148,10 +142,10 @@ def _claims(page: Page, files: Files) -> str:
 
 def _figure(page: Page, kind: str, name: str, files: Files) -> str:
     matplotlib.use("Agg")
-    chosen = _spec(page, name).chosen(page.records)
+    chosen = _spec(page, name).chosen(page.runs)
     words, draw = FIGURES[kind]
     with plt.style.context(STYLE):
-        figure = draw(chosen, page.reaches)
+        figure = draw(chosen)
     if figure is None:
         raise ValueError(f"`{page.path}` must have figures that its records allow, got {kind} {name}")
     png, pdf = (page.folder / "figures" / f"{kind}_{Path(name).stem}.{suffix}" for suffix in ("png", "pdf"))
@@ -162,7 +156,7 @@ def _figure(page: Page, kind: str, name: str, files: Files) -> str:
             figure.savefig(buffer, format=path.suffix[1:], metadata=metadata)
         files[path] = buffer.getvalue()
     plt.close(figure)
-    protocols = ", ".join(sorted({hyperparameters.protocol_of(made) for made in chosen}))
+    protocols = ", ".join(sorted({run.protocol for run in chosen}))
     return f"![{protocols}: {words}]({_relative(page, png)})\n\n{_links(page, PDF=pdf)}\n"
 
 

@@ -15,6 +15,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from bench.analysis.run import Run
 from bench.config import schema
 from bench.config.compose import compose_runs
 from bench.config.resolve import default_of
@@ -375,7 +376,7 @@ class TestPresets:
     def check_claims(preset: str, specs: list[RunSpec]) -> None:
         """Every claim is about one run a seed of its experiment."""
         planned = [
-            make(experiment=p.experiment, task=p.task_name, cell=p.cell_name, config=p.config, run_id=p.run_id)
+            Run(make(experiment=p.experiment, task=p.task_name, cell=p.cell_name, config=p.config), p.folder)
             for p in specs
         ]
         mine = [claim for claim in read_claims().claims if claim.protocol == preset]

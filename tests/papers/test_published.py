@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import shutil
 import subprocess
@@ -15,16 +14,16 @@ import pytest
 import yaml
 
 from bench.analysis.hyperparameters import as_text
+from bench.analysis.run import Run
 from bench.papers.claims import Claim, Published, read_claims
 from bench.papers.matching import matching
 from bench.papers.verdicts import Judgement, judge
-from bench.records.record import Record
 from tests.claims_made import CLAIM, HAIR, LEARNT, NEVER, SOLVED, STUCK, WORSE, claim, run, runs
 from tests.conftest import ROOT
 from tests.records_made import make
 
 
-def ends(*values: float) -> list[Record]:
+def ends(*values: float) -> list[Run]:
     return [run(seed, value) for seed, value in enumerate(values)]
 
 
@@ -84,7 +83,7 @@ class TestBelowBaseline:
             (ends(0.11, 0.12, WORSE, WORSE, WORSE), NEVER),
         ],
     )
-    def test_by_the_median(self, records: list[Record], verdict: str):
+    def test_by_the_median(self, records: list[Run], verdict: str):
         assert judge(claim(says="below_baseline"), records).verdict == verdict
 
     def test_the_numbers(self):
@@ -156,11 +155,11 @@ class TestBefore:
         assert (judged.verdict, judged.reason) == ("not run", "no record matches on one of the two sides")
 
     def test_budgets_that_only_one_side_has(self):
-        short = {"config": run(0).config | {"training": {"max_steps": 500}}}
-        slow = [dataclasses.replace(each, **short, run_id=f"s{each.seed}") for each in runs(0, 5, cell="lstm")]
+        short = run(0).record.config | {"training": {"max_steps": 500}}
+        slow = [run(seed, cell="lstm", config=short, run_id=f"s{seed}") for seed in range(5)]
         judged = judge(self.CLAIM, runs(5, 5) + slow)
         assert (judged.verdict, judged.reason) == ("not run", "the two sides have no budget in common")
-        quick = [dataclasses.replace(each, **short, run_id=f"q{each.seed}") for each in runs(0, 5)]
+        quick = [run(seed, config=short, run_id=f"q{seed}") for seed in range(5)]
         assert judge(self.CLAIM, runs(5, 5) + slow + quick).verdict == "not solved in 500 steps"
 
 
@@ -180,7 +179,7 @@ class TestNumber:
             (STUCK, ends(0.05, 0.05, 0.05, 0.05, 0.05), "undecided"),  # better, but unsolved
         ],
     )
-    def test_of_a_metric(self, value: float, records: list[Record], verdict: str):
+    def test_of_a_metric(self, value: float, records: list[Run], verdict: str):
         assert judge(number(value), records).verdict == verdict
 
     def test_the_numbers(self):
@@ -234,7 +233,7 @@ class TestCaps:
             (claim(says="fails"), runs(5, 5), "undecided"),
         ],
     )
-    def test_another_protocol(self, made: Claim, records: list[Record], verdict: str):
+    def test_another_protocol(self, made: Claim, records: list[Run], verdict: str):
         judged = judge(msgspec.structs.replace(made, protocol_differs="all is ours"), records)
         assert (judged.verdict, judged.marks) == (verdict, ("protocol differs",))
         assert judged.reason.endswith("; another protocol: all is ours") == (verdict != NEVER)
@@ -277,7 +276,7 @@ class TestWhichRunsCount:
         ],
     )
     def test_matching(self, wanted: dict[str, Any], found: bool):
-        record = run(0, config=run(0).config | {"training": {"max_steps": 100, "clip_norm": None}})
+        record = run(0, config=run(0).record.config | {"training": {"max_steps": 100, "clip_norm": None}})
         assert bool(matching(claim(runs=CLAIM["runs"] | wanted), [record])) is found
 
     def test_another_experiment(self):
@@ -309,12 +308,14 @@ class TestWhichRunsCount:
         assert judge(claim(), [run(0, SOLVED, 100, command=free)]).n == 1
 
     def test_one_run_a_seed(self):
-        probed = [run(s, SOLVED, 9, config=run(s).config | {"probe": {"enabled": True}}, run_id="p") for s in (0, 1)]
+        probed = [
+            run(s, SOLVED, 9, config=run(s).record.config | {"probe": {"enabled": True}}, run_id="p") for s in (0, 1)
+        ]
         judged = judge(claim(), [*probed, *runs(0, 5)])
         assert (judged.n, judged.solved, judged.marks) == (5, 2, ())
 
     def test_never_two_settings(self):
-        odd = run(0).config | {"optimizer": {"_target_": "torch.optim.Adam", "lr": 1.0}}
+        odd = run(0).record.config | {"optimizer": {"_target_": "torch.optim.Adam", "lr": 1.0}}
         others = [run(seed, config=odd, run_id=f"o{seed}") for seed in (0, 1, 7)]
         judged = judge(claim(), [*others, *runs(5, 5)])
         assert (judged.verdict, judged.n, judged.solved) == ("reproduced", 5, 5)

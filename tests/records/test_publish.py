@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib import pyplot as plt
 
+from bench.analysis.run import Run
 from bench.records import publish, record, thinning
 from bench.records.read import check_record, find_records, read_curves, read_probe, read_record
 from bench.records.series import CLOCKS, PROBES, curves_table
@@ -342,7 +343,7 @@ class TestReaders:
         made = read_record(target)
         drawn = []
         for folder in (source, target):
-            figure = gradient_norms([made], {made.run_id: read_curves(folder)})
+            figure = gradient_norms([Run(made, folder)])
             assert figure is not None
             (axes,) = [axes for axes in figure.axes if axes.get_title()]
             lines = [np.asarray(line.get_xydata()) for line in axes.get_lines()]
@@ -358,8 +359,7 @@ class TestReaders:
 
     def test_few_kept_steps_make_a_line_without_gaps(self, bench: Bench):
         _, target = published(bench, *LONG, every="--every=900")
-        made = read_record(target)
-        figure = gradient_norms([made], {made.run_id: read_curves(target)})
+        figure = gradient_norms([Run(read_record(target), target)])
         assert figure is not None
         (line, _) = figure.axes[0].get_lines()
         assert len(np.asarray(line.get_xdata())) == 11, "the first step, and ten evaluations"

@@ -51,8 +51,8 @@ def test_marks_and_what_they_mean():
 
 
 def test_runs_that_were_left_out_are_told():
-    records = [*runs(5, 5), *[run(seed, STUCK, run_id=f"x{seed}", code={**run(0).code, "numerics": {"training": "2"}})
-                              for seed in range(3)]]  # fmt: skip
+    code = {**run(0).record.code, "numerics": {"training": "2"}}
+    records = [*runs(5, 5), *[run(seed, STUCK, run_id=f"x{seed}", code=code) for seed in range(3)]]
     found = judged(claim(), records=records)
     assert row(found, "a-claim")[2:] == ["table 1§", "solved", "5/5 solved", "reproduced"]
     assert claims_table.as_grid(of(found)).notes[1].startswith("§ runs of other settings or budgets")
@@ -124,8 +124,8 @@ def test_no_claim():
 
 
 def test_only_claims_with_runs_are_judged():
-    task = {**run(0).config["task"], "length": 600}
-    records = [run(seed, SOLVED, 900, config={**run(0).config, "task": task}) for seed in range(5)]
+    task = {**run(0).record.config["task"], "length": 600}
+    records = [run(seed, SOLVED, 900, config={**run(0).record.config, "task": task}) for seed in range(5)]
     found = claims_table.judge_all(records)
     every = read_claims().claims
     assert {each.claim.id for each in found.judgements} == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from bench.analysis import metrics
 from bench.analysis.comparisons import Comparison, compare
 from bench.analysis.grouping import arrange
+from bench.analysis.run import Run
 from bench.analysis.table import Spec
-from bench.records.record import Record
 from bench.report.tables.comparison import grid
 from bench.report.tables.render import render
 from bench.stats import paired, survival
@@ -23,15 +24,15 @@ GRU = [0.001, 0.002, 0.15, 0.003, 0.0011, 0.002, 0.16, 0.0015]
 TIMES = [500, 600, None, 900, 700, 700, None, 800]
 
 
-def cells(length: int = 100, n: int = 8) -> list[Record]:
+def cells(length: int = 100, n: int = 8) -> list[Run]:
     config = changed(CONFIG, task={"length": length})
     return [run("rnn", seed, RNN[seed], config=config) for seed in range(n)] + [
         run("gru", seed, GRU[seed], TIMES[seed], config=config) for seed in range(n)
     ]
 
 
-def compared(runs: list[Record], metric: str | None = None) -> list[Comparison]:
-    return compare(arrange(runs)[0], metric, {})
+def compared(runs: list[Run], metric: str | None = None) -> list[Comparison]:
+    return compare(arrange(runs)[0], metric)
 
 
 def texts(found: list[Comparison]) -> list[tuple[str, ...]]:
@@ -71,8 +72,8 @@ def test_what_is_neither_better_higher_nor_lower():
 
 
 def test_holm_is_over_the_whole_table():
-    runs = [*cells(100), *cells(200, 6), *[dataclasses.replace(made, cell="lstm", run_id=f"l{i}")
-                                           for i, made in enumerate(cells(100)[:8])]]  # fmt: skip
+    lstms = [dataclasses.replace(each.record, cell="lstm", run_id=f"l{each.seed}") for each in cells(100)[:8]]
+    runs = [*cells(100), *cells(200, 6), *[Run(made, Path()) for made in lstms]]
     found = compared(runs)
     assert [(each.row[1], each.first, each.second) for each in found] == [
         ("length=100", "rnn", "lstm"), ("length=100", "rnn", "gru"), ("length=100", "lstm", "gru"),
@@ -131,7 +132,7 @@ def test_no_seed_in_common():
         (cells(100, 6) + cells(200, 6), "Holm: no verdict, 2 tests take at least 7 seeds that differ in one of them."),
     ],
 )  # fmt: skip
-def test_what_so_few_seeds_cannot_say(runs: list[Record], note: str):
+def test_what_so_few_seeds_cannot_say(runs: list[Run], note: str):
     assert any(said.startswith(note) for said in grid(compared(runs)).notes)
 
 
@@ -147,7 +148,7 @@ def test_a_task_without_the_metric_is_passed_over():
 
 
 @pytest.mark.parametrize("runs", [[], cells()[:8], [*cells()[:8], run("gru", 0, status="failed")]])
-def test_nothing_to_compare(runs: list[Record]):
+def test_nothing_to_compare(runs: list[Run]):
     with pytest.raises(ValueError, match="`compare` must have two columns with results in a row, got none"):
         grid(compared(runs))
 
@@ -155,12 +156,12 @@ def test_nothing_to_compare(runs: list[Record]):
 def test_mixed_runs_of_one_seed_are_not_compared():
     spec = Spec(rows=("task",), mixed=True, compare=True)
     with pytest.raises(ValueError, match="`compare` must have one run of each seed in a place, got several in rnn"):
-        render([*cells(100), *cells(200)], "terminal", {}, spec)
+        render([*cells(100), *cells(200)], "terminal", spec)
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "html"])
 def test_below_the_table(form: str):
-    made = render([*cells(), *cells(200)], form, {}, Spec(compare=True))
+    made = render([*cells(), *cells(200)], form, Spec(compare=True))
     assert made.count("Tests between columns.") == 1
     assert made.index("Tests between columns.") > made.index("steps to solve")
     if form == "terminal":

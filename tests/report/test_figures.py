@@ -9,8 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.collections import QuadMesh
 
-from bench.records.read import find_records, read_curves, read_probe, read_record
-from bench.records.series import PROBES
+from bench.analysis.run import Run, read_runs
 from bench.report.figures.clipping import gradient_norms
 from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
 from bench.report.figures.learning_curves import learning_curves
@@ -27,10 +26,8 @@ def bench(bench: Bench) -> Bench:
 def test_one_panel_a_task_one_line_a_seed(bench: Bench):
     for cell, task, seed in itertools.product(("rnn", "gru"), ("copy_memory", "adding_problem"), (0, 1)):
         bench.one(f"cell={cell}", f"task={task}", f"seed={seed}", "probe=none")
-    records = bench.records()
-    folders = find_records(bench.results)
-    curves = {read_record(folder).run_id: read_curves(folder) for folder in folders}
-    figure = learning_curves(records, curves)
+    runs, _ = read_runs(bench.results)
+    figure = learning_curves(runs)
     panels = figure.axes
     assert [axes.get_title() for axes in panels] == ["adding_problem, length=100", "copy_memory, delay=10"]
     assert panels[0].get_yscale() == "log"
@@ -43,8 +40,7 @@ def test_one_panel_a_task_one_line_a_seed(bench: Bench):
         assert baseline.get_label() == "without memory"
         drawn = [(list(line.get_xdata()), [float(y) for y in line.get_ydata()]) for line in lines]  # type: ignore[arg-type]
         task = axes.get_title().partition(",")[0]
-        for made in (made for made in records if made.task == task):
-            table = curves[made.run_id].to_pydict()
+        for table in (run.curves.to_pydict() for run in runs if run.task == task):
             points = [(s, v) for s, v in zip(table["step"], table[f"eval_{metric}"], strict=True) if v is not None]
             assert ([s for s, _ in points], [v for _, v in points]) in drawn
     (legend,) = figure.legends
@@ -68,10 +64,9 @@ def test_pdf_and_png_are_written(bench: Bench, tmp_path: Path):
 
 def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
     made = bench.one("cell=lstm", "task.length=30", "probe.every=3")
-    folder = bench.folder(made)
-    probes = {made.run_id: {name: read_probe(folder, name) for name in PROBES}}
-    flow = probes[made.run_id]["flow"].to_pylist()
-    figure = gradient_flow([made], probes)
+    run = Run(made, bench.folder(made))
+    flow = run.probes["flow"].to_pylist()
+    figure = gradient_flow([run])
     assert figure is not None
     lags = sorted({row["lag"] for row in flow})
     assert (lags[0], lags[-1]) == (0, 29)
@@ -82,17 +77,17 @@ def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
         assert np.asarray(line.get_xdata()).tolist() == lags
         assert panel.get_yscale() == "log"
     plt.close(figure)
-    heatmap = flow_heatmap([made], probes)
+    heatmap = flow_heatmap([run])
     assert heatmap is not None
     (mesh,) = [each for each in heatmap.axes[0].collections if isinstance(each, QuadMesh)]
     values = np.asarray(mesh.get_array())
     assert values.shape == (len(lags), 3)
     assert list(values[:, 1]) == [row["value"] for row in flow if (row["step"], row["state"]) == (3, "h")]
     plt.close(heatmap)
-    constants = time_constants([made], probes)
+    constants = time_constants([run])
     assert constants is not None
     lines = {str(line.get_label()): line for line in constants.axes[0].get_lines()}
-    activity = probes[made.run_id]["activity"].to_pylist()
+    activity = run.probes["activity"].to_pylist()
     expected = [row["value"] for row in activity if (row["name"], row["statistic"]) == ("forget", "tau_50")]
     assert list(np.asarray(lines["lstm forget gate"].get_ydata())) == expected
     assert list(np.asarray(lines["delay of the task"].get_ydata())) == [made.task_facts["delay"]] * 2
@@ -109,7 +104,7 @@ def test_a_cell_without_gates_or_probes_has_no_such_figure(bench: Bench):
 
 def test_gradient_norms_before_and_after_the_clip(bench: Bench):
     made = bench.one("optimizer=sgd", "training.clip_norm=0.01", "training.max_steps=6", "probe=none")
-    figure = gradient_norms([made], {made.run_id: read_curves(bench.folder(made))})
+    figure = gradient_norms([Run(made, bench.folder(made))])
     assert figure is not None
     before, after = figure.axes[0].get_lines()
     curves = bench.curves(made)
@@ -130,12 +125,8 @@ def test_a_diverged_run_with_infinite_gradients_and_many_cells_are_drawn(bench: 
     assert len(outcome.out.splitlines()) == 12
     for bias in range(2, 9):
         bench.one("cell=lstm", f"cell.forget_bias={bias}", "probe.every=2", "task.length=9")
-    probes, curves = {}, {}
-    for folder in find_records(bench.results):
-        probes[folder.name] = {name: read_probe(folder, name) for name in PROBES}
-        curves[folder.name] = read_curves(folder)
-    lstms = [made for made in bench.records() if made.cell == "lstm"]
-    for figure in (gradient_norms(lstms, curves), flow_heatmap(lstms, probes)):
+    lstms = [run for run in read_runs(bench.results)[0] if run.cell == "lstm"]
+    for figure in (gradient_norms(lstms), flow_heatmap(lstms)):
         assert figure is not None
         titled = [axes for axes in figure.axes if axes.get_title()]
         assert len(titled) == 8

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis.gradient_reach import read_gradient_reaches
+from bench.analysis.run import read_reaches, read_runs
 from bench.analysis.table import Spec
-from bench.records.read import find_records, read_all
+from bench.records.read import find_records
 from bench.report.page import fill_page
 from bench.report.tables import claims as claims_table
 from bench.report.tables.render import render
@@ -71,10 +71,10 @@ def test_a_page_is_filled(bench: Bench, page: Path):
     made = contents(page.parent)
     assert sorted(made) == sorted([*(f"demo/{name}" for name in names), "demo.yaml", "README.md"])
 
-    records, _ = read_all(page.parent / "demo" / "runs")
-    reaches, _ = read_gradient_reaches(page.parent / "demo" / "runs")
+    runs, damaged = read_runs(page.parent / "demo" / "runs")
+    assert (damaged, read_reaches(runs)) == ([], [])
     spec = Spec("Demo", {"task": ("adding_problem",)}, ("task.length",), None, ("solved", "mse", "horizon_trained"))
-    texts = {form: render(records, form, reaches, spec) for form in ("markdown", "latex", "csv")}
+    texts = {form: render(runs, form, spec) for form in ("markdown", "latex", "csv")}
     assert made["demo/tables/demo.tex"].decode() == texts["latex"]
     assert made["demo/tables/demo.csv"].decode() == texts["csv"]
     text = page.read_text()

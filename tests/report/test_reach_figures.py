@@ -18,6 +18,7 @@ from bench.analysis import metrics
 from bench.analysis.delay_series import delay_series
 from bench.analysis.gradient_reach import GradientReach
 from bench.analysis.grouping import arrange
+from bench.analysis.run import Run
 from bench.records.read import find_records
 from bench.records.record import Record
 from bench.report.figures.delay import draw_reach
@@ -30,7 +31,7 @@ from tests.conftest import Bench, command
 BUDGET = 600
 
 
-def run_like(origin: Record, cell: str, seed: int, solved_at: int | None, **changes: Any) -> Record:
+def run_like(origin: Record, cell: str, seed: int, solved_at: int | None, **changes: Any) -> Run:
     """A run made up from a real one; changes are those of the record, or ``delay`` or ``budget``."""
     config = copy.deepcopy(origin.config)
     delay, budget = changes.pop("delay", origin.task_facts["delay"]), changes.pop("budget", BUDGET)
@@ -40,7 +41,7 @@ def run_like(origin: Record, cell: str, seed: int, solved_at: int | None, **chan
         origin, run_id=name, cell=cell, seed=seed, config=config, status="completed", solved=solved_at is not None,
         steps_to_solve=solved_at, steps=budget, task_facts={**origin.task_facts, "length": delay, "delay": delay},
     )  # fmt: skip
-    return dataclasses.replace(made, **changes)
+    return Run(dataclasses.replace(made, **changes), Path())
 
 
 def travelled(start: int | None, end: int | None = None, *, trained: bool = True) -> GradientReach:
@@ -144,7 +145,7 @@ class TestSurvival:
 
 class TestReach:
     @pytest.fixture
-    def runs(self, origin: Record) -> list[Record]:
+    def runs(self, origin: Record) -> list[Run]:
         times = {"lstm": {20: (100, 100), 40: (100, None), 80: (None, None)}, "rnn": {20: (100, 100), 40: (None, None)}}
         return [
             run_like(origin, cell, seed, time, delay=delay)
@@ -153,14 +154,13 @@ class TestReach:
             for seed, time in enumerate(each)
         ]
 
-    def test_shares_and_horizons_over_the_delay(self, runs: list[Record]):
+    def test_shares_and_horizons_over_the_delay(self, runs: list[Run]):
         horizons = {("lstm", 20): (19, 17), ("lstm", 40): (39, 4), ("lstm", 80): (3, 0), ("rnn", 20): (19, 19),
                     ("rnn", 40): (1, 2)}  # fmt: skip
-        reaches = {
-            run.run_id: travelled(5 + 2 * run.seed, horizons[run.cell, run.task_facts["delay"]][run.seed])
-            for run in runs
-        }
-        figure = draw_reach(runs, reaches)
+        for run in runs:
+            trained = horizons[run.cell, run.record.task_facts["delay"]][run.seed]
+            run.reach = travelled(5 + 2 * run.seed, trained)
+        figure = draw_reach(runs)
         assert figure is not None
         upper, lower = figure.axes
         assert upper.get_title() == "adding_problem"
@@ -196,12 +196,13 @@ class TestReach:
         assert high > 80
         plt.close(figure)
 
-    def test_a_note_says_where_there_are_fewer_horizons_than_runs(self, runs: list[Record]):
-        runs[1] = dataclasses.replace(runs[1], status="diverged", solved=False, steps_to_solve=None)
-        reaches = {run.run_id: travelled(5, 5, trained=run.status == "completed") for run in runs}
-        reaches[runs[2].run_id] = travelled(None, None)
-        del reaches[runs[-1].run_id]
-        figure = draw_reach(runs, reaches)
+    def test_a_note_says_where_there_are_fewer_horizons_than_runs(self, runs: list[Run]):
+        diverged = dataclasses.replace(runs[1].record, status="diverged", solved=False, steps_to_solve=None)
+        runs[1] = Run(diverged, Path())
+        for run in runs[:-1]:
+            run.reach = travelled(5, 5, trained=run.status == "completed")
+        runs[2].reach = travelled(None, None)
+        figure = draw_reach(runs)
         assert figure is not None
         assert figure.axes[1].get_xlabel().splitlines() == [
             "delay (steps)",
@@ -213,16 +214,19 @@ class TestReach:
         assert numbers(drawn(figure.axes[0], "lstm").get_ydata()) == [0.5, 0.5, 0], "a diverged run has not solved"
         plt.close(figure)
 
-    def test_no_figure_without_two_delays_or_without_probes(self, runs: list[Record]):
-        assert draw_reach(runs, {}) is None
-        alone = [run for run in runs if run.task_facts["delay"] == 20]
-        assert draw_reach(alone, {run.run_id: travelled(5, 5) for run in alone}) is None
+    def test_no_figure_without_two_delays_or_without_probes(self, runs: list[Run]):
+        assert draw_reach(runs) is None
+        for run in runs:
+            run.reach = travelled(5, 5)
+        assert draw_reach([run for run in runs if run.record.task_facts["delay"] == 20]) is None
 
-    def test_two_tasks_beside_each_other_and_the_third_below(self, runs: list[Record]):
+    def test_two_tasks_beside_each_other_and_the_third_below(self, runs: list[Run]):
         three = [
-            dataclasses.replace(run, task=task, run_id=f"{task}{run.run_id}") for task in "abc" for run in runs
-        ]  # fmt: skip
-        figure = draw_reach(three, {run.run_id: travelled(5, 5) for run in three})
+            Run(dataclasses.replace(run.record, task=task, run_id=f"{task}{run.run_id}"), Path(), travelled(5, 5))
+            for task in "abc"
+            for run in runs
+        ]
+        figure = draw_reach(three)
         assert figure is not None
         figure.canvas.draw()
         at = {axes.get_title(): axes.get_position() for axes in figure.axes if axes.get_title()}
@@ -233,7 +237,7 @@ class TestReach:
         plt.close(figure)
 
 
-def labels(runs: Iterable[Record]) -> list[tuple[str, list[int]]]:
+def labels(runs: Iterable[Run]) -> list[tuple[str, list[int]]]:
     return [(each.label, [row.facts["delay"] for row in each.rows]) for each in delay_series(arrange(runs)[0])]
 
 

@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from bench.analysis import metrics
-from bench.analysis.gradient_reach import GradientReach, read_gradient_reaches
+from bench.analysis.gradient_reach import GradientReach
 from bench.analysis.grouping import arrange, arrange_by
 from bench.analysis.metrics import MetricEstimate
+from bench.analysis.run import Run, read_reaches, read_runs
 from bench.analysis.table import Spec, Table, read_spec, spec_names
-from bench.records.record import Record
 from bench.report.tables import captions
 from bench.report.tables.render import FORMS, render
 from bench.stats import intervals, survival
@@ -52,11 +52,9 @@ SPECS = {
 }
 
 
-def csv_of(
-    runs: list[Record], reaches: metrics.GradientReaches | None = None, spec: Spec | None = None
-) -> dict[tuple[str, str], dict[str, str]]:
+def csv_of(runs: list[Run], spec: Spec | None = None) -> dict[tuple[str, str], dict[str, str]]:
     """The lines of a CSV of one row by column and metric."""
-    lines = list(csv.DictReader(io.StringIO(render(runs, "csv", reaches or {}, spec))))
+    lines = list(csv.DictReader(io.StringIO(render(runs, "csv", spec))))
     found = {(line["column"], line["metric"]): line for line in lines}
     assert len(found) == len(lines)
     return found
@@ -68,10 +66,8 @@ def gradient_reach(horizons: tuple[int | None, int], rate: float) -> GradientRea
 
 
 def test_runs_that_differ_in_their_probes_alone_are_one_training():
-    base = make()
-    probed = {"config": base.config | {"probe": {"enabled": True}}, "run_id": "b"}
+    probed = {"config": run("rnn", 0).record.config | {"probe": {"enabled": True}}, "run_id": "b"}
     runs = [run("rnn", 0, 0.1, run_id="a"), run("rnn", 0, 0.1, **probed), run("rnn", 1, 0.2, run_id="c")]
-    runs[1] = dataclasses.replace(runs[1], config=runs[0].config | {"probe": {"enabled": True}})
     rows, _ = arrange(runs)
     assert [[made.run_id for made in row.runs["rnn"]] for row in rows] == [["b", "c"]]
 
@@ -80,20 +76,21 @@ def test_an_untrained_run_has_no_trained_horizon(bench: Bench):
     made = bench.one("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", "probe=flow",
                      "optimizer.momentum=0", "training.clip_norm=null", "training.max_steps=20")  # fmt: skip
     assert made.status == "diverged"
-    (found,) = read_gradient_reaches(bench.results)[0].values()
-    assert found.start.horizon is not None
-    assert found.end is None
+    (found,), damaged = read_runs(bench.results)
+    assert (damaged, read_reaches([found])) == ([], [])
+    assert found.reach is not None
+    assert found.reach.start.horizon is not None
+    assert found.reach.end is None
     text = bench.call("table", str(bench.results)).out
     assert re.search(r"horizon, trained +-\n", text)
 
 
 def test_how_far_the_gradient_travels():
-    reaches = {
-        **{f"rnn{seed}": gradient_reach((5, 7 + seed), -0.31) for seed in range(3)},
-        "lstm0": gradient_reach((None, 99), -0.002),
-    }
     runs = [run(cell, seed, 0.1, run_id=f"{cell}{seed}") for cell in ("rnn", "lstm") for seed in range(3)]
-    text = render(runs, "terminal", reaches)
+    for rnn in runs[:3]:
+        rnn.reach = gradient_reach((5, 7 + rnn.seed), -0.31)
+    runs[3].reach = gradient_reach((None, 99), -0.002)
+    text = render(runs, "terminal")
     assert max(map(len, text.splitlines())) <= 80
     lines = {line[:18].strip(): line[18:].split() for line in text.splitlines()}
     assert lines["horizon, untrained"] == ["5", "-"]
@@ -101,7 +98,7 @@ def test_how_far_the_gradient_travels():
     assert re.search(r"^ +\[7, 9\] +n=1$", text, re.M)
     assert lines["decay, trained"] == ["-0.310", "-0.00200"]
     assert "Horizon: the largest probed lag" in text
-    found = csv_of(runs, reaches)
+    found = csv_of(runs)
     assert [found["rnn", name]["value"] for name in metrics.HORIZONS] == ["5.0", "8.0", "-0.31"]
     assert [found["lstm", name]["value"] for name in metrics.HORIZONS] == ["", "99.0", "-0.002"]
     assert [found["lstm", name]["n"] for name in metrics.HORIZONS] == ["0", "1", "1"]
@@ -111,12 +108,12 @@ def test_how_far_the_gradient_travels():
 @pytest.mark.parametrize("name", ["table", "matrix"])
 def test_the_text_of_a_table(name: str, form: str):
     shuffled = random.Random(0).sample(SWEEP, len(SWEEP))
-    assert render(shuffled, form, {}, SPECS[name]) == (GOLDEN / f"{name}.{form}.txt").read_text()
+    assert render(shuffled, form, SPECS[name]) == (GOLDEN / f"{name}.{form}.txt").read_text()
 
 
 def test_the_terminal_has_80_columns_however_many_cells():
     many = [run(f"a_cell_{i}", seed, 0.1, 12345) for i in range(9) for seed in (0, 1)]
-    text = render(many, "terminal", {})
+    text = render(many, "terminal")
     assert max(map(len, text.splitlines())) <= 80
     assert all(f"a_cell_{i}" in text for i in range(9))
 
@@ -147,7 +144,7 @@ def test_csv_has_the_numbers_in_full():
 
 def test_unknown_form():
     with pytest.raises(ValueError, match="`form` must be one of terminal, markdown, latex, html, csv, got 'word'"):
-        render(SWEEP, "word", {})
+        render(SWEEP, "word")
 
 
 class TestLayout:
@@ -225,7 +222,7 @@ class TestLayout:
         rows, _ = arrange(runs)
         (row,) = rows
         assert row.uneven == {"model.hidden_size": {"rnn": 80, "lstm": 40}}
-        text = " ".join(render(runs, "terminal", {}).split())
+        text = " ".join(render(runs, "terminal").split())
         assert "model.hidden_size differs between columns: rnn 80, lstm 40." in text
 
     def test_lengths_sort_as_numbers(self):
@@ -309,7 +306,7 @@ class TestBest:
         ],
     )
     def test_in_all_forms(self, form: str, text: str):
-        made = render(SWEEP, form, {}, Spec(rows=("task",), metrics=("loss",)))
+        made = render(SWEEP, form, Spec(rows=("task",), metrics=("loss",)))
         assert made.count(text) == 1
         star = {"terminal": "*", "markdown": "**", "latex": "textbf", "html": "<b>"}[form]
         assert made.replace("or * in", "").count(star) == (2 if form == "markdown" else 1)
@@ -339,14 +336,15 @@ class TestNumbers:
         ],
     )
     def test_every_metric_and_statistic(self, metric: str, statistic: str, value: float):
-        runs = [dataclasses.replace(made, run_id=f"{made.cell}{made.seed}") for made in ADDING]
-        reaches = {f"lstm{seed}": gradient_reach((5 + seed, 7 + seed), -0.5) for seed in range(3)}
+        runs = [dataclasses.replace(made) for made in ADDING]
+        for lstm in (made for made in runs if made.cell == "lstm"):
+            lstm.reach = gradient_reach((5 + lstm.seed, 7 + lstm.seed), -0.5)
         spec = Spec(metrics=(metric,), statistic=statistic)
-        found = csv_of(runs, reaches, spec)["lstm", metric]
+        found = csv_of(runs, spec)["lstm", metric]
         assert (found["statistic"], found["n"]) == (statistic, "3")
         assert float(found["value"]) == pytest.approx(value)
         for form in FORMS:
-            assert render(runs, form, reaches, spec)
+            assert render(runs, form, spec)
 
     def test_survival_is_that_of_the_times_with_the_budget_for_the_rest(self):
         found = csv_of(ADDING)["lstm", "steps_to_solve"]
@@ -357,25 +355,25 @@ class TestNumbers:
     @pytest.mark.parametrize("statistic", ["survival", "median", "iqm"])
     def test_steps_that_no_run_solved_in_are_more_than_the_budget(self, statistic: str):
         runs = [run("rnn", seed, 0.2) for seed in range(6)]
-        text = render(runs, "terminal", {}, Spec(metrics=("steps_to_solve",), statistic=statistic))
+        text = render(runs, "terminal", Spec(metrics=("steps_to_solve",), statistic=statistic))
         assert ">3000\n" in text
         assert "∞" not in text
         assert "0/6 solved" in text
 
     def test_an_open_interval(self):
-        assert "[900, ∞]" in render(ADDING, "terminal", {}, Spec(metrics=("steps_to_solve",)))
-        assert r"[900, $\infty$]" in render(ADDING, "latex", {}, Spec(metrics=("steps_to_solve",)))
-        assert "$>$3000" in render(ADDING, "latex", {}, Spec(metrics=("steps_to_solve",)))
+        assert "[900, ∞]" in render(ADDING, "terminal", Spec(metrics=("steps_to_solve",)))
+        assert r"[900, $\infty$]" in render(ADDING, "latex", Spec(metrics=("steps_to_solve",)))
+        assert "$>$3000" in render(ADDING, "latex", Spec(metrics=("steps_to_solve",)))
 
     def test_where_all_diverged(self):
         runs = [run("rnn", seed, status="diverged") for seed in range(5)] + [run("gru", s, 0.1) for s in range(5)]
-        text = render(runs, "terminal", {}, Spec(metrics=("mse",)))
+        text = render(runs, "terminal", Spec(metrics=("mse",)))
         assert re.search(r"length=100 \[a\] +0/5 solved, 5 diverged +\[0.10, 0.10\]", text)
         assert re.search(r"adding_problem +diverged +\*0.100", text)
 
     def test_a_diverged_run_has_no_score_of_another_task(self):
         runs = [run("rnn", 0, status="diverged"), copy_run("rnn", 0, 0.3)]
-        lines = csv.DictReader(io.StringIO(render(runs, "csv", {}, Spec(rows=("task",), metrics=("recall",)))))
+        lines = csv.DictReader(io.StringIO(render(runs, "csv", Spec(rows=("task",), metrics=("recall",)))))
         assert [(line["task"], line["value"], line["n"]) for line in lines] == [
             ("adding_problem", "", "0"), ("copy_memory", "0.3", "1"),
         ]  # fmt: skip
@@ -384,19 +382,19 @@ class TestNumbers:
         runs = [run("gru", seed, 0.1 * seed) for seed in range(4)]
         other = [*runs, run("gru", 4, 0.4, experiment="other")]
         both = Spec(rows=("task",), metrics=("mse",), mixed=True)
-        assert csv_of(other, spec=both)["gru", "mse"]["low"] != ""
+        assert csv_of(other, both)["gru", "mse"]["low"] != ""
         longer = changed(CONFIG, task={"length": 7})
         spec = Spec(rows=("task",), metrics=("mse",), mixed=True)
-        assert csv_of([*runs, run("gru", 4, 0.4, config=longer)], spec=spec)["gru", "mse"]["low"] == ""
+        assert csv_of([*runs, run("gru", 4, 0.4, config=longer)], spec)["gru", "mse"]["low"] == ""
 
     def test_one_run_has_no_interval(self):
         found = csv_of([run("gru", 0, 0.25, 700)])
         assert [found["gru", "mse"][key] for key in ("value", "low", "high", "n")] == ["0.25", "", "", "1"]
-        text = render([run("gru", 0, 0.25, 700)], "terminal", {}, Spec(metrics=("mse",)))
+        text = render([run("gru", 0, 0.25, 700)], "terminal", Spec(metrics=("mse",)))
         assert re.search(r"0\.250\n.*1/1 solved", text)
 
     def test_what_became_of_the_runs_is_told_without_a_line_for_the_solved(self):
-        text = render(ADDING, "terminal", {}, Spec(metrics=("mse", "steps_to_solve")))
+        text = render(ADDING, "terminal", Spec(metrics=("mse", "steps_to_solve")))
         assert text.count("1 diverged, 1 failed") == 1
         assert text.count("0/3 solved") == 1
 
@@ -406,7 +404,7 @@ class TestNumbers:
             run("gru", seed, 0.1, time={**times, "milliseconds_per_step": value})
             for seed, value in enumerate([131.4, 1310.6, 12.04])
         ]
-        text = render(runs, "terminal", {}, Spec(metrics=("milliseconds_per_step", "parameters")))
+        text = render(runs, "terminal", Spec(metrics=("milliseconds_per_step", "parameters")))
         assert re.search(r"ms a step +131\n", text)
         assert "[12, 1400]" in text
 
@@ -414,18 +412,18 @@ class TestNumbers:
 class TestNotes:
     def test_two_groups(self):
         runs = [run("gru", seed, mse) for seed, mse in enumerate([0.001, 0.0011, 0.0012, 0.16, 0.161, 0.162])]
-        text = " ".join(render(runs, "terminal", {}).split())
+        text = " ".join(render(runs, "terminal").split())
         assert (
             "[a] gru, MSE: two groups: 3 values <= 0.0012 and 3 >= 0.16; one number in the middle describes neither."
             in text
         )
-        assert "two groups" not in render(runs[:3], "terminal", {})
+        assert "two groups" not in render(runs[:3], "terminal")
 
     def test_too_few_seeds_names_the_columns_that_have_few(self):
         runs = [run(cell, seed, 0.1 + seed) for cell in ("rnn", "lstm") for seed in range(6)]
-        assert "no verdict" not in render(runs, "terminal", {})
+        assert "no verdict" not in render(runs, "terminal")
         runs += [run("gru", seed, 0.1 + seed) for seed in range(2)]
-        (note,) = [each for each in captions.notes(Table.of(runs, Spec(), {})) if "no verdict" in each]
+        (note,) = [each for each in captions.notes(Table.of(runs, Spec())) if "no verdict" in each]
         assert note == (
             "[a] Between gru and others, by a paired test, no verdict: the smallest p of 2 pairs is 0.5; "
             "p <= 0.05 takes at least 6."
@@ -433,29 +431,29 @@ class TestNotes:
 
     def test_seeds_that_are_not_shared_are_no_pairs(self):
         runs = [run("rnn", seed, 0.1 + seed) for seed in range(6)] + [run("gru", 9 + s, 0.1 + s) for s in range(6)]
-        text = " ".join(render(runs, "terminal", {}).split())
+        text = " ".join(render(runs, "terminal").split())
         assert "[a] Between columns, by a paired test, no verdict: the smallest p of 0 pairs is 1;" in text
 
     def test_a_column_of_failed_runs_alone_is_no_reason(self):
         runs = [run(cell, seed, 0.1 + seed) for cell in ("rnn", "lstm") for seed in range(6)]
         runs.append(run("gru", 0, status="failed"))
-        text = render(runs, "terminal", {})
+        text = render(runs, "terminal")
         assert "no verdict" not in text
         assert re.search(r"solved +0/6 +0/6 +0/0\n", text)
         assert "(1 failed)" in text
 
     def test_how_little_an_interval_of_few_runs_covers(self):
         said = "A bootstrap interval of 3 runs covers their median with at most 75 %."
-        assert said in render(ADDING, "terminal", {})
-        assert "covers" not in render(ADDING, "terminal", {}, Spec(metrics=("solved",)))
-        assert "covers" not in render([run("gru", s, 0.1) for s in range(5)], "terminal", {})
+        assert said in render(ADDING, "terminal")
+        assert "covers" not in render(ADDING, "terminal", Spec(metrics=("solved",)))
+        assert "covers" not in render([run("gru", s, 0.1) for s in range(5)], "terminal")
 
     def test_caption(self):
         dirty = {**make().code, "commit": "0123456789ab", "dirty": True}
         clean = {**make().code, "commit": "0123456789ab", "dirty": False}
         long = changed(CONFIG, training={"max_steps": 20_000})
         runs = [run("gru", 0, 0.1, code=dirty), run("gru", 1, 0.1, code=clean), run("gru", 2, 0.1, config=long)]
-        assert captions.caption(Table.of(runs, Spec(title="what came out."), {})) == (
+        assert captions.caption(Table.of(runs, Spec(title="what came out."))) == (
             "What came out. Protocol: default, at most 3,000 or 20,000 steps. Run on a processor (cpu, 1 thread). "
             "Code: commit 0123456, sources s1, sources s1, changed since commit 0123456."
         )
@@ -472,7 +470,7 @@ class TestOwnNames:
     NAME = r"a_|*<b>&%$#~^{c}\\x"
 
     def test_latex(self):
-        text = render([run(self.NAME, 0, 0.1)], "latex", {})
+        text = render([run(self.NAME, 0, 0.1)], "latex")
         assert (
             r"a\_\textbar{}*$<$b$>$\&\%\$\#\textasciitilde{}\textasciicircum{}\{c\}\textbackslash{}\textbackslash{}x"
             in text
@@ -483,13 +481,13 @@ class TestOwnNames:
         assert text.count(r"\begin{") == text.count(r"\end{") == 2
 
     def test_markdown(self):
-        text = render([run(self.NAME, 0, 0.1)], "markdown", {})
+        text = render([run(self.NAME, 0, 0.1)], "markdown")
         assert r"a_\|\*&lt;b>&%$#~^{c}\\\\x" in text
         rows = [line for line in text.splitlines() if line.startswith("|")]
         assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {5}
 
     def test_html(self):
-        text = render([run(self.NAME, 0, 0.1)], "html", {})
+        text = render([run(self.NAME, 0, 0.1)], "html")
         assert '<th class="right">a_|*&lt;b&gt;&amp;%$#~^{c}' in text
         assert text.count("<b>") == 0
 
@@ -497,7 +495,7 @@ class TestOwnNames:
     @pytest.mark.parametrize("compared", [False, True])
     def test_latex_compiles(self, tmp_path: Path, compared: bool):
         cell = self.NAME.replace("|", "")
-        body = render([*SWEEP, run(cell, 0, 0.1)], "latex", {}, Spec(compare=compared))
+        body = render([*SWEEP, run(cell, 0, 0.1)], "latex", Spec(compare=compared))
         page = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}"
         (tmp_path / "page.tex").write_text(page)
         words = ["pdflatex", "-halt-on-error", "-interaction=batchmode", "page.tex"]
@@ -505,7 +503,7 @@ class TestOwnNames:
         assert done.returncode == 0, (tmp_path / "page.log").read_text()[-1500:]
 
 
-def lengths(*values: int, cell: str = "gru", seeds: int = 2, **changes: Any) -> list[Record]:
+def lengths(*values: int, cell: str = "gru", seeds: int = 2, **changes: Any) -> list[Run]:
     return [
         run(cell, seed, 0.1 + seed, config=changed(CONFIG, task={"length": n}, cell={"_target_": cell}), **changes)
         for n in values
@@ -516,9 +514,9 @@ def lengths(*values: int, cell: str = "gru", seeds: int = 2, **changes: Any) -> 
 class TestSpec:
     def test_where(self):
         runs = lengths(25, 200, 1000)
-        found = csv_of(runs, spec=Spec(where={"task.length": ("200",)}, metrics=("mse",)))
+        found = csv_of(runs, Spec(where={"task.length": ("200",)}, metrics=("mse",)))
         assert [line["settings"] for line in found.values()] == ["length=200"]
-        text = render(runs, "csv", {}, Spec(where={"task.length": ("25", "1e3")}, metrics=("mse",)))
+        text = render(runs, "csv", Spec(where={"task.length": ("25", "1e3")}, metrics=("mse",)))
         assert [line["settings"] for line in csv.DictReader(io.StringIO(text))] == ["length=25", "length=1000"]
 
     def test_rows_columns_and_their_labels(self):
@@ -534,7 +532,7 @@ class TestSpec:
 
     def test_a_place_without_runs(self):
         runs = lengths(25, 200) + lengths(25, cell="rnn")
-        text = render(runs, "terminal", {}, Spec(rows=("task.length",), metrics=("mse",)))
+        text = render(runs, "terminal", Spec(rows=("task.length",), metrics=("mse",)))
         assert re.search(r"^adding_problem +- +0\.600$", text, re.M)
 
     def test_what_a_column_says_is_no_note(self):
@@ -544,7 +542,7 @@ class TestSpec:
             for clip in (1.0, 100.0)
         ]
         spec = Spec(rows=("task.length",), columns=("cell", "training.clip_norm"), metrics=("mse",))
-        text = render(runs, "terminal", {}, spec)
+        text = render(runs, "terminal", spec)
         assert re.search(r"^task +gru clip_norm=1 +gru clip_norm=100$", text, re.M)
         assert "differs" not in text
 
@@ -556,8 +554,8 @@ class TestSpec:
             "or name task.length in rows or columns"
         )
         with pytest.raises(ValueError, match=message):
-            render(runs, "terminal", {}, spec)
-        text = " ".join(render(runs, "terminal", {}, dataclasses.replace(spec, mixed=True)).split())
+            render(runs, "terminal", spec)
+        text = " ".join(render(runs, "terminal", dataclasses.replace(spec, mixed=True)).split())
         assert "[a] in one place runs that differ in task.length: gru." in text
         assert "[a]†" in text
 
@@ -567,11 +565,11 @@ class TestSpec:
         with pytest.raises(
             ValueError, match="`mixed` must be given for a table of several protocols, got default, demo"
         ):
-            render(runs, "terminal", {}, spec)
-        text = render(runs, "terminal", {}, dataclasses.replace(spec, mixed=True))
+            render(runs, "terminal", spec)
+        text = render(runs, "terminal", dataclasses.replace(spec, mixed=True))
         assert "[a] protocol default." in text
         assert "[b] protocol demo." in text
-        by_name = render(runs, "terminal", {}, Spec(rows=("experiment", "task.length"), metrics=("mse",)))
+        by_name = render(runs, "terminal", Spec(rows=("experiment", "task.length"), metrics=("mse",)))
         assert "[a] protocol" not in by_name
         assert "experiment=demo" in by_name
 
@@ -579,7 +577,7 @@ class TestSpec:
         runs = [run("gru", 0, status="failed"), run("gru", 1, status="interrupted"), run("rnn", 0, status="failed")]
         message = "a table must have at least one run with a result, got 2 failed, 1 interrupted"
         with pytest.raises(ValueError, match=message):
-            render(runs, "terminal", {})
+            render(runs, "terminal")
 
     def test_flags_win_over_a_file(self):
         spec = Spec("title", {"cell": ("gru",)}, ("task.length",), ("cell",), ("mse",), "iqm", published=True)
@@ -597,7 +595,7 @@ class TestSpec:
             "Mine", {"task.length": ("100", "200"), "optimizer.lr": ("1e-2",)}, ("task.length",), ("cell",), ("mse",),
             mixed=True,
         )  # fmt: skip
-        assert "Mine: MSE." in render(ADDING, "terminal", {}, read_spec(str(path)))
+        assert "Mine: MSE." in render(ADDING, "terminal", read_spec(str(path)))
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -638,7 +636,7 @@ class TestSpec:
 @pytest.fixture
 def written(bench: Bench) -> Bench:
     """Made-up records, as files."""
-    for made in SWEEP:
+    for made in (each.record for each in SWEEP):
         made = dataclasses.replace(made, run_id=f"{made.task}{made.cell}{made.seed}")
         write(bench.results / "runs" / "default" / made.task / made.cell / made.run_id, made)
     return bench
@@ -670,7 +668,7 @@ class TestCommandLine:
         output = tmp_path / "table.txt"
         if flags == "--rows=task":
             config = changed(CONFIG, task={"length": 7})
-            write(written.results / "runs" / "x", run("rnn", 7, 0.1, run_id="x", config=config))
+            write(written.results / "runs" / "x", run("rnn", 7, 0.1, run_id="x", config=config).record)
         outcome = written.call("table", str(written.results), *flags.split(), f"--output={output}")
         assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
         assert outcome.err.startswith("bench table: ")

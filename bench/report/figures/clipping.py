@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from bench.records.record import Record
+from bench.analysis.run import Run
 from bench.records.thinning import thinning_of
 from bench.report.figures.style import (
     LINE_STYLES,
@@ -30,20 +30,20 @@ POINTS = 60
 """Points of a smoothed curve."""
 
 
-def gradient_norms(records: list[Record], curves: Mapping[str, pa.Table]) -> Figure | None:
+def gradient_norms(runs: Iterable[Run]) -> Figure | None:
     """One row a task, one panel a cell: norm of the gradient of all parameters before and after the clip.
 
     Medians over seeds and over windows of steps; the band of the norm before the clip goes from the smallest to the
     largest of both. Of thinned curves, the steps that they keep. ``None`` where there is no step.
     """
-    rows, every = rows_having(records, lambda run: curves[run.run_id].num_rows > 0)
+    rows, every = rows_having(runs, lambda run: run.curves.num_rows > 0)
     if not rows:
         return None
     places, across = panels_of_cells(rows)
     figure, axes = grid(len(places), across, width=PAGE_INCHES, height=1.9, sharey="row")
     for down, (row, columns) in enumerate(places):
         for panel, column in zip(axes[down], columns, strict=False):
-            tables = [curves[run.run_id] for run in row.runs[column]]
+            tables = [run.curves for run in row.runs[column]]
             _clip_panel(panel, tables, look(every.index(column))["color"])
             share = _clipped(tables)
             panel.set_yscale("log")

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,9 +16,8 @@ from matplotlib.ticker import FixedLocator, MultipleLocator, NullFormatter, Null
 
 from bench.analysis import metrics
 from bench.analysis.delay_series import DelaySeries, delay_series
-from bench.analysis.gradient_reach import GradientReach
 from bench.analysis.grouping import RunGroup, arrange
-from bench.records.record import Record
+from bench.analysis.run import Run
 from bench.report.figures.style import COLUMN_INCHES, GREY, grid, key_above, legend, look, titled
 from bench.stats.intervals import success
 
@@ -32,7 +31,7 @@ CLOSEST_TICKS = 0.07
 """Of the width of the axis: delays that are closer share a tick."""
 
 
-def draw_reach(records: list[Record], reaches: Mapping[str, GradientReach]) -> Figure | None:
+def draw_reach(runs: Iterable[Run]) -> Figure | None:
     """Two panels a task, over the same delays: share of the seeds that have solved it, and the gradient's horizon.
 
     Bars around a share are its 95 % Wilson interval. A horizon is a number of steps like the delay, and never longer
@@ -41,14 +40,13 @@ def draw_reach(records: list[Record], reaches: Mapping[str, GradientReach]) -> F
     result have no horizon, a note below says how many do. Cells are drawn a little beside each other.
 
     Args:
-        records: The records.
-        reaches: How far the gradient travels, by run id.
+        runs: Runs whose reach has been read.
 
     Returns:
         ``None`` where no task was run with two delays and all else alike, or none of these was probed.
     """
-    rows, columns = arrange(records)
-    found = [series for series in delay_series(rows) if any(run.run_id in reaches for run in _runs(series))]
+    rows, columns = arrange(runs)
+    found = [series for series in delay_series(rows) if any(run.reach is not None for run in _runs(series))]
     if not found:
         return None
     across = min(PANELS_ACROSS, len(found))
@@ -58,7 +56,7 @@ def draw_reach(records: list[Record], reaches: Mapping[str, GradientReach]) -> F
     uppers, lowers = list(axes[0::2].flat), list(axes[1::2].flat)
     for upper, lower, series in zip(uppers, lowers, found, strict=False):
         _share_panel(upper, series, columns)
-        _horizon_panel(lower, series, columns, reaches)
+        _horizon_panel(lower, series, columns)
         lower.sharex(upper)
         upper.tick_params(labelbottom=False)
         titled(upper, series.label)
@@ -68,7 +66,7 @@ def draw_reach(records: list[Record], reaches: Mapping[str, GradientReach]) -> F
     return figure
 
 
-def _runs(series: DelaySeries) -> list[Record]:
+def _runs(series: DelaySeries) -> list[Run]:
     return [run for row in series.rows for runs in row.runs.values() for run in runs]
 
 
@@ -79,7 +77,7 @@ def _share_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
         for row, place in places:
             results = metrics.results(row.runs.get(column, []))
             if results:
-                found = success(sum(run.solved for run in results), len(results))
+                found = success(sum(run.record.solved for run in results), len(results))
                 x.append(place)
                 shares.append(found.value)
                 low.append(found.interval.low if found.interval else math.nan)
@@ -92,7 +90,7 @@ def _share_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
     axes.set_ylabel(SOLVED)
 
 
-def _horizon_panel(axes: Axes, series: DelaySeries, columns: list[str], reaches: Mapping[str, GradientReach]) -> None:
+def _horizon_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
     _delay_axis(axes, series)
     left, right = axes.get_xlim()
     ends = (max(left, 1.0), right)
@@ -108,7 +106,7 @@ def _horizon_panel(axes: Axes, series: DelaySeries, columns: list[str], reaches:
             x, middle, low, high = [], [], [], []
             for row, place in places:
                 results = metrics.results(row.runs.get(column, []))
-                travelled = [reaches[run.run_id] for run in results if run.run_id in reaches]
+                travelled = [run.reach for run in results if run.reach is not None]
                 reached = [each.start if when == UNTRAINED else each.end for each in travelled]
                 horizons = [each.horizon for each in reached if each is not None and each.horizon is not None]
                 if len(horizons) < len(results):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -15,9 +14,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from bench.analysis.gradient_reach import Probes, flow_curve, flow_steps, looks
+from bench.analysis.gradient_reach import flow_curve, flow_steps, looks
 from bench.analysis.grouping import RunGroup
-from bench.records.record import Record
+from bench.analysis.run import Run
 from bench.report.figures.style import (
     COLUMN_INCHES,
     PAGE_INCHES,
@@ -34,24 +33,22 @@ from bench.report.figures.style import (
 UNDERFLOW, SOME_UNDERFLOW = "underflow: nothing arrives", "underflow for some seeds"
 NORM = "gradient norm $\\Vert dL/dh \\Vert$"
 LAG = "lag (steps before the first answer)"
-ProbesOfRuns = Mapping[str, Probes]
-"""Tables of the probes, by run id."""
 
 
-def gradient_flow(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
+def gradient_flow(runs: Iterable[Run]) -> Figure | None:
     """One row a task: the gradient norm over lag at initialisation and after training, one line a cell.
 
     Of the hidden state of the lowest layer. Lines are medians over seeds, bands go from the smallest to the largest.
     After training there are only completed runs. ``None`` where nothing was probed.
     """
-    rows, columns = probed_rows(records, probes)
+    rows, columns = probed_rows(runs)
     if not rows:
         return None
     figure, axes = grid(len(rows), 2, width=PAGE_INCHES, height=2.2, sharey="row")
     for down, row in enumerate(rows):
         for panel, last, when in ((axes[down, 0], False, "at initialisation"), (axes[down, 1], True, "after training")):
-            for column, runs in row.runs.items():
-                curves = filter(None, (_curve_at(run, probes[run.run_id]["flow"], last=last) for run in runs))
+            for column, members in row.runs.items():
+                curves = filter(None, (_curve_at(run, last=last) for run in members))
                 _flow_line(panel, list(curves), column, look(columns.index(column)))
             titled(panel, f"{row.label}, {when}", 48)
             panel.set_xlabel(LAG)
@@ -82,19 +79,19 @@ def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def flow_heatmap(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
+def flow_heatmap(runs: Iterable[Run]) -> Figure | None:
     """One row a task, one panel a cell: gradient norm over lag and training step.
 
     Of the hidden state of the lowest layer; median over the seeds that were still training. Hatched where nothing
     arrives, grey where it was no number.
     """
-    rows, _ = probed_rows(records, probes)
+    rows, _ = probed_rows(runs)
     if not rows:
         return None
     places, across = panels_of_cells(rows)
     figure, axes = grid(len(places), across, width=PAGE_INCHES, height=2.1, sharey="row")
     for down, (row, columns) in enumerate(places):
-        medians = {column: _over_training(runs, probes) for column, runs in row.runs.items()}
+        medians = {column: _over_training(members) for column, members in row.runs.items()}
         values = np.concatenate([values.ravel() for _, _, values in medians.values()])
         values = values[np.isfinite(values) & (values > 0)]
         low, high = (float(values.min()), float(values.max())) if values.size else (1e-3, 1.0)
@@ -121,13 +118,14 @@ def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: Log
     return axes.pcolormesh(x, y, shown, norm=norm, cmap="cividis")
 
 
-def probed_rows(records: list[Record], probes: ProbesOfRuns) -> tuple[list[RunGroup], list[str]]:
+def probed_rows(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
     """Rows of the runs with a curve over lag, and the columns of all runs, for the same colours in every figure."""
-    return rows_having(records, lambda run: run.run_id in probes and probes[run.run_id]["flow"].num_rows > 0)
+    return rows_having(runs, lambda run: run.probes["flow"].num_rows > 0)
 
 
-def _curve_at(made: Record, flow: pa.Table, *, last: bool) -> tuple[list[int], list[float]] | None:
-    step = looks(flow, made)[last]
+def _curve_at(run: Run, *, last: bool) -> tuple[list[int], list[float]] | None:
+    flow = run.probes["flow"]
+    step = looks(flow, run.record)[last]
     return flow_curve(flow, step) if step is not None else None
 
 
@@ -176,11 +174,11 @@ def _floor(panels: Sequence[Axes]) -> None:
             line.set_ydata([low / room**0.5] * len(np.asarray(line.get_xdata())))
 
 
-def _over_training(runs: Sequence[Record], probes: ProbesOfRuns) -> tuple[list[int], list[int], np.ndarray]:
+def _over_training(runs: Sequence[Run]) -> tuple[list[int], list[int], np.ndarray]:
     """Steps, lags, and the median over the seeds that have the step, ``(step, lag)``."""
     by_step: dict[int, list[dict[int, float]]] = {}
     for run in runs:
-        flow = probes[run.run_id]["flow"]
+        flow = run.probes["flow"]
         for step in flow_steps(flow):
             by_step.setdefault(step, []).append(dict(zip(*flow_curve(flow, step), strict=True)))
     steps = sorted(by_step)

@@ -3,46 +3,43 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.analysis.grouping import RunGroup, arrange
-from bench.records.record import Record
+from bench.analysis.run import Run
 from bench.report.figures.style import PANEL_INCHES, grid, legend, look, titled
 
 PANELS_ACROSS = 2
 WITHOUT_MEMORY = "without memory"
 
-Curves = dict[str, pa.Table]
-"""Curves by run id."""
 
-
-def learning_curves(records: list[Record], curves: Curves) -> Figure:
+def learning_curves(runs: Iterable[Run]) -> Figure:
     """One panel a task: its metric on the evaluation set over training steps, one line a seed, one colour a cell.
 
     A line ends where its run ended: a dot marks a run that has solved the task, a cross one whose loss was no longer
     finite. The dashed grey line is the best predictor without memory.
     """
-    rows, columns = arrange(records)
+    rows, columns = arrange(runs)
     across = min(PANELS_ACROSS, len(rows))
     down = math.ceil(len(rows) / across)
     figure, axes = grid(down, across, width=PANEL_INCHES[0] * across, height=PANEL_INCHES[1])
     panels = list(axes.flat)
     for panel, row in zip(panels, rows, strict=False):
-        _panel(panel, row, columns, curves)
+        _panel(panel, row, columns)
     for panel in panels[len(rows) :]:
         panel.remove()
     legend(figure, panels[: len(rows)], [*columns, WITHOUT_MEMORY])
     return figure
 
 
-def _panel(axes: Axes, row: RunGroup, columns: list[str], curves: Curves) -> None:
+def _panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
     metric = row.facts["metric"]
     for index, column in enumerate(columns):
         for number, run in enumerate(row.runs.get(column, [])):
-            table = curves[run.run_id]
+            table = run.curves
             name = f"eval_{metric}"
             if name not in table.column_names:
                 continue
@@ -51,7 +48,7 @@ def _panel(axes: Axes, row: RunGroup, columns: list[str], curves: Curves) -> Non
             style = look(index)
             marker = "." if len(steps) == 1 else None  # one point makes no line
             axes.plot(steps, values, label=column if number == 0 else None, **style, marker=marker, alpha=0.85)
-            if steps and (run.solved or run.status == "diverged"):
+            if steps and (run.record.solved or run.status == "diverged"):
                 axes.plot(
                     steps[-1],
                     values[-1],

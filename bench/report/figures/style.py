@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bench.analysis.grouping import RunGroup, arrange
-from bench.records.record import Record
+from bench.analysis.run import Run
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)))
@@ -95,14 +95,14 @@ def name_panels(panels: Sequence[Axes], row: RunGroup, columns: Sequence[str]) -
         panel.set_axis_off()
 
 
-def rows_having(records: list[Record], wanted: Callable[[Record], bool]) -> tuple[list[RunGroup], list[str]]:
+def rows_having(runs: Iterable[Run], wanted: Callable[[Run], bool]) -> tuple[list[RunGroup], list[str]]:
     """Rows and columns of all runs, and of their runs those that are wanted; rows without any are left out."""
-    rows, columns = arrange(records)
+    rows, columns = arrange(runs)
     kept = []
     for row in rows:
-        runs = {column: [run for run in members if wanted(run)] for column, members in row.runs.items()}
-        runs = {column: members for column, members in runs.items() if members}
-        kept += [replace(row, runs=runs)] if runs else []
+        having = {column: [run for run in members if wanted(run)] for column, members in row.runs.items()}
+        having = {column: members for column, members in having.items() if members}
+        kept += [replace(row, runs=having)] if having else []
     return kept, columns
 
 

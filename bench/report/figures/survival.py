@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.analysis import metrics
 from bench.analysis.grouping import RunGroup, arrange
-from bench.records.record import Record
+from bench.analysis.run import Run
 from bench.report.figures.delay import PANELS_ACROSS, SOLVED
 from bench.report.figures.style import GREY, KEY_POINTS, PANEL_INCHES, grid, key_above, legend, look, titled
 from bench.stats.survival import Survival, survival
@@ -21,7 +22,7 @@ from bench.stats.survival import Survival, survival
 UNSOLVED = "not solved within the budget"
 
 
-def draw_survival(records: list[Record]) -> Figure | None:
+def draw_survival(runs: Iterable[Run]) -> Figure | None:
     """One panel a task: share of the seeds that have solved it, over training steps, one line a cell.
 
     One minus the Kaplan-Meier estimate; the band is its pointwise 95 % interval, which there is from the first seed
@@ -29,7 +30,7 @@ def draw_survival(records: list[Record]) -> Figure | None:
     budget. A diverged run never will: it enters with the whole budget. Runs without a result are left out. ``None``
     where there are no others.
     """
-    rows, columns = arrange(records)
+    rows, columns = arrange(runs)
     rows = [row for row in rows if any(map(metrics.results, row.runs.values()))]
     if not rows:
         return None
@@ -46,7 +47,7 @@ def draw_survival(records: list[Record]) -> Figure | None:
 
 
 def _survival_panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
-    budget = max(metrics.budget_of(run) for runs in row.runs.values() for run in metrics.results(runs))
+    budget = max(run.budget for runs in row.runs.values() for run in metrics.results(runs))
     keys: dict[str, Line2D] = {}
     for column, runs in row.runs.items():
         results = metrics.results(runs)

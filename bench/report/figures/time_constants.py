@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from bench.analysis.gradient_reach import statistic
-from bench.records.record import Record
-from bench.report.figures.gradient_flow import ProbesOfRuns, probed_rows
+from bench.analysis.run import Run
+from bench.report.figures.gradient_flow import probed_rows
 from bench.report.figures.style import COLUMN_INCHES, STEP, grid, legend, look, titled
 
 LONGEST_TAU = 1e6
 """Longer time constants are drawn here; a gate of 1 has an infinite one."""
 
 
-def time_constants(records: list[Record], probes: ProbesOfRuns) -> Figure | None:
+def time_constants(runs: Iterable[Run]) -> Figure | None:
     """One panel a task: time constants of the gates that keep the state, over training.
 
     Lines are the median over units, steps and sequences, bands hold 90 % of them; both are medians over seeds. The
     dashed grey line is the task's delay. A line ends where the last seed did.
     """
-    rows, columns = probed_rows(records, probes)
+    rows, columns = probed_rows(runs)
     lines = {
         (row.label, column, gate): by_quantile
         for row in rows
         for column in columns
-        for gate, by_quantile in _taus(row.runs.get(column, []), probes).items()
+        for gate, by_quantile in _taus(row.runs.get(column, [])).items()
     }
     if not lines:
         return None
@@ -65,13 +65,13 @@ def time_constants(records: list[Record], probes: ProbesOfRuns) -> Figure | None
     return figure
 
 
-def _taus(runs: Sequence[Record], probes: ProbesOfRuns) -> dict[str, dict[str, dict[int, float]]]:
+def _taus(runs: Sequence[Run]) -> dict[str, dict[str, dict[int, float]]]:
     """Gate to quantile to step to its median over the seeds that have the step."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     for quantile in ("tau_05", "tau_50", "tau_95"):
         values: dict[str, dict[int, list[float]]] = {}
         for run in runs:
-            for gate, by_step in statistic(probes[run.run_id]["activity"], quantile).items():
+            for gate, by_step in statistic(run.probes["activity"], quantile).items():
                 for step, value in by_step.items():
                     values.setdefault(gate, {}).setdefault(step, []).append(value)
         for gate, by_step in values.items():

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.analysis import hyperparameters, metrics
 from bench.analysis.grouping import RunGroup
 from bench.analysis.metrics import name_of
+from bench.analysis.run import Run
 from bench.analysis.table import Table
-from bench.records.record import Record
 from bench.stats import small_samples
 
 DAGGER = "†"
@@ -26,7 +26,7 @@ def caption(table: Table) -> str:
     runs = table.runs
     shown = name_of(table.spec.only) if table.spec.only is not None else ""
     title = ": ".join(text for text in (table.spec.title.rstrip("."), shown) if text)
-    budgets = sorted({(hyperparameters.protocol_of(run), metrics.budget_of(run)) for run in runs})
+    budgets = sorted({(run.protocol, run.budget) for run in runs})
     by_protocol: dict[str, list[str]] = {}
     for protocol, steps in budgets:
         by_protocol.setdefault(protocol, []).append(f"{steps:,}")
@@ -35,26 +35,27 @@ def caption(table: Table) -> str:
     return " ".join([*(f"{part}." for part in parts if part), origin(runs)])
 
 
-def origin(runs: Iterable[Record]) -> str:
+def origin(runs: Iterable[Run]) -> str:
     """Where runs were made, and with which code."""
     runs = list(runs)
     devices = "; ".join(sorted({machine_of(run) for run in runs}))
     return f"Run on {devices}. Code: {', '.join(sorted({code_of(run) for run in runs}))}."
 
 
-def machine_of(run: Record) -> str:
+def machine_of(run: Run) -> str:
     """Device, its type, and the threads of a processor."""
-    threads = run.runtime["threads"]
-    count = f", {threads} thread{'s' if threads != 1 else ''}" if run.device["type"] == "cpu" else ""
-    return f"{run.device['name']} ({run.device['type']}{count})"
+    device, threads = run.record.device, run.record.runtime["threads"]
+    count = f", {threads} thread{'s' if threads != 1 else ''}" if device["type"] == "cpu" else ""
+    return f"{device['name']} ({device['type']}{count})"
 
 
-def code_of(run: Record) -> str:
+def code_of(run: Run) -> str:
     """The commit; where there is none, or files had changed since, the hash of the sources that compute."""
-    commit = str(run.code.get("commit") or "")[:7]
-    if commit and not run.code.get("dirty"):
+    code = run.record.code
+    commit = str(code.get("commit") or "")[:7]
+    if commit and not code.get("dirty"):
         return f"commit {commit}"
-    return f"sources {run.code['sources']}{f', changed since commit {commit}' if commit else ''}"
+    return f"sources {code['sources']}{f', changed since commit {commit}' if commit else ''}"
 
 
 def notes(table: Table) -> list[str]:
@@ -107,7 +108,7 @@ def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
         yield f"{key} differs between columns: {texts}."
     metric = row.facts["metric"]
     for column, runs in row.runs.items() if metric in table.metrics(row) else ():
-        if (groups := metrics.bimodal(runs, metric, table.reaches)) is not None:
+        if (groups := metrics.bimodal(runs, metric)) is not None:
             yield f"{column}, {name_of(metric)}: {groups}."
     seeds = {column: {run.seed for run in metrics.results(runs)} for column, runs in row.runs.items()}
     seeds = {column: each for column, each in seeds.items() if each}

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.analysis.run import Run
 from bench.papers import verdicts
 from bench.papers.claims import EFFORTS, Paper, read_claims
 from bench.papers.rules import NOT_RUN, REPRODUCED
 from bench.papers.verdicts import Judgement
-from bench.records.record import Record
 from bench.report.tables import captions, formats
 from bench.report.tables.grid import Entry, Grid
 
@@ -45,21 +45,21 @@ class Judged:
     origin: str
 
 
-def judge_all(records: Iterable[Record]) -> Judged:
-    """A judgement on every claim that the records have runs for.
+def judge_all(runs: Iterable[Run]) -> Judged:
+    """A judgement on every claim that there are runs for.
 
     Raises:
         ValueError: A claim that cannot be read, see :func:`bench.papers.claims.read_claims`, or none that has runs.
     """
-    records = list(records)
+    runs = list(runs)
     known = read_claims()
-    every = [verdicts.judge(claim, records) for claim in known.claims]
+    every = [verdicts.judge(claim, runs) for claim in known.claims]
     judged = [each for each in every if each.verdict != NOT_RUN]
     if not judged:
         raise ValueError("`published` must have runs of a paper's protocol, as of +experiment=arjovsky2016, got none")
     about = {each.claim.paper for each in judged}
     protocols = {each.claim.protocol for each in judged}
-    origin = captions.origin(made for made in records if made.experiment in protocols)
+    origin = captions.origin(run for run in runs if run.experiment in protocols)
     return Judged(known.papers, judged, sum(each.claim.paper in about for each in every) - len(judged), origin)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from bench.analysis import metrics
 from bench.analysis.metrics import MetricEstimate
-from bench.records.record import Record
+from bench.analysis.run import Run
 from bench.report.tables.grid import Entry
 
 NOTHING = "-"
@@ -26,7 +26,7 @@ def interval(shown: MetricEstimate) -> str:
     return f"[{_end(shown.metric, low, math.floor)}, {_end(shown.metric, high, math.ceil)}]"
 
 
-def entry(shown: MetricEstimate | None, runs: Sequence[Record], *, counted: bool, best: bool = False) -> Entry:
+def entry(shown: MetricEstimate | None, runs: Sequence[Run], *, counted: bool, best: bool = False) -> Entry:
     """What stands in one place: the number, its interval, and what became of the runs.
 
     Args:
@@ -51,16 +51,16 @@ def entry(shown: MetricEstimate | None, runs: Sequence[Record], *, counted: bool
     return Entry(tuple(lines), best)
 
 
-def _value(shown: MetricEstimate, solved: int, runs: Sequence[Record]) -> str:
+def _value(shown: MetricEstimate, solved: int, runs: Sequence[Run]) -> str:
     if shown.metric == metrics.SOLVED:
         return f"{solved}/{shown.n}"
     if shown.value is None:
         return NOTHING
     if shown.metric == metrics.PARAMETERS:
-        sizes = sorted({run.model["parameters"] for run in runs if run.model["parameters"]})
+        sizes = sorted({size for run in runs if (size := run.record.model["parameters"])})
         return ", ".join(f"{size:,}" for size in sizes)
     if shown.metric == metrics.STEPS and not math.isfinite(shown.value):
-        return f">{max(map(metrics.budget_of, runs))}" if runs else NOTHING
+        return f">{max(run.budget for run in runs)}" if runs else NOTHING
     return _steps(shown.value) if _is_steps(shown.metric) else number(shown.value)
 
 

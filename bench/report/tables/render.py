@@ -1,4 +1,4 @@
-"""Records to tables: every number with its interval, its n and what became of its runs; as text, or as CSV."""
+"""Runs to tables: every number with its interval, its n and what became of its runs; as text, or as CSV."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench.analysis import comparisons, hyperparameters
+from bench.analysis import comparisons
 from bench.analysis.grouping import RunGroup
 from bench.analysis.metrics import (
     PARAMETERS,
     SOLVED,
     UNFINISHED,
-    GradientReaches,
     MetricEstimate,
     best_of,
-    budget_of,
     counts_of,
     name_of,
 )
+from bench.analysis.run import Run
 from bench.analysis.table import Spec, Table
-from bench.records.record import Record
 from bench.report.tables import captions, commands, formats
 from bench.report.tables import claims as claims_table
 from bench.report.tables.comparison import grid
@@ -32,21 +30,20 @@ from bench.report.tables.numbers import entry, number
 FORMS = (*formats.FORMS, "csv")
 
 
-def render(records: Iterable[Record], form: str, reaches: GradientReaches, spec: Spec | None = None) -> str:
-    """The table of a set of records.
+def render(runs: Iterable[Run], form: str, spec: Spec | None = None) -> str:
+    """The table of a set of runs.
 
     Args:
-        records: At least one that is completed.
+        runs: At least one that is completed.
         form: ``terminal`` (80 columns), ``markdown``, ``latex``, ``html`` or ``csv``.
-        reaches: See :data:`bench.analysis.metrics.GradientReaches`.
         spec: What it shows; nothing in particular gives every task and cell with the usual lines.
 
     Raises:
-        ValueError: Another form, or a specification that does not fit the records.
+        ValueError: Another form, or a specification that does not fit the runs.
     """
     if form not in FORMS:
         raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
-    table = Table.of(records, spec or Spec(), reaches)
+    table = Table.of(runs, spec or Spec())
     if form == "csv":
         if table.spec.compare or table.spec.published:
             raise ValueError(
@@ -55,7 +52,7 @@ def render(records: Iterable[Record], form: str, reaches: GradientReaches, spec:
         return _csv(table)
     grids = _terminal(table) if form == "terminal" else [_whole(table, headed=form in ("latex", "html"))]
     if table.spec.compare:
-        grids.append(grid(comparisons.compare(table.rows, table.spec.only, reaches)))
+        grids.append(grid(comparisons.compare(table.rows, table.spec.only)))
     if table.spec.published:
         grids.append(claims_table.as_grid(claims_table.judge_all(table.runs)))
     return formats.write(grids, form)
@@ -162,7 +159,7 @@ def _terminal(table: Table) -> list[Grid]:
 
 def _commands(table: Table) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """For the mark of each row the commands that make it."""
-    made = (commands.merged(run.command for runs in row.runs.values() for run in runs) for row in table.rows)
+    made = (commands.merged(run.record.command for runs in row.runs.values() for run in runs) for row in table.rows)
     return tuple(zip(captions.marks(table.rows), map(tuple, made), strict=True))
 
 
@@ -180,7 +177,7 @@ def _csv(table: Table) -> str:
     return buffer.getvalue()
 
 
-def _csv_line(table: Table, row: RunGroup, column: str, runs: list[Record], metric: str) -> dict[str, Any]:
+def _csv_line(table: Table, row: RunGroup, column: str, runs: list[Run], metric: str) -> dict[str, Any]:
     shown, counts = table.number(row, column, metric), counts_of(runs)
     assert shown is not None
     return {
@@ -197,9 +194,9 @@ def _csv_line(table: Table, row: RunGroup, column: str, runs: list[Record], metr
         "runs": len(runs),
         "solved": counts.solved,
         **{status: counts.unfinished.get(status, 0) for status in UNFINISHED},
-        "max_steps": max(map(budget_of, runs)),
-        "protocol": "; ".join(sorted({hyperparameters.protocol_of(run) for run in runs})),
+        "max_steps": max(run.budget for run in runs),
+        "protocol": "; ".join(sorted({run.protocol for run in runs})),
         "device": "; ".join(sorted({captions.machine_of(run) for run in runs})),
         "code": "; ".join(sorted({captions.code_of(run) for run in runs})),
-        "command": "; ".join(commands.merged(run.command for run in runs)),
+        "command": "; ".join(commands.merged(run.record.command for run in runs)),
     }

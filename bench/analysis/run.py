@@ -1,0 +1,159 @@
+"""A run as the half that reads knows it: its record and all that follows from the files beside it, each read once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bench.analysis import hyperparameters
+from bench.analysis.gradient_reach import GradientReach, Probes, gradient_reach
+from bench.records.read import find_records, read_curves, read_probe, read_record
+from bench.records.record import FINAL, DamagedRecordError, Record
+from bench.records.series import PROBES
+
+
+@dataclass(eq=False)
+class Run:
+    """One run.
+
+    Attributes:
+        record: What ``record.json`` holds.
+        folder: Where the record lies, with the tables of curves and probes beside it.
+        reach: How far the gradient travels. It is ``None`` until :func:`read_reaches` has read it, and where nothing
+            was probed.
+    """
+
+    record: Record
+    folder: Path
+    reach: GradientReach | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The hash of all that can change a number of the run."""
+        return self.record.run_id
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment."""
+        return self.record.experiment
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self.record.task
+
+    @property
+    def cell(self) -> str:
+        """Name of the cell."""
+        return self.record.cell
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return self.record.seed
+
+    @property
+    def status(self) -> str:
+        """``completed``, ``diverged``, ``failed`` or ``interrupted``."""
+        return self.record.status
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the run has ended with a result; a diverged run has."""
+        return self.record.status in FINAL
+
+    @property
+    def budget(self) -> int:
+        """The training steps that the run makes at most."""
+        return int(self.record.config["training"].get("max_steps", self.record.steps))
+
+    @cached_property
+    def protocol(self) -> str:
+        """The experiment that the run belongs to, with its budget where it has one to choose."""
+        return hyperparameters.protocol_of(self.record)
+
+    @cached_property
+    def training(self) -> Mapping[str, Any]:
+        """Everything but task, cell and seed that makes it another experiment than others."""
+        return hyperparameters.training_of(self.record)
+
+    @cached_property
+    def task_settings(self) -> Mapping[str, Any]:
+        """Those of the task alone, without the section's name."""
+        return hyperparameters.flat(self.record.config["task"])
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """Every setting by the key that a table knows it by: ``task``, ``cell``, ``task.length``, ..."""
+        return {
+            "task": self.task,
+            "cell": self.cell,
+            "experiment": self.experiment,
+            "budget": self.record.config.get("budget"),
+            **{f"task.{key}": value for key, value in self.task_settings.items()},
+            **{f"cell.{key}": value for key, value in hyperparameters.flat(self.record.config["cell"]).items()},
+            "cell.code": hyperparameters.code_of(self.record, cell=True),
+            **self.training,
+        }
+
+    @cached_property
+    def stratum(self) -> tuple[tuple[str, Any], ...]:
+        """What the run was drawn from but for its seed: all settings that can change a number, sorted by key."""
+        kept = ((key, value) for key, value in self.settings.items() if key not in ("experiment", "budget"))
+        return tuple(sorted((key, hyperparameters.hashable(value)) for key, value in kept))
+
+    @cached_property
+    def curves(self) -> pa.Table:
+        """The curves, read when they are first asked for.
+
+        Raises:
+            DamagedRecordError: See :func:`bench.records.read.read_curves`.
+        """
+        return read_curves(self.folder)
+
+    @cached_property
+    def probes(self) -> Probes:
+        """The tables of the probes, read when they are first asked for.
+
+        Raises:
+            DamagedRecordError: See :func:`bench.records.read.read_probe`.
+        """
+        return {name: read_probe(self.folder, name) for name in PROBES}
+
+
+def read_runs(root: Path) -> tuple[list[Run], list[DamagedRecordError]]:
+    """All runs below a folder, without their reach, and what is wrong with those that cannot be read."""
+    runs: list[Run] = []
+    damaged: list[DamagedRecordError] = []
+    for folder in find_records(root):
+        try:
+            runs.append(Run(read_record(folder), folder))
+        except DamagedRecordError as error:
+            damaged.append(error)
+    return runs, damaged
+
+
+def read_reaches(runs: Iterable[Run]) -> list[DamagedRecordError]:
+    """Read how far the gradient of each run travels, and keep it there as ``run.reach``.
+
+    Returns:
+        What is wrong with the tables that cannot be read; their runs have no reach.
+    """
+
+    def read(run: Run) -> DamagedRecordError | None:
+        try:
+            run.reach = gradient_reach(read_probe(run.folder, "flow"), run.record)
+        except DamagedRecordError as error:
+            return error
+        return None
+
+    # Decoding a table gives up the interpreter's lock for most of its time.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [error for error in pool.map(read, runs) if error is not None]
