@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,6 @@ from bench.stats.gradient_decay import Reach, reach
 
 LAYER, STATE = 1, "h"
 """The layer and state that tables and figures show: h of the lowest layer, whose gradient has the longest way."""
-
-Probes = Mapping[str, pa.Table]
-"""The tables of :data:`bench.records.series.PROBES` of one run."""
 
 
 @dataclass(frozen=True)

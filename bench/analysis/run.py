@@ -13,10 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from bench.analysis import hyperparameters
-from bench.analysis.gradient_reach import GradientReach, Probes, gradient_reach
+from bench.analysis.gradient_reach import GradientReach, gradient_reach
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import FINAL, DamagedRecordError, Record
-from bench.records.series import PROBES
 
 
 @dataclass(eq=False)
@@ -111,21 +110,30 @@ class Run:
 
     @cached_property
     def curves(self) -> pa.Table:
-        """The curves, read when they are first asked for.
-
-        Raises:
-            DamagedRecordError: See :func:`bench.records.read.read_curves`.
-        """
+        """The curves, whole or thinned; see :func:`bench.records.read.read_curves`."""
         return read_curves(self.folder)
 
     @cached_property
-    def probes(self) -> Probes:
-        """The tables of the probes, read when they are first asked for.
+    def flow(self) -> pa.Table:
+        """The gradient over lag; see :data:`bench.records.series.PROBES`, as for the other two tables of the probes."""
+        return read_probe(self.folder, "flow")
 
-        Raises:
-            DamagedRecordError: See :func:`bench.records.read.read_probe`.
-        """
-        return {name: read_probe(self.folder, name) for name in PROBES}
+    @cached_property
+    def activity(self) -> pa.Table:
+        """Statistics of the gates and of the hidden state."""
+        return read_probe(self.folder, "activity")
+
+    @cached_property
+    def gradients(self) -> pa.Table:
+        """Norms of the gradients of the parameters."""
+        return read_probe(self.folder, "gradients")
+
+
+TABLES = ("curves", "flow", "activity", "gradients")
+"""The tables of a run, each of which is read when it is first asked for.
+
+To ask for one raises a :class:`bench.records.record.DamagedRecordError` where it cannot be read.
+"""
 
 
 def read_runs(root: Path) -> tuple[list[Run], list[DamagedRecordError]]:

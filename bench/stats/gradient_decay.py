@@ -124,7 +124,7 @@ def underflow(norms: Sequence[float]) -> float:
         ValueError: There are no norms.
     """
     _check(norms, norms)
-    return sum(norm == 0 for norm in norms) / len(norms)
+    return norms.count(0) / len(norms)
 
 
 def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | None:
@@ -147,5 +147,5 @@ def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | No
 def _check(lags: Sequence[int] | Sequence[float], norms: Sequence[float]) -> None:
     if len(lags) != len(norms) or not lags:
         raise ValueError(f"`norms` must have one value for each of at least one lag, got {len(norms)} for {len(lags)}")
-    if negative := [norm for norm in norms if norm < 0]:
-        raise ValueError(f"`norms` must be >= 0, got {negative[0]}")
+    if any(map((0.0).__gt__, norms)):
+        raise ValueError(f"`norms` must be >= 0, got {next(norm for norm in norms if norm < 0)}")

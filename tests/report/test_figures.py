@@ -65,7 +65,7 @@ def test_pdf_and_png_are_written(bench: Bench, tmp_path: Path):
 def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
     made = bench.one("cell=lstm", "task.length=30", "probe.every=3")
     run = Run(made, bench.folder(made))
-    flow = run.probes["flow"].to_pylist()
+    flow = run.flow.to_pylist()
     figure = gradient_flow([run])
     assert figure is not None
     lags = sorted({row["lag"] for row in flow})
@@ -87,7 +87,7 @@ def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
     constants = time_constants([run])
     assert constants is not None
     lines = {str(line.get_label()): line for line in constants.axes[0].get_lines()}
-    activity = run.probes["activity"].to_pylist()
+    activity = run.activity.to_pylist()
     expected = [row["value"] for row in activity if (row["name"], row["statistic"]) == ("forget", "tau_50")]
     assert list(np.asarray(lines["lstm forget gate"].get_ydata())) == expected
     assert list(np.asarray(lines["delay of the task"].get_ydata())) == [made.task_facts["delay"]] * 2

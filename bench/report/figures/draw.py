@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from bench.analysis.gradient_reach import gradient_reach
-from bench.analysis.run import Run, read_runs
+from bench.analysis.run import TABLES, Run, read_runs
 from bench.records.record import DamagedRecordError
 from bench.report.figures.clipping import gradient_norms
 from bench.report.figures.delay import draw_reach
@@ -35,8 +35,9 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
     whole = []
     for run in runs:
         try:
-            run.curves  # noqa: B018 - what is damaged shows here, and not in the middle of a figure
-            run.reach = gradient_reach(run.probes["flow"], run.record)
+            for name in TABLES:
+                getattr(run, name)  # Damage must show here, and not in the middle of a figure.
+            run.reach = gradient_reach(run.flow, run.record)
             whole.append(run)
         except DamagedRecordError as error:
             damaged.append(error)

@@ -120,11 +120,11 @@ def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: Log
 
 def probed_rows(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
     """Rows of the runs with a curve over lag, and the columns of all runs, for the same colours in every figure."""
-    return rows_having(runs, lambda run: run.probes["flow"].num_rows > 0)
+    return rows_having(runs, lambda run: run.flow.num_rows > 0)
 
 
 def _curve_at(run: Run, *, last: bool) -> tuple[list[int], list[float]] | None:
-    flow = run.probes["flow"]
+    flow = run.flow
     step = looks(flow, run.record)[last]
     return flow_curve(flow, step) if step is not None else None
 
@@ -178,7 +178,7 @@ def _over_training(runs: Sequence[Run]) -> tuple[list[int], list[int], np.ndarra
     """Steps, lags, and the median over the seeds that have the step, ``(step, lag)``."""
     by_step: dict[int, list[dict[int, float]]] = {}
     for run in runs:
-        flow = run.probes["flow"]
+        flow = run.flow
         for step in flow_steps(flow):
             by_step.setdefault(step, []).append(dict(zip(*flow_curve(flow, step), strict=True)))
     steps = sorted(by_step)

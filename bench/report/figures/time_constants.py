@@ -71,7 +71,7 @@ def _taus(runs: Sequence[Run]) -> dict[str, dict[str, dict[int, float]]]:
     for quantile in ("tau_05", "tau_50", "tau_95"):
         values: dict[str, dict[int, list[float]]] = {}
         for run in runs:
-            for gate, by_step in statistic(run.probes["activity"], quantile).items():
+            for gate, by_step in statistic(run.activity, quantile).items():
                 for step, value in by_step.items():
                     values.setdefault(gate, {}).setdefault(step, []).append(value)
         for gate, by_step in values.items():

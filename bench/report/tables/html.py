@@ -14,8 +14,13 @@ def html_page(grids: Sequence[Grid]) -> str:
     title = html.escape(textwrap.shorten(grids[0].caption, 60, placeholder=" ..."))
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        f"<style>{_STYLE}</style>\n{''.join(map(_html_table, grids))}</html>\n"
+        f"<style>{_STYLE}</style>\n{html_tables(grids)}</html>\n"
     )
+
+
+def html_tables(grids: Sequence[Grid]) -> str:
+    """Return the tables alone, for a page that is there already."""
+    return "".join(map(_html_table, grids))
 
 
 def _html_table(grid: Grid) -> str:

@@ -44,18 +44,38 @@ def render(runs: Iterable[Run], form: str, spec: Spec | None = None) -> str:
     if form not in FORMS:
         raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
     table = Table.of(runs, spec or Spec())
-    if form == "csv":
-        if table.spec.compare or table.spec.published:
-            raise ValueError(
-                "`format` must be another than csv for --compare or --published, which are tables of their own"
-            )
-        return _csv(table)
-    grids = _terminal(table) if form == "terminal" else [_whole(table, headed=form in ("latex", "html"))]
-    if table.spec.compare:
-        grids.append(grid(comparisons.compare(table.rows, table.spec.only)))
-    if table.spec.published:
-        grids.append(claims_table.as_grid(claims_table.judge_all(table.runs)))
-    return formats.write(grids, form)
+    if form == "csv" and (table.spec.compare or table.spec.published):
+        raise ValueError(
+            "`format` must be another than csv for --compare or --published, which are tables of their own"
+        )
+    return written(table, grids_below(table), form)
+
+
+def written(table: Table, below: Sequence[Grid], form: str) -> str:
+    """Write a table as text.
+
+    Args:
+        table: The table.
+        below: See :func:`grids_below`; a CSV has no place for them.
+        form: One of :data:`FORMS`.
+    """
+    return _csv(table) if form == "csv" else formats.write([*grids_of(table, form), *below], form)
+
+
+def grids_of(table: Table, form: str) -> list[Grid]:
+    """Lay a table out for a form, which is any but ``csv``."""
+    return _terminal(table) if form == "terminal" else [_whole(table, headed=form in ("latex", "html"))]
+
+
+def grids_below(table: Table) -> tuple[Grid, ...]:
+    """Return the tests between its columns and the published claims, where the table is to have them.
+
+    Raises:
+        ValueError: There is nothing to compare, or no claim has runs.
+    """
+    compared = [grid(comparisons.compare(table.rows, table.spec.only))] if table.spec.compare else []
+    claims = [claims_table.as_grid(claims_table.judge_all(table.runs))] if table.spec.published else []
+    return (*compared, *claims)
 
 
 def _is_matrix(table: Table) -> bool:
