@@ -1,4 +1,4 @@
-"""From the runs of one place of a table to a number with its interval, its n, and what became of the runs. Pure."""
+"""Metrics of the runs in one place of a table: a number with interval and n, and what became of the runs. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from bench.errors import nearest
 from bench.stats import intervals, small_samples, survival
 
 SEED = 0
-"""Of all resampling in tables: the same records give the same intervals."""
+"""Seed of all resampling in tables, so that the same records give the same intervals."""
 LEAST_RUNS = 5
-"""Runs that a bootstrap interval takes to say anything: it covers a median with at most 1 - 2^(1 - n), 94 % for 5
-and 75 % for 3."""
+"""Number of runs that a bootstrap interval needs to say anything.
+
+It covers a median with at most 1 - 2^(1 - n), which is 94 % for 5 runs and 75 % for 3.
+"""
 UNFINISHED = ("diverged", "failed", "interrupted")
 
 SOLVED, STEPS, PARAMETERS, SPEED = "solved", "steps_to_solve", "parameters", "milliseconds_per_step"
@@ -24,9 +26,9 @@ HORIZONS: dict[str, Callable[[GradientReach], float | int | None]] = {
     "horizon_trained": lambda each: each.end.horizon if each.end is not None else None,
     "decay_trained": lambda each: each.end.rate if each.end is not None else None,
 }
-"""What the probes found; see :mod:`bench.stats.gradient_decay`."""
+"""Metrics that the probes measure; see :mod:`bench.stats.gradient_decay`."""
 EVERY_RUN = (SOLVED, STEPS, *HORIZONS, PARAMETERS, SPEED)
-"""Metrics of every run; to these come the scores of its task on the test set."""
+"""Metrics of every run, beside the scores of its task on the test set."""
 
 STATISTICS: dict[str, str] = {
     "median": "median over seeds, percentile bootstrap",
@@ -34,9 +36,9 @@ STATISTICS: dict[str, str] = {
     "share": "share of the seeds, Wilson score",
     "survival": "Kaplan-Meier median, Brookmeyer-Crowley",
 }
-"""Name to what the notes of a table say."""
+"""Description of each statistic for the notes of a table."""
 OF = {SOLVED: ("share",), STEPS: ("survival", "median", "iqm")}
-"""The statistics that a metric has, its own first; of all others: median and iqm."""
+"""Statistics that a metric has, its default first; all other metrics have ``OTHERS``."""
 OTHERS = ("median", "iqm")
 NAMES = {
     "mse": "MSE",
@@ -46,7 +48,7 @@ NAMES = {
     "decay_trained": "decay, trained",
     SPEED: "ms a step",
 }
-"""What a metric is called where it is not its name with spaces."""
+"""Names of metrics in tables; the name of any other metric is shown with spaces."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,14 @@ class MetricEstimate:
     """One number over the runs of a place.
 
     Attributes:
-        metric: What was measured.
+        metric: Name of the metric that was measured.
         statistic: A key of :data:`STATISTICS`.
-        value: ``None`` where no run has one; infinite where it lies among diverged runs, or is later than the budget.
-        low: Lower end of the 95 % interval; ``None`` where there is no interval.
-        high: Upper end; infinite where the interval is open.
-        n: Runs it is over.
-        better: ``higher``, ``lower``, or ``None`` where neither is.
+        value: ``None`` if no run has a value; infinite if the number lies among diverged runs, or is later than the
+            budget.
+        low: Lower end of the 95 % interval; ``None`` if there is no interval.
+        high: Upper end of the interval; infinite if the interval is open.
+        n: Number of runs that the number is taken over.
+        better: ``higher``, ``lower``, or ``None`` if neither is better.
     """
 
     metric: str
@@ -77,9 +80,9 @@ class Counts:
     """What became of the runs of a place.
 
     Attributes:
-        results: Completed and diverged ones.
+        results: Number of completed and diverged runs.
         solved: How many of these solved their task.
-        unfinished: Runs by status, of :data:`UNFINISHED`, where there are any.
+        unfinished: Number of runs of each status in :data:`UNFINISHED` that occurs.
     """
 
     results: int
@@ -104,17 +107,17 @@ def check_metric(metric: str, runs: Iterable[Run]) -> None:
     """Make sure that a metric is one of these runs.
 
     Raises:
-        ValueError: It is not; with the nearest name.
+        ValueError: It is not; the message gives the nearest name.
     """
     tasks = (name for run in runs for name in (*_scores(run), *run.record.metrics["test"]))
     _check("metric", metric, dict.fromkeys((*EVERY_RUN, *tasks)))
 
 
 def check_statistic(statistic: str, metrics: Sequence[str] | None) -> None:
-    """Make sure that there is such a statistic, and that one of the metrics has it.
+    """Check that there is such a statistic, and that at least one of the metrics has it.
 
     Raises:
-        ValueError: There is none; with the nearest name.
+        ValueError: There is none, with the nearest name; or none of the metrics has it.
     """
     _check("statistic", statistic, STATISTICS)
     allowed = dict.fromkeys(name for metric in metrics or () for name in OF.get(metric, OTHERS))
@@ -123,7 +126,7 @@ def check_statistic(statistic: str, metrics: Sequence[str] | None) -> None:
 
 
 def default_statistic(metric: str, wanted: str | None = None) -> str:
-    """The wanted statistic where the metric has it, else the metric's own."""
+    """Return the wanted statistic if the metric has it, else the metric's default."""
     allowed = OF.get(metric, OTHERS)
     return wanted if wanted is not None and wanted in allowed else allowed[0]
 
@@ -132,7 +135,7 @@ def estimate(runs: Sequence[Run], metric: str, statistic: str) -> MetricEstimate
     """One number over runs that differ in nothing but the seed; where they differ in more, these are strata.
 
     Args:
-        runs: Those with a result count; a diverged one has no score, and counts as the worst.
+        runs: The runs, of which those with a result count. A diverged run has no score and counts as the worst.
         metric: See :func:`check_metric`.
         statistic: See :func:`check_statistic`.
     """
@@ -164,7 +167,7 @@ def values_of(runs: Sequence[Run], metric: str) -> list[float]:
     elif metric == SPEED:
         found = [run.record.time[metric] for run in runs]
     else:
-        # A metric of another task is no failure of the run.
+        # A run of another task does not have the metric, which is no failure of the run.
         having = [
             run
             for run in runs
@@ -186,7 +189,7 @@ def better_of(metric: str, runs: Sequence[Run]) -> str | None:
     facts = runs[0].record.task_facts
     if metric == facts["metric"]:
         return "higher" if facts["higher_is_better"] else "lower"
-    # What else a task measures are errors and losses, or shares of what is right.
+    # A task's other metrics are errors and losses, or shares of what is right.
     return "lower" if metric in ("loss", "mse", "absolute_error") else "higher"
 
 
@@ -204,17 +207,17 @@ def bimodal(runs: Sequence[Run], metric: str) -> str | None:
 
 
 def overlap(one: MetricEstimate, other: MetricEstimate) -> bool:
-    """Whether two intervals have a point in common; without an interval they may."""
+    """Return whether two intervals have a point in common; a missing interval may overlap with any."""
     if one.low is None or one.high is None or other.low is None or other.high is None:
         return True
     return one.low <= other.high and other.low <= one.high
 
 
 def best_of(numbers: Sequence[MetricEstimate | None]) -> int | None:
-    """The place of the best of several numbers, where its interval is apart from those of all others.
+    """Return the place of the best of several numbers, if its interval is apart from those of all others.
 
-    Bootstrap intervals of under :data:`LEAST_RUNS` runs set nothing apart: those of two alike cells with 2 runs each
-    are apart in a third of all cases, with 3 in a tenth.
+    Bootstrap intervals of under :data:`LEAST_RUNS` runs set nothing apart: for two equal cells they are apart in a
+    third of all cases with 2 runs each, and in a tenth with 3.
     """
     there = {i: number for i, number in enumerate(numbers) if number is not None and number.value is not None}
     better = {number.better for number in there.values()}
@@ -241,7 +244,7 @@ def _scores(run: Run) -> tuple[str, ...]:
 
 def _survival(runs: Sequence[Run]) -> MetricEstimate:
     found = survival.median_time(*times(runs))
-    # A median that is not reached is later than the budget, an open end has no number.
+    # A median that is not reached is later than the budget, and an open end has no number: both are infinite here.
     value = math.inf if found.value is None else found.value
     high = math.inf if found.high is None else found.high
     return MetricEstimate(STEPS, "survival", value, found.low, None if found.low is None else high, len(runs), "lower")
@@ -268,5 +271,5 @@ def _check(key: str, name: str, allowed: Iterable[str]) -> None:
 
 
 def name_of(metric: str) -> str:
-    """What a metric is called in a table."""
+    """Return the name of a metric in a table."""
     return NAMES.get(metric, metric.replace("_", " "))

@@ -1,4 +1,4 @@
-"""A table before it is text: what it shows, by flags or a YAML of ``conf/table/``; the number in each place."""
+"""A table before it becomes text: its spec, from flags or a YAML of ``conf/table/``, and the number in each place."""
 
 from __future__ import annotations
 
@@ -32,17 +32,19 @@ from bench.errors import nearest
 
 @dataclass(frozen=True)
 class Spec:
-    """What a table shows.
+    """What a table is to show.
 
     Attributes:
-        title: Begins the caption.
-        where: Setting to the values that its runs may have; without any, all runs are shown.
-        rows: Keys whose values make a row; ``None`` leaves it to :func:`bench.analysis.grouping.arrange`.
-        columns: Keys whose values make a column; ``None`` likewise, or the cell where there are rows.
-        metrics: One makes a matrix of rows and columns, several a block of lines a row; ``None`` shows the usual.
-        statistic: Where a metric has it; ``None`` takes each metric's own.
+        title: Beginning of the caption.
+        where: Values that each setting of its runs may have; without it, all runs are shown.
+        rows: Keys whose values make a row; ``None`` leaves the rows to :func:`bench.analysis.grouping.arrange`.
+        columns: Keys whose values make a column; ``None`` likewise, or the cell if ``rows`` is given.
+        metrics: One metric makes a matrix of rows and columns, several make a block of lines for each row; ``None``
+        shows
+            the usual metrics.
+        statistic: The statistic of all metrics that have it; ``None`` takes each metric's default.
         mixed: Whether runs of different protocols may stand together, with a mark.
-        published: Whether the published claims follow, with a verdict.
+        published: Whether the published claims follow, each with a verdict.
         compare: Whether tests between the columns follow.
     """
 
@@ -58,7 +60,7 @@ class Spec:
 
     @property
     def only(self) -> str | None:
-        """The one metric, where it is one."""
+        """The metric, if there is exactly one."""
         return self.metrics[0] if self.metrics is not None and len(self.metrics) == 1 else None
 
     @property
@@ -67,14 +69,14 @@ class Spec:
         return self.metrics is None or any(metric in HORIZONS for metric in self.metrics)
 
     def with_flags(self, **given: Any) -> Spec:
-        """The same with what flags say instead; ``None`` and ``False`` say nothing."""
+        """Return the spec with the values that flags give; ``None`` and ``False`` leave a value as it is."""
         return replace(self, **{name: value for name, value in given.items() if value not in (None, False)})
 
     def chosen(self, runs: Iterable[Run]) -> list[Run]:
         """The runs that the table is about, all its keys checked against them.
 
         Raises:
-            ValueError: A key, metric or statistic that there is not, no run left, or none that is completed.
+            ValueError: There is no such key, metric or statistic, or no run is left, or none with a result.
         """
         runs = list(runs)
         known = list(dict.fromkeys(key for run in runs for key in run.settings))
@@ -104,7 +106,7 @@ class Table:
     """Rows and columns of runs, with what is to be shown of them.
 
     Attributes:
-        spec: What was asked for.
+        spec: What the table is to show.
         rows: See :class:`bench.analysis.grouping.RunGroup`.
         columns: Column labels.
     """
@@ -134,7 +136,7 @@ class Table:
         return [run for row in self.rows for members in row.runs.values() for run in members]
 
     def metrics(self, row: RunGroup) -> list[str]:
-        """What is shown of a row."""
+        """Return the metrics that are shown of a row."""
         if self.spec.metrics is not None:
             return list(self.spec.metrics)
         travelled = any(run.reach is not None for members in row.runs.values() for run in members)
@@ -150,24 +152,24 @@ class Table:
         ]
 
     def number(self, row: RunGroup, column: str, metric: str) -> MetricEstimate | None:
-        """One number; ``None`` where there are no runs."""
+        """Return one number; ``None`` if there are no runs."""
         runs = row.runs.get(column, [])
         statistic = default_statistic(metric, self.spec.statistic)
         return estimate(runs, metric, statistic) if runs else None
 
 
 def spec_names() -> list[str]:
-    """The tables there are in ``conf/table/``."""
+    """Return the names of the tables in ``conf/table/``."""
     folder = resources.files("conf") / "table"
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(entry.name.removesuffix(".yaml") for entry in found if entry.name.endswith(".yaml"))
 
 
 def read_spec(name: str) -> Spec:
-    """A table by its name in ``conf/table/``, or by the path of a file of one's own.
+    """Read the spec of a table by its name in ``conf/table/``, or by the path of a user's own file.
 
     Raises:
-        ValueError: There is none, or it has a key or a value that means nothing; with the nearest name.
+        ValueError: There is no such spec, or it has an unknown key or value; the message gives the nearest name.
     """
     if name in spec_names():
         content = (resources.files("conf") / "table" / f"{name}.yaml").read_text(encoding="utf-8")
@@ -194,7 +196,7 @@ def _spec(node: Mapping[str, Any]) -> Spec:
     values: dict[str, Any] = {}
     for key, value in node.items():
         _check("spec", key, allowed)
-        if value is None:  # as if it were not there
+        if value is None:  # the same as a key that is missing
             continue
         if key in ("rows", "columns", "metrics"):
             values[key] = _texts(key, value)
