@@ -1,17 +1,17 @@
-"""A page of results: its tables and figures, made anew from records where they stand in the text.
+"""A page of results, whose tables and figures are made anew from records where they stand in the text.
 
-A page is Markdown with places to fill. What stands between a place and its end is replaced; the words around it are
-one's own::
+A page is Markdown with places to fill. The module replaces what stands between a place and its end, and leaves the
+words around it as the author wrote them::
 
     <!-- records: first_round/runs -->
-    <!-- table: copy_memory -->         a table of conf/table/, or of a YAML beside the page, with LaTeX and CSV beside
+    <!-- table: copy_memory -->         a table of conf/table/, or of a YAML beside the page; writes LaTeX and CSV too
     <!-- end -->
     <!-- claims -->                     the published claims that these records speak to
     <!-- end -->
     <!-- figure: survival copy_memory --> a figure of the runs of that table: survival or reach
     <!-- end -->
 
-Tables and figures go into ``tables/`` and ``figures/`` beside the records' folder. Nothing here imports torch.
+The tables and figures go into ``tables/`` and ``figures/`` beside the records' folder. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ FIGURES: dict[str, tuple[str, Callable[[list[Run]], Figure | None]]] = {
     "survival": ("share of seeds solved over training steps", draw_survival),
     "reach": ("share of seeds solved and gradient horizon over delay", draw_reach),
 }
-"""What a figure shows, and how it is drawn."""
+"""What each figure shows, and the function that draws it."""
 Files = dict[Path, bytes]
-"""What is to be written."""
+"""The files to write, by path."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page and what its places are filled from.
+    """A page and the data that its places are filled from.
 
     Attributes:
         path: The Markdown file.
@@ -63,13 +63,13 @@ class Page:
 
 
 def fill_page(path: Path) -> list[Path]:
-    """Fill the places of a page, and write what is beside it.
+    """Fill the places of a page, and write the files that belong to it.
 
     Returns:
-        The files written; the page last.
+        The files that were written; the page comes last.
 
     Raises:
-        ValueError: A page without records or with a place that means nothing, or a damaged record.
+        ValueError: The page has no records or an unknown place, or a record is damaged.
         OSError: Something cannot be read or written.
     """
     text = path.read_text(encoding="utf-8")
@@ -95,7 +95,7 @@ def fill_page(path: Path) -> list[Path]:
         return f"{place['open']}{body}{place['end']}"
 
     new = PLACE.sub(filled, text)
-    # Only now: a page with a place that cannot be filled stays as it is, and so does all that belongs to it.
+    # Files are written only now, so that a page with a place that cannot be filled stays as it is, with all its files.
     files[path] = new.encode()
     for name, content in files.items():
         write_whole(name, content)
@@ -127,7 +127,7 @@ def _table(page: Page, name: str, files: Files) -> str:
 
 
 def _spec(page: Page, name: str) -> Spec:
-    """A table of ``conf/table/``, or a file beside the page."""
+    """Read a spec by its name in ``conf/table/``, or from a file beside the page."""
     beside = page.path.parent / name
     return read_spec(str(beside) if beside.is_file() else name)
 

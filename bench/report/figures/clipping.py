@@ -1,4 +1,4 @@
-"""Gradient norms before and after the clip in the course of training."""
+"""Gradient norms before and after the clip, over the course of training."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ from bench.stats.gradient_decay import clipped_share
 
 BEFORE, AFTER = "before the clip", "after the clip"
 POINTS = 60
-"""Points of a smoothed curve."""
+"""Number of points of a smoothed curve."""
 
 
 def gradient_norms(runs: Iterable[Run]) -> Figure | None:
     """One row a task, one panel a cell: norm of the gradient of all parameters before and after the clip.
 
-    Medians over seeds and over windows of steps; the band of the norm before the clip goes from the smallest to the
-    largest of both. Of thinned curves, the steps that they keep. ``None`` where there is no step.
+    Lines are medians over seeds and over windows of steps. The band of the norm before the clip goes from the smallest
+    to the largest value of both. Thinned curves contribute the steps that they keep. The function returns ``None`` if
+    there is no step.
     """
     rows, every = rows_having(runs, lambda run: run.curves.num_rows > 0)
     if not rows:
@@ -85,7 +86,7 @@ def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
 
 
 def _windows(series: Sequence[np.ndarray]) -> np.ndarray:
-    """Borders of windows ``(a, b]`` over the steps of some curves, each with a step of one curve at least.
+    """Return the borders of windows ``(a, b]`` over the steps of some curves; each holds a step of one curve at least.
 
     Args:
         series: The steps of each curve, increasing.

@@ -1,4 +1,4 @@
-"""Over how long a delay a task is solved: the share of solved runs beside the horizon."""
+"""The delay over which a task is solved: the share of solved runs, beside the horizon of the gradient."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ PANELS_ACROSS = 2
 MARKERS = "os^Dv<>"
 NOTE_CHARACTERS = 52
 CLOSEST_TICKS = 0.07
-"""Of the width of the axis: delays that are closer share a tick."""
+"""Closest distance of two ticks, as a share of the axis's width; closer delays share a tick."""
 
 
 def draw_reach(runs: Iterable[Run]) -> Figure | None:
     """Two panels a task, over the same delays: share of the seeds that have solved it, and the gradient's horizon.
 
-    Bars around a share are its 95 % Wilson interval. A horizon is a number of steps like the delay, and never longer
-    than the sequence: below the dashed grey line it does not reach over the delay. Horizons are medians over seeds,
-    bars go from the smallest to the largest; after training there are only completed runs. Where some runs with a
-    result have no horizon, a note below says how many do. Cells are drawn a little beside each other.
+    The bars around a share are its 95 % Wilson interval. A horizon is a number of steps like the delay, and never
+    longer than the sequence. Below the dashed grey line it does not reach over the delay. Horizons are medians over
+    seeds, and their bars go from the smallest to the largest. After training they are those of completed runs only. If
+    some runs with a result have no horizon, a note below says how many have one. Cells are drawn slightly beside each
+    other.
 
     Args:
         runs: Runs whose reach has been read.
 
     Returns:
-        ``None`` where no task was run with two delays and all else alike, or none of these was probed.
+        ``None`` if no task was run with two delays and all else equal, or if none of these runs was probed.
     """
     rows, columns = arrange(runs)
     found = [series for series in delay_series(rows) if any(run.reach is not None for run in _runs(series))]
@@ -126,7 +127,7 @@ def _horizon_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
         UNTRAINED: Line2D([], [], fillstyle="none", ms=6, **marks), TRAINED: Line2D([], [], ms=4, **marks),
         DIAGONAL: diagonal,
     })  # fmt: skip
-    axes.set_yscale("symlog", linthresh=1, linscale=0.4)  # a horizon can be 0
+    axes.set_yscale("symlog", linthresh=1, linscale=0.4)  # a horizon may be 0
     axes.set_ylim(-0.15, 1.3 * longest)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(ScalarFormatter())
@@ -140,7 +141,10 @@ def _marked(index: int) -> dict[str, Any]:
 
 
 def _places(series: DelaySeries, columns: list[str]) -> dict[str, list[tuple[RunGroup, float]]]:
-    """Where each cell is drawn for each delay: beside the others, at most a third of the way to the next delay."""
+    """Return the place of each cell for each delay.
+
+    Cells stand beside each other, at most a third of the way to the next delay.
+    """
     delays = [row.facts["delay"] for row in series.rows]
     gap = min(late / early for early, late in itertools.pairwise(delays))
     present = [column for column in columns if any(column in row.runs for row in series.rows)]
@@ -153,7 +157,7 @@ def _places(series: DelaySeries, columns: list[str]) -> dict[str, list[tuple[Run
 
 
 def _delay_axis(axes: Axes, series: DelaySeries) -> None:
-    """A logarithmic axis with a tick at each delay that has room for one."""
+    """Make a logarithmic axis with a tick at each delay that has room for one."""
     delays = [row.facts["delay"] for row in series.rows]
     room = (delays[-1] / delays[0]) ** 0.08
     axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""Records to pictures, as PDF and PNG. Nothing is drawn that the records do not hold."""
+"""All figures of a folder of records, as PDF and PNG; they draw only what the records hold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
     """Draw every figure that the records below ``root`` allow.
 
     Returns:
-        The files written, and what is wrong with the records that could not be read.
+        The files that were written, and what is wrong with the records that could not be read.
 
     Raises:
         OSError: The output folder cannot be written to.

@@ -1,4 +1,4 @@
-"""Gradient over lag, after the first and the last step and in the course of training."""
+"""Gradient over lag: after the first and the last step, and over the course of training."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ LAG = "lag (steps before the first answer)"
 def gradient_flow(runs: Iterable[Run]) -> Figure | None:
     """One row a task: the gradient norm over lag at initialisation and after training, one line a cell.
 
-    Of the hidden state of the lowest layer. Lines are medians over seeds, bands go from the smallest to the largest.
-    After training there are only completed runs. ``None`` where nothing was probed.
+    The norm is that of the hidden state of the lowest layer. Lines are medians over seeds, and bands go from the
+    smallest to the largest value. After training the figure shows completed runs only. The function returns ``None`` if
+    nothing was probed.
     """
     rows, columns = probed_rows(runs)
     if not rows:
@@ -60,11 +61,11 @@ def gradient_flow(runs: Iterable[Run]) -> Figure | None:
 
 
 def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Draw what :func:`bench.probes.own.gradient_flow` returns, a line for each part of the state.
+    """Draw what :func:`bench.probes.own.gradient_flow` returns, one line for each part of the state.
 
     Args:
         frame: The frame.
-        axes: Where; by default a new figure.
+        axes: Axes to draw into; by default those of a new figure.
     """
     if axes is None:
         with plt.style.context(STYLE):
@@ -82,8 +83,8 @@ def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
 def flow_heatmap(runs: Iterable[Run]) -> Figure | None:
     """One row a task, one panel a cell: gradient norm over lag and training step.
 
-    Of the hidden state of the lowest layer; median over the seeds that were still training. Hatched where nothing
-    arrives, grey where it was no number.
+    The norm is that of the hidden state of the lowest layer: its median over the seeds that were still training. A
+    field is hatched if no gradient arrives there, and grey if the norm was not finite.
     """
     rows, _ = probed_rows(runs)
     if not rows:
@@ -99,7 +100,7 @@ def flow_heatmap(runs: Iterable[Run]) -> Figure | None:
         meshes = [_heat(panel, medians[column], norm) for panel, column in zip(axes[down], columns, strict=False)]
         name_panels(list(axes[down]), row, columns)
         axes[down, 0].set_ylabel("lag (steps)")
-        # Beside all panels, empty ones too, so that columns stay below each other.
+        # The bar stands beside all panels, empty ones too, so that columns stay below each other.
         bar = figure.colorbar(meshes[0], ax=list(axes[down]), label=NORM, pad=0.01)
         bar.ax.yaxis.set_minor_locator(NullLocator())
     figure.text(0.5, -0.03, "hatched: underflow, nothing arrives", ha="center", fontsize=7, color="0.4")
@@ -130,7 +131,10 @@ def _curve_at(run: Run, *, last: bool) -> tuple[list[int], list[float]] | None:
 
 
 def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], label: str, style: dict[str, Any]) -> None:
-    """Median and range over seeds, at the lags that all of them have; what is 0 is marked later, at the floor."""
+    """Draw median and range over seeds, at the lags that all seeds have.
+
+    Values of 0 are marked later, at the floor of the axis.
+    """
     if not curves:
         return
     shared = sorted(set.intersection(*(set(lags) for lags, _ in curves)))
@@ -140,7 +144,7 @@ def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], labe
     axes.plot(shared, drawn, label=label, gid="flow", marker="." if len(shared) == 1 else None, **style)
     positive = np.ma.masked_where(~np.isfinite(values) | (values <= 0), values)
     low, high = positive.min(axis=0).filled(np.nan), positive.max(axis=0).filled(np.nan)
-    low = np.where((values == 0).any(axis=0), 0.0, low)  # down to the lower end of the axis
+    low = np.where((values == 0).any(axis=0), 0.0, low)  # the band goes down to the lower end of the axis
     band = axes.fill_between(shared, low, high, color=style["color"], alpha=0.15, linewidth=0)
     band.set_gid("flow")
     for label, where, fill in (
@@ -154,7 +158,7 @@ def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], labe
 
 
 def _floor(panels: Sequence[Axes]) -> None:
-    """Logarithmic axes of one range; underflow is drawn at its lower end."""
+    """Give the panels logarithmic axes of one range, and draw underflow at the lower end."""
     lines = [line for axes in panels for line in axes.get_lines()]
     drawn = np.concatenate([[], *(np.asarray(line.get_ydata(), float) for line in lines if line.get_gid() == "flow")])
     bands = [band for axes in panels for band in axes.collections if band.get_gid() == "flow"]
@@ -187,7 +191,7 @@ def _over_training(runs: Sequence[Run]) -> tuple[list[int], list[int], np.ndarra
 
 
 def _edges(places: Sequence[int]) -> np.ndarray:
-    """Borders of the fields around some places: half way between two of them."""
+    """Return the borders of the fields around some places: half way between two of them."""
     middle = np.asarray(places, float)
     if len(middle) == 1:
         return np.array([middle[0] - 0.5, middle[0] + 0.5])

@@ -1,4 +1,4 @@
-"""Learning curves: a panel a task, a line a run."""
+"""Learning curves: one panel a task, one line a run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ WITHOUT_MEMORY = "without memory"
 def learning_curves(runs: Iterable[Run]) -> Figure:
     """One panel a task: its metric on the evaluation set over training steps, one line a seed, one colour a cell.
 
-    A line ends where its run ended: a dot marks a run that has solved the task, a cross one whose loss was no longer
-    finite. The dashed grey line is the best predictor without memory.
+    Each cell has its colour. A line ends where its run ended: with a dot if the run has solved the task, with a cross
+    if its loss was no longer finite. The dashed grey line is the best predictor without memory.
     """
     rows, columns = arrange(runs)
     across = min(PANELS_ACROSS, len(rows))
@@ -46,7 +46,7 @@ def _panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
             points = table.select(["step", name]).drop_null()
             steps, values = points["step"].to_pylist(), points[name].to_pylist()
             style = look(index)
-            marker = "." if len(steps) == 1 else None  # one point makes no line
+            marker = "." if len(steps) == 1 else None  # a line needs two points
             axes.plot(steps, values, label=column if number == 0 else None, **style, marker=marker, alpha=0.85)
             if steps and (run.record.solved or run.status == "diverged"):
                 axes.plot(

@@ -1,4 +1,4 @@
-"""What all figures share: the style, a grid of panels, their titles and legends."""
+"""The parts that all figures share: the style, a grid of panels, their titles and legends."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ PAGE_INCHES = 6.8
 TITLE_CHARACTERS = 52
 STEP = "training step"
 MOST_ACROSS = 4
-"""Panels beside each other at most."""
+"""Largest number of panels beside each other."""
 TITLE_CHARACTERS_ACROSS = 88
-"""Of the titles beside each other."""
+"""Number of characters that the titles beside each other share."""
 KEY_CHARACTERS = 60
-"""Of one line of a panel's key."""
+"""Characters in one line of a panel's key."""
 KEY_POINTS = 9.6
 """Height of one line of a panel's key."""
 GREY = "0.4"
 
 
 def grid(down: int, across: int, *, width: float, height: float, **shared: Any) -> tuple[Figure, np.ndarray]:
-    """A grid of panels.
+    """Make a grid of panels.
 
     Args:
         down: Number of rows.
         across: Number of columns.
-        width: Of the figure, in inches.
-        height: Of each row, in inches.
+        width: Width of the figure, in inches.
+        height: Height of each row, in inches.
         shared: ``sharex`` and ``sharey`` of ``plt.subplots``.
     """
     return plt.subplots(
@@ -52,12 +52,12 @@ def grid(down: int, across: int, *, width: float, height: float, **shared: Any) 
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour and line style of the ``index``-th column label, told apart in grey too."""
+    """Return colour and line style of the ``index``-th column label; the styles can be told apart in grey too."""
     return {"color": f"C{index % 7}", "linestyle": LINE_STYLES[index % len(LINE_STYLES)]}
 
 
 def legend(figure: Figure, panels: Sequence[Axes], order: Sequence[str]) -> None:
-    """One legend above all panels, each label once."""
+    """Draw one legend above all panels, with each label once."""
     found = {text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     found = dict(sorted(found.items(), key=lambda item: order.index(item[0])))
     if found:
@@ -65,7 +65,7 @@ def legend(figure: Figure, panels: Sequence[Axes], order: Sequence[str]) -> None
 
 
 def titled(axes: Axes, text: str, characters: int = TITLE_CHARACTERS) -> None:
-    """Set the title, in lines that end at a comma."""
+    """Set the title of a panel, in lines that end at a comma."""
     lines = [""]
     for part in text.split(", "):
         if lines[-1] and len(lines[-1]) + len(part) + 2 > characters:
@@ -77,7 +77,7 @@ def titled(axes: Axes, text: str, characters: int = TITLE_CHARACTERS) -> None:
 
 
 def panels_of_cells(rows: Sequence[RunGroup]) -> tuple[list[tuple[RunGroup, list[str]]], int]:
-    """Rows of panels with the cells in each, cut where there are more than fit, and the panels across."""
+    """Return rows of panels with the cells in each, cut where too many would stand in a row, and the panels across."""
     places = []
     for row in rows:
         columns = list(row.runs)
@@ -107,7 +107,7 @@ def rows_having(runs: Iterable[Run], wanted: Callable[[Run], bool]) -> tuple[lis
 
 
 def key_above(axes: Axes, keys: Mapping[str, Line2D]) -> int:
-    """The lines of a panel by name, between the panel and its title; returns the number of lines that it takes."""
+    """Draw the key of a panel's lines between the panel and its title, and return the number of lines it takes."""
     each = max(map(len, keys)) + 5
     across = max(1, min(len(keys), KEY_CHARACTERS // each))
     axes.legend(keys.values(), keys.keys(), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=across,

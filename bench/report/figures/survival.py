@@ -1,4 +1,4 @@
-"""Time to solve as survival curves: the share of runs that have not solved the task yet."""
+"""Time to solve as curves: the share of runs that have solved the task, from the survival of those that have not."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ UNSOLVED = "not solved within the budget"
 def draw_survival(runs: Iterable[Run]) -> Figure | None:
     """One panel a task: share of the seeds that have solved it, over training steps, one line a cell.
 
-    One minus the Kaplan-Meier estimate; the band is its pointwise 95 % interval, which there is from the first seed
-    that solves to the last but one. A tick at the end of a line stands for runs that have not solved within their
-    budget. A diverged run never will: it enters with the whole budget. Runs without a result are left out. ``None``
-    where there are no others.
+    The share is one minus the Kaplan-Meier estimate. The band is its pointwise 95 % interval, which exists from the
+    first seed that solves to the last but one. A tick at the end of a line stands for runs that have not solved within
+    their budget. A diverged run never will, so it enters with the whole budget. Runs without a result are left out. The
+    function returns ``None`` if there are no others.
     """
     rows, columns = arrange(runs)
     rows = [row for row in rows if any(map(metrics.results, row.runs.values()))]
@@ -71,14 +71,14 @@ def _survival_panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
     titled(axes, row.label)
     axes.set_title(axes.get_title(), pad=6 + KEY_POINTS * lines)
     axes.set_xlim(0, 1.02 * budget)
-    axes.set_ylim(-0.04, 1.04)  # lines at 0 and 1 lie beside the frame
+    axes.set_ylim(-0.04, 1.04)  # this keeps lines at 0 and 1 away from the frame
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.set_xlabel("training step")
     axes.set_ylabel(SOLVED)
 
 
 def _band(curve: Survival) -> tuple[list[float], list[float], list[float]]:
-    """Corners of the interval of the share solved, which is constant from one time to the next."""
+    """Return the corners of the interval of the share solved, which is constant from one time to the next."""
     x, low, high = [], [], []
     for (start, end), below, above in zip(
         itertools.pairwise((*curve.times, curve.last)), curve.low, curve.high, strict=True

@@ -1,4 +1,4 @@
-"""Time constants of gates in the course of training."""
+"""Time constants of gates over the course of training."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bench.report.figures.gradient_flow import probed_rows
 from bench.report.figures.style import COLUMN_INCHES, STEP, grid, legend, look, titled
 
 LONGEST_TAU = 1e6
-"""Longer time constants are drawn here; a gate of 1 has an infinite one."""
+"""Largest time constant that is drawn; longer ones are drawn there, and a gate of 1 has an infinite one."""
 
 
 def time_constants(runs: Iterable[Run]) -> Figure | None:
     """One panel a task: time constants of the gates that keep the state, over training.
 
-    Lines are the median over units, steps and sequences, bands hold 90 % of them; both are medians over seeds. The
-    dashed grey line is the task's delay. A line ends where the last seed did.
+    Lines are the median over units, steps and sequences, and bands hold 90 % of these values; both are medians over
+    seeds. The dashed grey line is the task's delay. A line ends where the last seed ended.
     """
     rows, columns = probed_rows(runs)
     lines = {

@@ -1,1 +1,1 @@
-"""Tables as text: in a terminal, in Markdown, LaTeX, HTML and CSV."""
+"""Tables as text: for a terminal, and in Markdown, LaTeX, HTML and CSV."""

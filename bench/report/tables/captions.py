@@ -1,4 +1,4 @@
-"""What stands above and below a table: title, protocols, devices and code; how its numbers were obtained."""
+"""The words around a table: title, protocols, devices and code above, and how its numbers were obtained below."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bench.analysis.table import Table
 from bench.stats import small_samples
 
 DAGGER = "†"
-"""Stands at a row whose protocol must be told."""
+"""Mark of a row whose protocol must be told."""
 
 
 def marks(rows: Sequence[RunGroup]) -> list[str]:
-    """``a``, ``b``, ..., ``z``, ``aa``, ..."""
+    """Return the marks of the rows: ``a``, ``b``, ..., ``z``, ``aa``, ..."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     return [(letters[i // 26 - 1] if i >= 26 else "") + letters[i % 26] for i in range(len(rows))]
 
 
 def caption(table: Table) -> str:
-    """Title, what is shown, protocols with their budgets, device and code version."""
+    """Return the caption: title, what is shown, protocols with their budgets, device and code version."""
     runs = table.runs
     shown = name_of(table.spec.only) if table.spec.only is not None else ""
     title = ": ".join(text for text in (table.spec.title.rstrip("."), shown) if text)
@@ -59,13 +59,13 @@ def code_of(run: Run) -> str:
 
 
 def notes(table: Table) -> list[str]:
-    """What a reader must know to read the numbers."""
+    """Return what a reader must know to read the numbers."""
     shown = list(dict.fromkeys(metric for row in table.rows for metric in table.metrics(row)))
     return [_method(table, shown), *_explained(shown), *_by_row(table)]
 
 
 def _method(table: Table, shown: Sequence[str]) -> str:
-    """How numbers and intervals were obtained."""
+    """Say how numbers and intervals were obtained."""
     by_statistic: dict[str, list[str]] = {}
     for metric in shown:
         by_statistic.setdefault(metrics.default_statistic(metric, table.spec.statistic), []).append(name_of(metric))
@@ -92,7 +92,7 @@ def _explained(shown: Sequence[str]) -> list[str]:
 
 
 def _by_row(table: Table) -> list[str]:
-    """What is to be said of single rows; the same words once for all of them."""
+    """Return the notes on single rows; rows with the same note share it."""
     found: dict[str, list[str]] = {}
     for mark, row in zip(marks(table.rows), table.rows, strict=True):
         for text in _row_notes(table, row):
@@ -101,7 +101,7 @@ def _by_row(table: Table) -> list[str]:
 
 
 def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
-    """Marks, settings that differ between columns, and what so few runs cannot say."""
+    """Return the marks of a row, settings that differ between its columns, and what so few runs cannot show."""
     yield from (f"{text}." for text in row.marks)
     for key, values in row.uneven.items():
         texts = ", ".join(f"{column} {hyperparameters.text(value)}" for column, value in values.items())
@@ -121,7 +121,7 @@ def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
 
 
 def _incomparable(seeds: Mapping[str, set[int]]) -> Iterable[str]:
-    """Columns that share too few seeds with any other for a verdict."""
+    """Return the columns that share too few seeds with any other column for a verdict."""
     if len(seeds) < 2:
         return
     shared = {one: max(len(its & seeds[other]) for other in seeds if other != one) for one, its in seeds.items()}

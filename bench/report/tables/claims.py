@@ -1,4 +1,4 @@
-"""What papers report beside what our runs give, with a verdict on each claim."""
+"""The table of claims: what papers report, what our runs give, and a verdict on each claim."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SAID = {
     "below_baseline": "below baseline",
     "before": "before the other",
 }
-"""What a claim without a number says, in a word."""
+"""A word for each kind of claim that has no number."""
 SIGNS = {"unverified": captions.DAGGER, "protocol differs": "‡", "other settings left out": "§"}
-"""What marks of a judgement stand for in the table."""
+"""What the marks of a judgement mean, as the table says it."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Judged:
     """Claims with their verdicts.
 
     Attributes:
-        papers: By the key that claims name them by.
-        judgements: Of every claim that has runs.
-        without: How many claims of the same papers have none.
+        papers: The papers, by the key that claims use.
+        judgements: The judgement of every claim that has runs.
+        without: Number of claims of the same papers that have no runs.
         origin: Where the runs were made, and with which code.
     """
 
@@ -49,7 +49,7 @@ def judge_all(runs: Iterable[Run]) -> Judged:
     """A judgement on every claim that there are runs for.
 
     Raises:
-        ValueError: A claim that cannot be read, see :func:`bench.papers.claims.read_claims`, or none that has runs.
+        ValueError: A claim cannot be read, see :func:`bench.papers.claims.read_claims`, or no claim has runs.
     """
     runs = list(runs)
     known = read_claims()
@@ -64,10 +64,10 @@ def judge_all(runs: Iterable[Run]) -> Judged:
 
 
 def render(judged: Judged, form: str) -> str:
-    """The claims as a table; see :data:`FORMS`.
+    """Write the claims as a table; see :data:`FORMS`.
 
     Raises:
-        ValueError: Another form.
+        ValueError: There is no such form.
     """
     if form not in FORMS:
         raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
@@ -75,7 +75,7 @@ def render(judged: Judged, form: str) -> str:
 
 
 def as_grid(every: Judged) -> Grid:
-    """A line a claim: what the paper says, what our runs give, and the verdict."""
+    """Make a grid with one line for each claim: what the paper says, what our runs give, and the verdict."""
     papers, judged = every.papers, every.judgements
     rows, rules = [], set()
     for i, each in enumerate(judged):
@@ -105,7 +105,7 @@ def as_grid(every: Judged) -> Grid:
         rules=frozenset(rules),
         notes=tuple(_notes(judged)),
         left=frozenset(range(6)),
-        # 80 with what stands between; tabulate widens a column to its header and 2, the verdict has a star.
+        # The widths add up to 80 with the gaps. tabulate widens a column to its header and 2; the verdict has a star.
         wide={0: 11, 1: 17, 2: 8, 3: 11, 4: 12, 5: 11},
     )
 

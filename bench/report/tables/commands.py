@@ -1,4 +1,4 @@
-"""The command that makes a set of runs, out of the commands that make each of them. Pure."""
+"""The command that makes a set of runs, merged from the commands that make each of them. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 NOT_SAID = ("results_dir", "logger", "launcher", "rerun")
-"""Settings of where and how, which change no number."""
+"""Settings that say where and how a run is made, and change no number."""
 
 WHOLE = ("-", "~")
-"""What begins a flag, and the deletion of a key."""
+"""Beginnings of a flag, and of the deletion of a key."""
 
 
 def merged(commands: Iterable[str]) -> list[str]:
-    """Commands that together make the same runs, as few as go: ``cell=rnn,lstm 'seed=range(0,5)'``.
+    """Return the fewest commands that together make the same runs: ``cell=rnn,lstm 'seed=range(0,5)'``.
 
     Args:
-        commands: ``bench run [flags] key=value ...`` of each run.
+        commands: The command of each run: ``bench run [flags] key=value ...``.
     """
     runs = [_parsed(command) for command in dict.fromkeys(commands)]
     found: list[str] = []
@@ -27,7 +27,7 @@ def merged(commands: Iterable[str]) -> list[str]:
 
 
 def _parsed(command: str) -> dict[str, str]:
-    """Value of each key, in a fixed order; a flag or a deletion stands as a whole, without one."""
+    """Return the value of each key, in a fixed order; a flag or a deletion is a key without a value."""
     values = {}
     for word in shlex.split(command)[2:]:
         key, _, value = word.partition("=")
@@ -39,7 +39,7 @@ def _parsed(command: str) -> dict[str, str]:
 
 
 def _place(key: str) -> tuple[int, str]:
-    """Flags, the experiment, the task with its settings, the cell with its own, the rest, the seed."""
+    """Return a sort key: flags, the experiment, the task and its settings, the cell and its own, the rest, the seed."""
     section = key.lstrip("+").partition(".")[0]
     known = ["experiment", "task", "cell"]
     place = -1 if key.startswith(WHOLE) else known.index(section) if section in known else len(known)
@@ -47,13 +47,16 @@ def _place(key: str) -> tuple[int, str]:
 
 
 def _as_one(keys: tuple[str, ...], runs: Iterable[tuple[str, ...]]) -> list[str]:
-    """One command where the runs are a product of values, else one for each part of what parts them first."""
+    """Return one command if the runs are a product of values.
+
+    Otherwise split the runs by the first key that separates them, and return one command for each part.
+    """
     runs = list(runs)
     values = [list(dict.fromkeys(column)) for column in zip(*runs, strict=True)]
     if math.prod(map(len, values)) == len(runs):
         return [_command(keys, values)]
     for place in (i for i, column in enumerate(values) if len(column) > 1):
-        # Values with the same rest stay together.
+        # Values that have the same rest stay together.
         parts: dict[frozenset[tuple[str, ...]], list[tuple[str, ...]]] = {}
         for value in values[place]:
             members = [run for run in runs if run[place] == value]

@@ -1,4 +1,4 @@
-"""The tests between the columns of a table, as a table of their own."""
+"""The tests between the columns of a table, shown as a separate table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.stats.intervals import CONFIDENCE
 
 
 def grid(found: Sequence[Comparison]) -> Grid:
-    """The tests as a table, corrected for as many as there are.
+    """Make a grid of the tests, corrected for their number.
 
     Raises:
         ValueError: There is nothing to compare.
@@ -46,8 +46,8 @@ def grid(found: Sequence[Comparison]) -> Grid:
 
 
 def _caveats(found: Sequence[Comparison]) -> Iterator[str]:
-    """What so few seeds cannot say: of single tests, and of all of them together."""
-    # Ties say nothing of a difference.
+    """Return what so few seeds cannot show: of single tests, and of all of them together."""
+    # A tie is no evidence of a difference.
     differing = [each.test.pairs - each.test.ties for each in found if each.test is not None]
     if any(small_samples.no_width(each.improvement) is not None for each in found):
         yield "Intervals of one point: no spread was seen, which is not certainty."

@@ -1,5 +1,6 @@
-"""A table as text: terminal and Markdown here, HTML by :mod:`bench.report.tables.html`, LaTeX by
-:mod:`bench.report.tables.latex`. Pure.
+"""Tables as text: for a terminal and in Markdown here, in HTML and LaTeX by other modules. Pure.
+
+:mod:`bench.report.tables.html` writes HTML, :mod:`bench.report.tables.latex` writes LaTeX.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from bench.report.tables.grid import Entry, Grid
 from bench.report.tables.html import html_page
 
 WIDTH = 80
-"""Of a terminal."""
+"""Width of a terminal in characters."""
 
 
 def terminal(grid: Grid) -> str:
-    """At most 80 columns, where one column of numbers beside the words leaves room; else in several parts."""
+    """Write a table in at most 80 columns if one column of numbers fits beside the words, else in several parts."""
     parts = "\n\n".join(_fitting(grid, list(range(len(grid.header))))) if grid.header else ""
     notes = "".join(f"{textwrap.fill(note, WIDTH)}\n" for note in grid.notes)
     commands = "".join(f"{mark}: {_continued(command)}\n" for mark, each in grid.commands for command in each)
@@ -30,7 +31,7 @@ def terminal(grid: Grid) -> str:
 
 
 def markdown(grid: Grid) -> str:
-    """A GitHub table, its caption above, notes and commands below."""
+    """Write a GitHub table with its caption above and its notes and commands below."""
 
     def cell(entry: Entry) -> str:
         text = _md(" ".join(entry.lines))
@@ -50,10 +51,10 @@ FORMS = ("terminal", "markdown", "latex", "html")
 
 
 def write(grids: Sequence[Grid], form: str) -> str:
-    """Tables as one text, one below the other.
+    """Write tables as one text, one below the other.
 
     Args:
-        grids: At least one.
+        grids: At least one table.
         form: One of :data:`FORMS`.
     """
     if form == "html":
@@ -63,12 +64,15 @@ def write(grids: Sequence[Grid], form: str) -> str:
 
 
 def _md(text: str) -> str:
-    """Escaped: what would be set as code or in bold, part columns, or begin a tag; _ within words is none of these."""
+    """Escape what Markdown would set as code or in bold, take for a column's border, or read as a tag.
+
+    An underscore within words is none of these.
+    """
     return re.sub(r"<(?=[A-Za-z/!])", "&lt;", re.sub(r"([\\|*`])", r"\\\1", text))
 
 
 def _fitting(grid: Grid, columns: list[int]) -> list[str]:
-    """The table, cut into as many as it takes to stay within the terminal's width; words stand in all of them."""
+    """Cut the table into as many parts as the terminal's width needs; each part repeats the columns of words."""
     body = [[_stacked(grid, i, row[i]) for i in columns] for row in grid.rows]
     text = tabulate(
         _with_rules(body, grid.rules),
@@ -98,7 +102,7 @@ def _wrapped(line: str, width: int | None) -> list[str]:
 
 
 def _with_rules(body: list[list[str]], rules: frozenset[int]) -> list[Any]:
-    """A line between blocks."""
+    """Add a line between blocks."""
     rows: list[Any] = []
     for number, row in enumerate(body):
         rows += [SEPARATING_LINE] if number in rules and number else []
@@ -107,7 +111,10 @@ def _with_rules(body: list[list[str]], rules: frozenset[int]) -> list[Any]:
 
 
 def _continued(command: str) -> str:
-    """A command over several lines that can be pasted; where a word is cut, at a comma, the next line has no indent."""
+    """Break a command into several lines that can be pasted.
+
+    Where a word is cut, at a comma, the next line has no indent.
+    """
     lines = [""]
     for word in map(shlex.quote, shlex.split(command)):
         long = len(word) > WIDTH - 6 and "'" not in word

@@ -1,4 +1,4 @@
-"""What a table is before it is written: entries in rows, with what stands above and below."""
+"""A table before it is written: entries in rows, and the words above and below them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place: its lines, and whether they are the best of the row."""
+    """The content of one place: its lines, and whether it is the best of its row."""
 
     lines: tuple[str, ...] = ()
     best: bool = False
@@ -18,15 +18,15 @@ class Grid:
     """A table, ready to be written.
 
     Attributes:
-        caption: What it shows, where and how it was made.
-        header: One text a column.
-        rows: Entries, as many as columns.
-        rules: Rows above which a new block begins.
-        headings: What stands above a row, across all columns.
-        notes: What a reader must know to read it.
-        commands: For each mark, such as ``a``, the commands that make the runs it stands at.
-        left: Columns set from the left; numbers are set from the right.
-        wide: Width in characters of columns of words, by number; they are wrapped.
+        caption: What the table shows, and where and how it was made.
+        header: One text for each column.
+        rows: Entries, as many as there are columns.
+        rules: Numbers of the rows above which a new block begins.
+        headings: Text above a row, across all columns.
+        notes: What a reader must know to read the table.
+        commands: For each mark, such as ``a``, the commands that make the runs of the marked row.
+        left: Columns that are aligned to the left; numbers are aligned to the right.
+        wide: Width in characters of the columns of words, by column number; their text is wrapped.
     """
 
     caption: str

@@ -10,7 +10,7 @@ from bench.report.tables.grid import Entry, Grid
 
 
 def html_page(grids: Sequence[Grid]) -> str:
-    """Tables as one page that needs no other file."""
+    """Write tables as one page that needs no other file."""
     title = html.escape(textwrap.shorten(grids[0].caption, 60, placeholder=" ..."))
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n'

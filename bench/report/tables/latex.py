@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from bench.report.tables.grid import Entry, Grid
 
 LINE = 68
-"""Characters of a line of text at the size of a table, more or less."""
+"""Approximate number of characters in a line of text, at the size of a table."""
 BRACKETS = 0.75
-"""Width of an interval, which is set smaller, over that of a number of as many characters."""
+"""Width of an interval, which is set smaller, relative to a number of as many characters."""
 
 
 def latex(grid: Grid) -> str:
-    """``table`` environments that need booktabs and nothing else; notes and commands below the last.
+    """Write ``table`` environments that need only booktabs; notes and commands stand below the last of them.
 
-    One is enough where it fits a page; a longer one is cut between blocks. An interval stands beside its number where
-    the line is long enough, else below it.
+    A table that fits a page is one environment; a longer one is cut between blocks. An interval stands beside its
+    number if the line is long enough, else below it.
     """
     beside = not grid.wide and bool(grid.headings) and _width(grid, beside=True) <= LINE
     narrow = bool(grid.wide) or _width(grid, beside=beside) > LINE - 6
@@ -49,7 +49,7 @@ def latex(grid: Grid) -> str:
 
 
 def _parts(grid: Grid, *, beside: bool) -> list[list[str]]:
-    """The rows, cut between blocks where they would not fit a page."""
+    """Cut the rows between blocks if they would not fit a page."""
     parts: list[list[str]] = [[]]
     starts: list[int] = sorted({0} | set(grid.rules or range(len(grid.rows))))
     for start, end in zip(starts, [*starts[1:], len(grid.rows)], strict=True):
@@ -67,13 +67,13 @@ def _parts(grid: Grid, *, beside: bool) -> list[list[str]]:
 
 
 PAGE = 40
-"""Rows of a table that fit a page with its notes; a row of paragraphs counts as four."""
+"""Number of rows of a table that fit a page with its notes; a row of paragraphs counts as four."""
 END = r" \tabularnewline"
-"""Of a row: unlike a double backslash it is not what ``raggedright`` redefines."""
+"""End of a row: unlike a double backslash, ``raggedright`` does not redefine it."""
 
 
 def _width(grid: Grid, *, beside: bool) -> float:
-    """Characters of the widest line, more or less."""
+    """Return the approximate number of characters in the widest line."""
 
     def of(entry: Entry) -> float:
         parts = [len(line) * (BRACKETS if i else 1.0) for i, line in enumerate(entry.lines)]
@@ -92,7 +92,10 @@ def _column(grid: Grid, column: int) -> str:
 
 
 def _rows(row: Sequence[Entry], wide: dict[int, int], *, beside: bool) -> list[str]:
-    """One row of the tabular, or as many as its tallest entry has lines; paragraphs hold theirs together."""
+    """Write one row of the table as one row of the tabular, or as many as its tallest entry has lines.
+
+    Paragraphs hold the lines of their entries together.
+    """
     parts = [[_part(entry, i, row_wide=number in wide) for i in range(len(entry.lines))]
              for number, entry in enumerate(row)]  # fmt: skip
     if beside or wide:
@@ -126,7 +129,7 @@ _SIGNS = {
 
 
 def _tex(text: str) -> str:
-    """Escaped, with a minus sign instead of a hyphen and powers of ten."""
+    """Escape a text, with a minus sign instead of a hyphen and powers of ten."""
     escaped = re.sub(r"^-$", "--", text).translate(_LATEX)
     signed = re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
     powers = re.sub(r"(\d)e([+-])0*(\d+)", lambda m: rf"{m[1]}$\times 10^{{{m[2].strip('+')}{m[3]}}}$", signed)
@@ -136,5 +139,5 @@ def _tex(text: str) -> str:
 
 
 def _command(command: str) -> str:
-    # Quotes must stay straight for whoever copies them.
+    # Quotes must stay straight for anyone who copies them.
     return rf"\texttt{{{command.translate(_LATEX)}}}".replace("'", r"\textquotesingle{}")

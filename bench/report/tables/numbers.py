@@ -1,4 +1,4 @@
-"""From a number to what stands in a place of a table."""
+"""The text of a number in a place of a table."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NOTHING = "-"
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, or all in front of the point."""
+    """Write a number with three significant digits, or with all digits in front of the point."""
     return NOTHING if value is None else _digits(value, 3)
 
 
 def interval(shown: MetricEstimate) -> str:
-    """Both ends in brackets, rounded outwards; nothing for no interval, or one that lies among failed runs."""
+    """Write both ends in brackets, rounded outwards; nothing for no interval, or for one among failed runs."""
     low, high = shown.low, shown.high
     if low is None or high is None or not (math.isfinite(low) or math.isfinite(high)):
         return ""
@@ -30,10 +30,10 @@ def entry(shown: MetricEstimate | None, runs: Sequence[Run], *, counted: bool, b
     """What stands in one place: the number, its interval, and what became of the runs.
 
     Args:
-        shown: The number; ``None`` where there are no runs.
+        shown: The number; ``None`` if there are no runs.
         runs: The runs of the place.
-        counted: Whether n and solved stand below; else n is told only where it is not that of all results.
-        best: Whether it is the best of its row.
+        counted: Whether n and solved stand below; otherwise n is shown only if it is not the number of all results.
+        best: Whether the number is the best of its row.
     """
     if shown is None:
         return Entry((NOTHING,))
@@ -65,7 +65,10 @@ def _value(shown: MetricEstimate, solved: int, runs: Sequence[Run]) -> str:
 
 
 def _end(metric: str, end: float, outwards: Callable[[float], int]) -> str:
-    """Steps as whole numbers, others with two significant digits, so that a number is in its interval as printed."""
+    """Write an end of an interval: steps as whole numbers, others with two significant digits.
+
+    The end is rounded outwards, so that the number as printed is in its interval.
+    """
     if _is_steps(metric):
         return _steps(end) if math.isfinite(end) else "∞"
     if end == 0 or not math.isfinite(end):
@@ -78,7 +81,7 @@ def _end(metric: str, end: float, outwards: Callable[[float], int]) -> str:
 def _digits(value: float, digits: int) -> str:
     if not math.isfinite(value):
         return "diverged"
-    # No 1.3e+02.
+    # This avoids 1.3e+02.
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:#.{digits}g}".removesuffix(".")
 
 

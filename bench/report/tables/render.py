@@ -86,10 +86,10 @@ def _row_entries(table: Table, row: RunGroup, metric: str, columns: Sequence[str
     numbers = [table.number(row, column, metric) for column in columns]
     best = best_of(numbers)
     metrics = table.metrics(row)
-    # What became of the runs is told once: with the solved ones, where these are shown.
+    # The table tells what became of the runs once: with the solved ones, if it shows these.
     counted = _is_matrix(table) or (SOLVED not in metrics and metric == metrics[0])
     return [
-        # What a network costs has no spread over seeds.
+        # The cost of a network has no spread over seeds.
         entry(
             _bare(each) if metric == PARAMETERS and each else each,
             row.runs.get(column, []),
@@ -110,11 +110,11 @@ def _baseline(row: RunGroup, metric: str) -> Entry:
 
 
 def _whole(table: Table, *, headed: bool) -> Grid:
-    """All rows in one grid: a line a row for one metric, a block of lines a row for several.
+    """Put all rows into one grid: one line for each row with one metric, a block of lines for each row with several.
 
     Args:
         table: The table.
-        headed: Whether a block's task stands above it, across all columns, or in a column of its own.
+        headed: Whether a block's task stands above it, across all columns; otherwise it has its own column.
     """
     matrix = _is_matrix(table)
     headed = headed and not matrix
@@ -141,24 +141,27 @@ def _whole(table: Table, *, headed: bool) -> Grid:
 
 
 def _heading(row: RunGroup, mark: str) -> str:
-    """Task and settings in one line."""
+    """Write task and settings in one line."""
     return f"{row.label} [{mark}]{captions.DAGGER if row.marks else ''}"
 
 
 def _label(row: RunGroup, mark: str) -> tuple[str, ...]:
-    """Task and settings, a line each."""
+    """Write task and settings, one line each."""
     lines = (row.task, *row.settings)
     return (*lines[:-1], f"{lines[-1]} [{mark}]{captions.DAGGER if row.marks else ''}")
 
 
 def _without(whole: Grid, column: int) -> Grid:
-    """The grid without a column that says nothing."""
+    """Return the grid without a column that is of no use."""
     rows = tuple((*row[:column], *row[column + 1 :]) for row in whole.rows)
     return replace(whole, header=(*whole.header[:column], *whole.header[column + 1 :]), rows=rows)
 
 
 def _terminal(table: Table) -> list[Grid]:
-    """For a terminal, where room is scarce: the baseline stands below a name, and every block is a grid of its own."""
+    """Make grids for a terminal, where room is scarce.
+
+    The baseline stands below the name of its metric, and every block is a separate grid.
+    """
     matrix, blocks, lines = _is_matrix(table), [], []
     for mark, row in zip(captions.marks(table.rows), table.rows, strict=True):
         columns = table.columns if matrix else [column for column in table.columns if column in row.runs]
@@ -184,7 +187,7 @@ def _commands(table: Table) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _csv(table: Table) -> str:
-    """One line for each row, column and metric; numbers in full."""
+    """Write one line for each row, column and metric, with numbers in full."""
     lines: list[dict[str, Any]] = []
     for row in table.rows:
         for column in table.columns:
