@@ -1,4 +1,4 @@
-"""Two records of one run, number by number: surroundings, curves, probes. Pure."""
+"""Comparison of two records of one run, number by number: surroundings, curves, probes. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPUTING_LIBRARIES = ("python", "torch", "lightning", "torchmetrics")
 
 @dataclass(frozen=True)
 class Difference:
-    """Two values that should have been the same."""
+    """Two values that should have been equal, and where they stand."""
 
     where: str
     recorded: Any
@@ -32,7 +32,7 @@ class Difference:
 
 
 def surroundings(old: Record, new: Record) -> list[str]:
-    """What may excuse a difference, in words: code, versions, device, engine, threads."""
+    """Name the differences that may excuse different numbers: in code, versions, device, engine or threads."""
     before, now = old.code_versions, new.code_versions
     changes = [
         f"version of {part}: {before.get(part, '1')} in the record, {now.get(part, '1')} now"
@@ -60,21 +60,21 @@ def surroundings(old: Record, new: Record) -> list[str]:
 
 
 def compared(curves: pa.Table) -> list[str]:
-    """The columns of curves that two equal runs share."""
+    """Return the columns of curves that two equal runs share."""
     return [name for name in curves.column_names if name not in CLOCKS]
 
 
 def first_difference(
     old: Record, old_curves: pa.Table, new: Record, new_curves: pa.Table, tolerance: float
 ) -> Difference | None:
-    """The first step and curve, or else the first outcome, that is not the same.
+    """Return the first step and curve that is not the same in both, or else the first such outcome.
 
     Args:
         old: The record.
         old_curves: Its curves, whole or thinned.
-        new: The record now.
-        new_curves: Its curves, thinned as those of the record are.
-        tolerance: Relative difference allowed.
+        new: The record of the run now.
+        new_curves: Its curves, thinned as those of the old record are.
+        tolerance: Largest relative difference allowed.
     """
     for name in compared(old_curves):
         if name not in new_curves.column_names:
@@ -88,7 +88,7 @@ def first_difference(
     rows, new_rows = _row_of_step(old_curves), _row_of_step(new_curves)
     for step in sorted(rows.keys() | new_rows.keys()):
         if step >= min(old.steps, new.steps) and old.steps != new.steps and not (step in rows and step in new_rows):
-            break  # one run has ended; that is told below
+            break  # one run has ended; the code below reports that
         if step not in rows or step not in new_rows:
             found = ["there" if step in each else "missing" for each in (rows, new_rows)]
             return Difference(f"row of step {step}", *found)
@@ -112,20 +112,20 @@ def _row_of_step(curves: pa.Table) -> dict[int, int]:
 
 
 def digest_difference(info: thinning.ThinningInfo, new_curves: pa.Table) -> Difference | None:
-    """Whether all steps, kept in the record or not, are other ones than those of the run now."""
+    """Compare the digest of all steps, whether the record kept them or not, with that of the run now."""
     digest = thinning.digest(new_curves, CLOCKS)
     return None if digest == info.sha256 else Difference(f"digest of {info.rows} steps", info.sha256, digest)
 
 
 def probe_rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each table of a run's probes, without the run."""
+    """Return the rows of each table of a run's probes, without the column of the run."""
     return {name: read_probe(folder, name).drop("run").to_pylist() for name in PROBES}
 
 
 def first_probe_difference(
     old: Mapping[str, Sequence[Mapping[str, Any]]], new: Mapping[str, Sequence[Mapping[str, Any]]], tolerance: float
 ) -> Difference | None:
-    """The first row of the first table of the probes that is not the same."""
+    """Return the first row of the first table of the probes that is not the same in both."""
     for name in PROBES:
         if len(old[name]) != len(new[name]):
             return Difference(f"rows of {name}", len(old[name]), len(new[name]))
@@ -140,13 +140,13 @@ def first_probe_difference(
 
 
 def same(one: float | None, other: float | None, tolerance: float, absolute: float = 0.0) -> bool:
-    """Whether two values are equal, or near enough; a NaN is like any other, and like a missing number.
+    """Return whether two values are equal or near enough; a NaN equals any other NaN, and a missing number.
 
     Args:
         one: A value.
-        other: Another.
-        tolerance: Relative difference allowed.
-        absolute: Difference allowed, for values that are a share, or may be as small as a number can be.
+        other: Another value.
+        tolerance: Largest relative difference allowed.
+        absolute: Largest absolute difference allowed, for values that are a share or may come arbitrarily close to 0.
     """
     if one is None or other is None or math.isnan(one) or math.isnan(other):
         return (one is None or math.isnan(one)) and (other is None or math.isnan(other))

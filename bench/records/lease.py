@@ -1,9 +1,9 @@
-"""Who is doing which run: leases with an owner and a heartbeat, so that processes share one folder of runs.
+"""Leases: they say which process makes which run, so that several processes can share one folder of runs.
 
-A lease is a file beside the run's folder. It is taken, renewed and given back under a lock of the operating system that
-is held for an instant, so that no two processes see the same free run. A lease outlives its owner: whoever finds that
-the owner is dead takes it over. On the owner's own machine that is known at once, from its process; on another one a
-heartbeat that has stopped tells.
+A lease is a file beside the run's folder, with an owner and a heartbeat. A process takes, renews and gives back a lease
+while it holds a lock of the operating system for an instant, so that no two processes see the same free run. A lease
+may outlive its owner: a process that finds the owner dead takes the lease over. On the owner's own machine the state of
+its process shows at once that it is dead; on another machine a heartbeat that has stopped shows it.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from msgspec import Meta
 
 HEARTBEAT_SECONDS = 2.0
 STALE_SECONDS = 180.0
-"""Silence after which an owner on another machine counts as dead; longer than a network file system caches."""
+"""Seconds of silence after which an owner on another machine counts as dead; network file systems cache for less."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, told apart from all others of all machines.
+    """A process, distinguished from all other processes of all machines.
 
     Attributes:
         host: Name of the machine, for people.
-        machine: The machine, its last start and its space of process numbers.
+        machine: Identity of the machine, of its last start and of its space of process numbers.
         pid: Process number.
-        started: When the process started, as the system counts it; process numbers are used again.
-        token: Random, one for each process.
-        sweep: Token of the process that runs the sweep; that of the process itself if it runs alone.
+        started: When the process started, as the system counts it; the system uses process numbers again.
+        token: Random text, one for each process.
+        sweep: Token of the process that runs the sweep; the token of the process itself if it runs alone.
     """
 
     host: str
@@ -54,12 +54,12 @@ class Owner:
 
 @dataclass(frozen=True)
 class Holder:
-    """What a lease says.
+    """The content of a lease.
 
     Attributes:
-        owner: Who has it.
+        owner: The process that has the lease.
         progress: ``step``, ``max_steps`` and ``seconds_per_step`` of the run, as far as they are known.
-        alive: Whether the owner is.
+        alive: Whether the owner is alive.
     """
 
     owner: Owner
@@ -77,7 +77,7 @@ _TOKEN = secrets.token_hex(8)
 
 
 def this_process(sweep: str | None = None) -> Owner:
-    """The owner that this process is."""
+    """Return the owner that stands for this process."""
     return Owner(
         host=platform.node(), machine=_machine(), pid=os.getpid(), started=_started(os.getpid()),
         token=f"{os.getpid()}-{_TOKEN}", sweep=sweep or f"{os.getpid()}-{_TOKEN}",
@@ -85,20 +85,20 @@ def this_process(sweep: str | None = None) -> Owner:
 
 
 def lease_path(folder: Path) -> Path:
-    """The lease of the run that has, or will have, this folder."""
+    """Return the path of the lease of the run that has, or will have, this folder."""
     return folder.with_name(f".{folder.name}.claim")
 
 
 def take(folder: Path, owner: Owner, progress: Callable[[], Mapping[str, float]]) -> Lease | None:
-    """Take the lease of a run, if nobody alive has it.
+    """Take the lease of a run, unless a living process has it.
 
     Args:
         folder: The folder of the run; its parent is made.
         owner: This process.
-        progress: Called at every heartbeat.
+        progress: Function that is called at every heartbeat and returns the progress.
 
     Returns:
-        The lease, whose heart beats until it is given back, or ``None``.
+        The lease, whose heart beats until it is given back; ``None`` if another process has it.
 
     Raises:
         OSError: The place cannot be written to.
@@ -114,7 +114,7 @@ def take(folder: Path, owner: Owner, progress: Callable[[], Mapping[str, float]]
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who has the lease of a run; ``None`` if nobody. Writes nothing."""
+    """Return who has the lease of a run, or ``None`` if nobody has it; write nothing."""
     return _read(lease_path(folder), now=time.time())
 
 
@@ -128,7 +128,7 @@ def bury(folder: Path, owner: Owner) -> None:
 
 
 class Lease:
-    """A run that this process does. A context manager: leaving it gives the lease back."""
+    """The lease of a run that this process makes; leaving it as a context manager gives the lease back."""
 
     def __init__(self, path: Path, owner: Owner, progress: Callable[[], Mapping[str, float]]) -> None:
         self.path = path
@@ -147,16 +147,16 @@ class Lease:
     ) -> None:
         self._stopped.set()
         self._heart.join()
-        # The whole folder may be gone.
+        # The whole folder may have been deleted.
         with contextlib.suppress(OSError), _guarded(self.path):
             if self._is_ours():
                 self.path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
-            # A full disk must not cost the lease: the next beat tries again.
+            # A full disk must not cost the lease; the next beat tries again.
             with contextlib.suppress(OSError), _guarded(self.path):
-                # Gone, too: somebody took it over, made the run and gave it back.
+                # The lease may also be gone because another process took it over, made the run and gave it back.
                 if not self._is_ours():
                     self.lost = True
                     return
@@ -177,7 +177,7 @@ def _guarded(path: Path) -> Iterator[Path]:
 
 
 def _file_clock(guard: Path) -> float:
-    """The time by the clock of the file system, which dates the heartbeats."""
+    """Return the time by the clock of the file system, which dates the heartbeats."""
     os.utime(guard)
     return guard.stat().st_mtime
 
@@ -189,7 +189,7 @@ def _write(path: Path, owner: Owner, progress: Mapping[str, float]) -> None:
 
 
 def _read(path: Path, now: float) -> Holder | None:
-    """The holder of a lease; ``None`` without one, and for what a power cut left of one."""
+    """Return the holder of a lease; ``None`` if there is no lease, or only what a power cut left of one."""
     try:
         written = path.stat().st_mtime
         content = path.read_bytes()
@@ -204,14 +204,14 @@ def _read(path: Path, now: float) -> Holder | None:
 def _is_alive(owner: Owner, silence: float) -> bool:
     if owner.machine != _machine():
         return silence < STALE_SECONDS
-    if os.name == "nt":  # where signal 0 is not a question
+    if os.name == "nt":  # signal 0 is no harmless question there
         return silence < STALE_SECONDS
     try:
         os.kill(owner.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # Somebody else's process is a living one.
+        pass  # the process belongs to somebody else, and it is alive
     started = _started(owner.pid)
     if not started or not owner.started:
         return silence < STALE_SECONDS
@@ -219,12 +219,12 @@ def _is_alive(owner: Owner, silence: float) -> bool:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in ticks since the system did; empty where the system does not tell, or it is dead."""
+    """Return when a process started, in ticks since the system did; "" if it is dead or the system does not tell."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return ""
-    # A zombie has ended, though its parent has not yet asked how.
+    # A zombie has ended, even though its parent has not yet asked for its exit status.
     return "ended" if fields[0] in "ZX" else fields[19]
 
 

@@ -1,4 +1,4 @@
-"""What lies beside a run's folder: its checkpoint, the record of a failed try; and which version a record is."""
+"""Paths beside a run's folder, of its checkpoint and of the record of a failed try; and the version of a record."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from bench.records import record
 
 
 def checkpoint_path(folder: Path) -> Path:
-    """The checkpoint of the run that has, or will have, this folder."""
+    """Return the path of the checkpoint of the run that has, or will have, this folder."""
     return folder.with_name(f".{folder.name}.checkpoint")
 
 
 def failed_path(folder: Path) -> Path:
-    """Where the record of a failed try goes, if the run has a result already."""
+    """Return the path for the record of a failed try, when the run already has a result."""
     return folder.with_name(f".{folder.name}.failed")
 
 
 def signature(folder: Path) -> str | None:
-    """Tells one version of a record from the next; ``None`` without one."""
+    """Return a text that differs between one version of a record and the next; ``None`` if there is no record."""
     try:
         stat = (folder / record.RECORD_FILE).stat()
     except OSError:

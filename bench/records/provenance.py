@@ -1,4 +1,4 @@
-"""Which code and which libraries made a number."""
+"""The code and the libraries that made a number."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ LIBRARIES = ("torch", "lightning", "torchmetrics", "hydra-core", "omegaconf", "w
 
 
 def source_hash(files: Iterable[Path]) -> str:
-    """Hash of the contents of source files, whatever their order and place.
+    """Hash the contents of source files, whatever their order and place.
 
-    Each file is read once a process: what runs is what was imported, not what is on disk an hour later.
+    The function reads each file once a process: the code that runs is the imported one, not what is on disk an hour
+    later.
     """
     digests = sorted({_digest(file) for file in files})
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
@@ -31,18 +32,21 @@ def _digest(file: Path) -> str:
 
 
 def code_version(shared: Iterable[Path], cell: Iterable[Path]) -> dict[str, Any]:
-    """The version of the code as this process has it.
+    """Return the version of the code as this process has it.
 
     Returns:
         ``version`` of the package, hashes of the given files as ``sources`` and ``cell``, and ``commit`` and ``dirty``
-        where the package is a git checkout.
+            if the package is a git checkout.
     """
     return {"version": __version__, "sources": source_hash(shared), "cell": source_hash(cell), **_checkout()}
 
 
 @functools.cache
 def _checkout() -> dict[str, Any]:
-    """Asked once a process: what runs is what was imported, whatever is committed meanwhile."""
+    """Return commit and state of the checkout, asked once a process.
+
+    The code that runs is the imported one, whatever is committed later.
+    """
     version: dict[str, Any] = {"commit": None, "dirty": None}
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists() and shutil.which("git"):
@@ -58,5 +62,5 @@ def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries a result may depend on."""
+    """Return the versions of the libraries that a result may depend on."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}

@@ -1,6 +1,7 @@
-"""``bench publish``: small copies of records for a repository, with their curves thinned; torch-free.
+"""``bench publish`` makes small copies of records for a repository, with their curves thinned; it needs no torch.
 
-What is small enough stays as it is. A copy is a record like any other: tables, figures, status and replay take it.
+A file that is small enough stays as it is. A copy is a record like any other: tables, figures, status and replay
+accept it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _SMALL: dict[str, Any] = {
     "write_statistics": False,
     "store_schema": False,
 }
-"""For columns of a few hundred rows: what describes them takes more room than they do."""
+"""Settings for columns of a few hundred rows, whose descriptions take more room than the columns do."""
 
 
 class RefusedError(ValueError):
@@ -39,13 +40,13 @@ class RefusedError(ValueError):
 
 @dataclass
 class Published:
-    """What came of it.
+    """The outcome of publishing a folder.
 
     Attributes:
         copied: Folders of the new copies.
         there: Copies that were there already.
         without_result: Records whose status is not final; they are left out.
-        damaged: What is wrong with the records that cannot be copied.
+        damaged: Errors of the records that cannot be copied.
         bytes_before: Size of the files that were copied.
         bytes_after: Size of their copies.
     """
@@ -58,7 +59,7 @@ class Published:
     bytes_after: int = 0
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Describe the outcome in one line for people."""
         parts = [f"{_number(len(self.copied), 'record')} copied"]
         parts += [f"{self.there} there already"] if self.there else []
         parts += [f"{self.without_result} without a result left out"] if self.without_result else []
@@ -77,14 +78,14 @@ def _megabytes(size: int) -> str:
 def publish_all(runs: Path, destination: Path, every: int | None = None, *, force: bool = False) -> Published:
     """Copy all records with a result below one folder to the same places below another.
 
-    Nothing is written if a single copy is refused.
+    The function writes nothing if a single copy is refused.
 
     Args:
         runs: A folder of records.
-        destination: Where the copies go; it is made.
-        every: Steps between two kept ones of a curve, besides evaluations, the first and the last; by default
-            :func:`bench.records.thinning.default_every`. Curves that are thinned already stay as they are.
-        force: Replace other records of the same runs.
+        destination: Folder that the copies go into; it is made.
+        every: Every how many steps one row of a curve is kept, besides evaluations, the first and the last; by default
+            :func:`bench.records.thinning.default_every`. Curves that are already thinned stay as they are.
+        force: Whether to replace other records of the same runs.
 
     Raises:
         RefusedError: A place is taken by something else, or is among the runs.
@@ -130,7 +131,7 @@ def publish_all(runs: Path, destination: Path, every: int | None = None, *, forc
 
 
 def _clear(target: Path) -> None:
-    """Take away what a killed process left, unless the place is that of a run which somebody is doing."""
+    """Remove what a killed process left, unless a living process has the lease of a run at this place."""
     holder = lease.holder_of(target)
     if holder is None or not holder.alive:
         recover(target)
@@ -147,7 +148,7 @@ def _put(contents: Mapping[str, bytes], target: Path) -> None:
 
 
 def difference(folder: Path, target: Path, every: int | None) -> str | None:
-    """What a copy would have otherwise than what is in its place; ``None`` if that is equal, value for value.
+    """Say how a copy would differ from what is in its place; return ``None`` if they are equal, value for value.
 
     Raises:
         DamagedRecordError: The record to be copied is damaged.
@@ -169,7 +170,7 @@ def difference(folder: Path, target: Path, every: int | None) -> str | None:
 
 
 def _equal(one: pa.Table, other: pa.Table) -> bool:
-    """Two NaNs are equal, as no table of Arrow's has them."""
+    """Return whether two tables are equal; unlike in Arrow, two NaNs count as equal."""
     same_whole = thinning.schema_metadata(one.schema) == thinning.schema_metadata(other.schema)
     return same_whole and thinning.digest(one) == thinning.digest(other)
 
@@ -182,10 +183,10 @@ def _read(path: Path) -> bytes:
 
 
 def published_curves(curves: pa.Table, every: int | None) -> pa.Table:
-    """The curves of a record as its copy has them: thinned, with what stands for the whole as metadata.
+    """Return the curves of a record as its copy has them: thinned, with metadata that stand for the whole.
 
     Args:
-        curves: As they are; thinned ones, and those with no step too many, are returned unchanged.
+        curves: The record's curves; they are returned unchanged if they are already thinned or have no step too many.
         every: See :func:`publish_all`.
     """
     if thinning.thinning_of(curves.schema) is not None:
@@ -199,7 +200,7 @@ def published_curves(curves: pa.Table, every: int | None) -> pa.Table:
 
 
 def probes_of(folder: Path) -> dict[str, pa.Table]:
-    """The tables of the probes that a record has, by file name.
+    """Read the tables of the probes that a record has, by file name.
 
     Raises:
         DamagedRecordError: See :func:`bench.records.read.read_probe`.
@@ -209,7 +210,7 @@ def probes_of(folder: Path) -> dict[str, pa.Table]:
 
 
 def files_of(folder: Path, every: int | None) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the files of a copy: the record as it is, its tables as small as they get.
+    """Yield names and contents of the files of a copy: the record as it is, its tables as small as they get.
 
     Raises:
         DamagedRecordError: The record is damaged.
@@ -222,7 +223,7 @@ def files_of(folder: Path, every: int | None) -> Iterator[tuple[str, bytes]]:
 
 
 def published_record(folder: Path) -> bytes:
-    """The record's file without where it was made: a folder of somebody's machine says nothing to others."""
+    """Return the record's file without the place where it was made, which means nothing on another machine."""
     content = _read(folder / record.RECORD_FILE)
     node = json.loads(content)
     command = shlex.join(word for word in shlex.split(node["command"]) if not word.startswith("results_dir="))
@@ -233,11 +234,11 @@ def published_record(folder: Path) -> bytes:
 
 
 def smallest(table: pa.Table, others: list[bytes]) -> bytes:
-    """The smallest Parquet file of a table.
+    """Return the smallest Parquet file of a table.
 
     Args:
         table: The table.
-        others: Files that hold it already.
+        others: Files that already hold the table.
     """
     return min([*others, *(_parquet(table, dictionary) for dictionary in (False, True))], key=len)
 

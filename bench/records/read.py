@@ -1,4 +1,4 @@
-"""Reading records, their curves and probes; whatever is damaged is named by its path."""
+"""Reading of records, their curves and probes; an error names the path of what is damaged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_record(folder: Path) -> Record:
     """Read the record of one folder.
 
     Raises:
-        DamagedRecordError: It is not there, not readable, not complete, or of a newer schema.
+        DamagedRecordError: The record is not there, not readable, not complete, or of a newer schema.
     """
     path = folder / RECORD_FILE
     try:
@@ -50,7 +50,7 @@ def read_record(folder: Path) -> Record:
 
 
 def check_record(folder: Path) -> Record:
-    """Read the record of one folder, and make sure that a result has all its curves without reading them.
+    """Read the record of one folder, and check that a result has all its curves without reading them.
 
     Raises:
         DamagedRecordError: See :func:`read_record` and :func:`read_curves`.
@@ -73,10 +73,10 @@ def check_record(folder: Path) -> Record:
 
 
 def read_probe(folder: Path, name: str) -> pa.Table:
-    """Read one table of :data:`bench.records.series.PROBES`; empty where nothing was measured.
+    """Read one table of :data:`bench.records.series.PROBES`; it is empty if nothing was measured.
 
     Raises:
-        DamagedRecordError: It is not readable, or does not have the columns.
+        DamagedRecordError: The table is not readable, or does not have the right columns.
     """
     path = folder / probe_file(name)
     if not path.exists():
@@ -93,7 +93,7 @@ def read_curves(folder: Path) -> pa.Table:
     """Read the curves of one folder, whole or thinned.
 
     Raises:
-        DamagedRecordError: They are not there, not readable, hold anything but numbers, or miss steps.
+        DamagedRecordError: The curves are not there, not readable, hold anything but numbers, or miss steps.
     """
     path = folder / CURVES_FILE
     with _opened(path) as file:
@@ -138,7 +138,7 @@ def find_records(root: Path) -> list[Path]:
 
 
 def read_all(root: Path) -> tuple[list[Record], list[DamagedRecordError]]:
-    """All records below ``root``, and what is wrong with those that cannot be read."""
+    """Read all records below ``root``; return them, and the errors of those that cannot be read."""
     records, damaged = [], []
     for folder in find_records(root):
         try:

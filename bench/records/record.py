@@ -1,8 +1,8 @@
-"""The run record: one folder a run, written whole or not at all, and all that tables and figures read.
+"""The record of a run: one folder, written whole or not at all, and the source of all tables and figures.
 
-A record is ``record.json`` (what was run, where, and how it ended) and ``curves.parquet`` (one row a step; a
-published copy keeps some, see :mod:`bench.records.thinning`). Its folder is named by the run id, a hash of the
-scientific config and of the code that computes: no clock in it.
+A record is ``record.json`` (what was run, where, and how it ended) and ``curves.parquet`` (one row for each step; a
+published copy keeps some of them, see :mod:`bench.records.thinning`). Its folder is named by the run id, which is a
+hash of the scientific config and of the code that computes. No clock enters it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 SCHEMA = 1
-"""Version of the record's layout; a reader refuses a newer one."""
+"""Version of the record's layout; a reader refuses a record with a newer one."""
 RECORD_FILE = "record.json"
 CURVES_FILE = "curves.parquet"
 
 Status = Literal["completed", "diverged", "failed", "interrupted"]
 FINAL: tuple[Status, ...] = ("completed", "diverged")
-"""Statuses that are results; the others are worth another try."""
+"""Statuses that are results; a run with another status is worth another try."""
 
 
 class DamagedRecordError(ValueError):
@@ -44,23 +44,23 @@ class Record:
         seed: The seed.
         status: ``completed``, ``diverged``, ``failed`` or ``interrupted``.
         reason: The status in words.
-        traceback: Of a failed run.
+        traceback: The traceback of a failed run.
         command: The command that makes this run.
         config: The resolved config.
-        code: ``numerics``, the versions of the parts of the code that it used; and where these came from: package
-            version, git commit, whether the checkout was dirty, hashes of the files, ``cell`` those of the cell and
-            ``sources`` all others.
-        libraries: Versions, Python's among them.
+        code: ``numerics``, the versions of the parts of the code that the run used; and where these came from: package
+            version, git commit, whether the checkout was dirty, and hashes of the files, ``cell`` for those of the cell
+            and ``sources`` for all others.
+        libraries: Versions of the libraries and of Python.
         device: Type and name of the device, and the machine.
         runtime: How the process was set up.
         model: Hidden size, engine, parameters, and the residual to a parameter budget.
-        task_facts: What tables need to know of the task: its metric, whether higher is better, extra metrics, length,
-            delay and baseline.
-        solved: Whether the criterion was met three evaluations in a row.
-        steps_to_solve: The first of these three evaluations.
-        steps: Training steps made.
-        metrics: ``eval`` (the last one) and ``test`` metrics.
-        time: Seconds in all, in training and in probes, steps a second, milliseconds a step.
+        task_facts: What tables need to know about the task: its metric, whether higher is better, extra metrics,
+            length, delay and baseline.
+        solved: Whether the criterion was met at three evaluations in a row.
+        steps_to_solve: Step of the first of these three evaluations.
+        steps: Number of training steps made.
+        metrics: ``eval`` (those of the last evaluation) and ``test`` metrics.
+        time: Seconds in all, in training and in probes; steps a second; milliseconds a step.
     """
 
     run_id: str
@@ -87,31 +87,32 @@ class Record:
 
     @property
     def code_versions(self) -> dict[str, str]:
-        """Versions of the parts of the code that the run used, as far as they are not the first; see ``numerics``.
+        """Versions of the parts of the code that the run used, without those that are the first; see ``numerics``.
 
-        Code of a user's, which has no number, is there as ``task``, ``cell`` or ``optimizer``. Files and commits are
-        provenance: they make no run another one.
+        A user's own code has no number and appears as ``task``, ``cell`` or ``optimizer``. Files and commits are
+        provenance: they do not make a run a different one.
         """
         versions = self.code.get("numerics")
         if versions is not None:
             return {name: version for name, version in versions.items() if version != "1"}
-        # From before there were versions: all that is ours was the first, all else was told apart by its files.
+        # Old records have no versions: our code was then all at its first version, and other code is known by its
+        # files.
         files = {"task": ("tasks.", "sources"), "cell": ("bench.cells.", "cell")}
         targets = {name: str(self.config[name].get("_target_", "")) for name in files}
         return {name: self.code[file] for name, (ours, file) in files.items() if not targets[name].startswith(ours)}
 
 
 def run_id(science: Mapping[str, Any], code_hash: str) -> str:
-    """Twelve hexadecimal digits of SHA-256 over the scientific config and the hash of the code."""
+    """Return twelve hexadecimal digits of SHA-256 over the scientific config and the hash of the code."""
     text = json.dumps({"science": science, "code": code_hash}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def run_folder(results_dir: Path, experiment: str, task: str, cell: str, identity: str) -> Path:
-    """Where the record of a run lives."""
+    """Return the folder of the record of a run."""
     return results_dir / "runs" / experiment / task / cell / identity
 
 
 def probed(made: Record) -> bool:
-    """Whether a record comes with the tables of its probes."""
+    """Return whether a record comes with the tables of its probes."""
     return made.status in FINAL and bool(made.config.get("probe", {}).get("enabled"))

@@ -1,4 +1,4 @@
-"""The tables of a record, curves and probes: their columns and files."""
+"""The tables of a record, which are its curves and probes: their columns and files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 CLOCKS = ("eval_train_seconds",)
-"""Columns of the curves that hold times: two equal runs differ in them."""
+"""Columns of the curves that hold times, in which two equal runs differ."""
 
 PROBES: dict[str, dict[str, pa.DataType]] = {
     "flow": {"step": pa.int32(), "layer": pa.int16(), "state": pa.string(), "lag": pa.int32(), "value": pa.float64()},
@@ -17,22 +17,27 @@ PROBES: dict[str, dict[str, pa.DataType]] = {
     },
     "gradients": {"step": pa.int32(), "parameter": pa.string(), "statistic": pa.string(), "value": pa.float64()},
 }  # fmt: skip
-"""What probes measure, a tidy table each, ``<name>.parquet`` beside the record, with the column ``run`` in front.
+"""Columns of the tables of the probes.
 
-``step`` counts updates: 0 is the network as initialised. ``flow``: RMS over the probe batch of the norm of dL/dstate,
-``lag`` steps before the first answer, ``layer`` from 1 at the input. ``activity``: statistics of a gate, or of the
-hidden state (``name`` is ``h``). ``gradients``: of a parameter at one update, ``norm`` before the clip,
-``norm_clipped`` after it, and ``update_ratio``, the norm of the update over that of the parameter.
+Each table is tidy and stands in ``<name>.parquet`` beside the record, with the column ``run`` in front. ``step`` counts
+updates; step 0 is the network as initialised.
+
+- ``flow`` holds the RMS over the probe batch of the norm of dL/dstate, ``lag`` steps before the first answer, with
+  ``layer`` from 1 at the input.
+- ``activity`` holds statistics of a gate, or of the hidden state (``name`` is ``h``).
+- ``gradients`` holds, for a parameter at one update, ``norm`` before the clip, ``norm_clipped`` after it, and
+  ``update_ratio``, the norm of the update over that of the parameter.
 """
 
 
 def curves_table(columns: Mapping[str, Sequence[float]], evaluations: Sequence[Mapping[str, int | float]]) -> pa.Table:
-    """One row a step.
+    """Make the table of the curves, with one row for each step.
 
     Args:
-        columns: Values of every step, from step 1, all of one length.
-        evaluations: A row for each evaluation, with its ``step``; its other keys become columns ``eval_<name>``
-            that are null at all other steps.
+        columns: Values of every step, from step 1 on, all of one length.
+        evaluations: A row for each evaluation, with its ``step``; its other keys become columns ``eval_<name>`` that
+        are
+            null at all other steps.
 
     Returns:
         A table with the columns ``step``, those of ``columns`` and those of ``evaluations``.
@@ -50,12 +55,12 @@ def curves_table(columns: Mapping[str, Sequence[float]], evaluations: Sequence[M
 
 
 def probe_table(name: str, run: str, rows: Iterable[Sequence[Any]]) -> pa.Table:
-    """One table of :data:`PROBES`.
+    """Make one table of :data:`PROBES`.
 
     Args:
-        name: Which.
+        name: Name of the table.
         run: The run's id.
-        rows: Its rows, without the run.
+        rows: The table's rows, without the column of the run.
     """
     rows = list(rows)
     columns = {key: pa.array([row[i] for row in rows], kind) for i, (key, kind) in enumerate(PROBES[name].items())}
@@ -63,5 +68,5 @@ def probe_table(name: str, run: str, rows: Iterable[Sequence[Any]]) -> pa.Table:
 
 
 def probe_file(name: str) -> str:
-    """File name of a table of :data:`PROBES`."""
+    """Return the file name of a table of :data:`PROBES`."""
     return f"{name}.parquet"

@@ -1,4 +1,4 @@
-"""Curves that keep some of their steps: which ones, and the digest that stands for all of them; pure functions."""
+"""Thinning of curves: which steps are kept, and the digest that stands for all steps; pure functions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from msgspec import Meta
 from bench import shapes
 
 MOST_ROWS = 200
-"""Rows that are kept if nothing else is said; more only where there are more evaluations."""
+"""Default of the most rows that are kept; more are kept only if there are more evaluations."""
 
 Count = Annotated[int, Meta(ge=1, description="an integer >= 1")]
 
 
 @dataclass(frozen=True)
 class ThinningInfo:
-    """What thinned curves say of those they were made from, as metadata of the table.
+    """What thinned curves say about the whole curves that they were made from, as metadata of the table.
 
     Attributes:
-        rows: Steps of the whole.
+        rows: Number of steps of the whole.
         every: Every how many steps one was kept, besides the evaluations, the first and the last.
-        kept: Rows that were kept.
+        kept: Number of rows that were kept.
         sha256: The :func:`digest` of the whole, without times.
     """
 
@@ -37,12 +37,12 @@ class ThinningInfo:
     sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
 
     def metadata(self) -> dict[str, str]:
-        """As texts, the only thing that metadata holds."""
+        """Return the values as texts, because metadata can hold nothing else."""
         return {key: str(value) for key, value in asdict(self).items()}
 
 
 def thinning_of(schema: pa.Schema) -> ThinningInfo | None:
-    """What the schema of thinned curves says of the whole; ``None`` if the curves are the whole.
+    """Return what the schema of thinned curves says about the whole; ``None`` if the curves are the whole.
 
     Raises:
         bench.shapes.ShapeError: It says something else.
@@ -54,17 +54,17 @@ def thinning_of(schema: pa.Schema) -> ThinningInfo | None:
 
 
 def schema_metadata(schema: pa.Schema) -> list[tuple[bytes, bytes]]:
-    """Keys and values that a schema comes with."""
+    """Return the keys and values that a schema comes with."""
     return sorted((schema.metadata or {}).items())
 
 
 def digest(table: pa.Table, without: Collection[str] = ()) -> str:
-    """SHA-256 over names, types and values of a table, whatever file and order of columns it comes from.
+    """Compute SHA-256 over names, types and values of a table, whatever the file and the order of columns.
 
-    A NaN is a NaN, whatever its sign and payload.
+    All NaNs count as the same, whatever their sign and payload.
 
     Args:
-        table: Columns of numbers or texts.
+        table: A table with columns of numbers or texts.
         without: Names of columns that are left out.
     """
     state = hashlib.sha256()
@@ -83,7 +83,7 @@ def digest(table: pa.Table, without: Collection[str] = ()) -> str:
 
 
 def always_kept(curves: pa.Table) -> np.ndarray:
-    """Which rows of whole curves stay however much is thinned: evaluations, the first and the last."""
+    """Find the rows of whole curves that every thinning keeps: evaluations, the first and the last."""
     keep = np.zeros(curves.num_rows, bool)
     keep[:1] = keep[-1:] = True
     for name in curves.column_names:
@@ -93,9 +93,9 @@ def always_kept(curves: pa.Table) -> np.ndarray:
 
 
 def default_every(curves: pa.Table) -> int:
-    """The smallest number of steps between two kept ones at which at most :data:`MOST_ROWS` rows of the whole stay.
+    """Return the smallest number of steps between two kept rows at which at most :data:`MOST_ROWS` rows stay.
 
-    Where evaluations alone are more, as many steps as there are: nothing stays besides them.
+    If there are more evaluations than that, return the number of all steps, so that no other row stays.
     """
     keep = always_kept(curves)
     room = MOST_ROWS - int(keep.sum())
@@ -106,18 +106,18 @@ def default_every(curves: pa.Table) -> int:
 
 
 def thin(curves: pa.Table, every: int) -> pa.Table:
-    """Rows of whole curves: those of :func:`always_kept`, and every so many steps one.
+    """Keep the rows of :func:`always_kept`, and one row every so many steps.
 
     Args:
-        curves: See :func:`bench.records.series.curves_table`.
-        every: Steps between two kept ones.
+        curves: Whole curves; see :func:`bench.records.series.curves_table`.
+        every: Number of steps between two kept rows.
     """
     steps = curves["step"].to_numpy().astype(np.int64)
     return curves.filter(pa.array(always_kept(curves) | (steps % every == 0)))
 
 
 def check_steps(curves: pa.Table) -> None:
-    """Make sure that curves, whole or thinned, have the rows that they should have.
+    """Check that curves, whole or thinned, have the rows that they should have.
 
     Raises:
         ValueError: Steps are missing or out of order.

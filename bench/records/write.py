@@ -1,4 +1,4 @@
-"""Writing records whole or not at all: a draft beside the final place, renamed into it."""
+"""Writing of records, whole or not at all: a draft is made beside the final place and renamed into it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.records.series import probe_file
 
 
 def prepare(folder: Path) -> Path:
-    """Make the folder in which a record is put together, beside its final place, before anything is trained.
+    """Make the folder of a draft, beside the record's final place, before anything is trained.
 
     Raises:
         OSError: The place cannot be written to.
@@ -38,7 +38,7 @@ def commit(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: 
         folder: The final place.
         record: The record.
         curves: See :func:`bench.records.series.curves_table`.
-        probes: Tables of :data:`bench.records.series.PROBES`, none if nothing was measured.
+        probes: Tables of :data:`bench.records.series.PROBES`; there are none if nothing was measured.
     """
     _write(draft / RECORD_FILE, json.dumps(_encodable(record), indent=1, allow_nan=False).encode())
     for name, table in {CURVES_FILE: curves, **{probe_file(name): probes[name] for name in probes}}.items():
@@ -49,9 +49,9 @@ def commit(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: 
 
 
 def move_into_place(draft: Path, folder: Path) -> None:
-    """Give a filled draft its final name; a record that was there before goes."""
+    """Give a filled draft its final name; a record that was there before is removed."""
     if folder.exists():
-        # A folder cannot be renamed onto a full one. The old one goes only when the new one is in place.
+        # A folder cannot be renamed onto a full one. The old folder is removed only once the new one is in place.
         old = draft.with_suffix(".old")
         folder.rename(old)
         draft.rename(folder)
@@ -66,9 +66,9 @@ def discard(draft: Path) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Clear away what a killed process left beside a run; for the owner of the run's lease only.
+    """Clear away what a killed process left beside a run; only the owner of the run's lease may call this.
 
-    If it was killed between the two renames of :func:`commit`, the record that was there before comes back.
+    If the process was killed between the two renames of :func:`commit`, the record that was there before comes back.
     """
     for old in folder.parent.glob(f".{folder.name}.*.old"):
         if folder.exists():
@@ -83,7 +83,7 @@ def recover(folder: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename what is damaged, a record's folder or a file, so that nobody takes it for whole, and say to what."""
+    """Rename a damaged record's folder or file, so that nobody takes it for whole, and return its new path."""
     number = 1
     while (aside := path.with_name(f".{path.name.lstrip('.')}.damaged-{number}")).exists():
         number += 1
@@ -92,7 +92,7 @@ def set_aside(path: Path) -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; its folder is made.
+    """Write a file whole or not at all, and make its folder.
 
     Raises:
         OSError: The place cannot be written to.
@@ -114,7 +114,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _encodable(record: Record) -> dict[str, Any]:
-    """The record as JSON has it: a number that is not finite becomes null."""
+    """Return the record as JSON can hold it: a number that is not finite becomes null."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
