@@ -1,4 +1,4 @@
-"""A sweep in the foreground: one bar for all its runs, and a line for each that ends."""
+"""The view of a sweep in the foreground: one bar for all its runs, and a line for each that ends."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BAR = "{desc} {percentage:.0f}% {bar}{postfix}"
 
 
 class Monitor:
-    """Looks at the runs of a sweep from a thread of its own, so that workers need not report.
+    """Watches the runs of a sweep from a separate thread, so that workers need not report.
 
     Args:
         inventory: The runs.
-        is_news: Whether a run's record was written since the sweep began.
-        workers: Runs at once.
-        on_look: Called after every look.
+        is_news: Returns whether a run's record was written since the sweep began.
+        workers: Number of runs at once.
+        on_look: Function that is called after every look.
     """
 
     def __init__(
@@ -68,7 +68,10 @@ class Monitor:
             self._look()
 
     def _look(self) -> None:
-        """Look and tell; what goes wrong is raised at the end, the sweep must not miss a signal for it."""
+        """Look at the runs and report what is new.
+
+        An error is kept and raised at the end, because the sweep must not miss a signal for it.
+        """
         run_states: list[RunState] = []
         try:
             run_states = self._inventory.look()
@@ -77,7 +80,7 @@ class Monitor:
         except BrokenPipeError:
             # The reader has seen enough, as in `bench run ... | head`; the runs go on.
             close_quietly()
-        except Exception as error:  # noqa: BLE001 - a record that nobody foresaw
+        except Exception as error:  # noqa: BLE001 - the record may have a fault that nobody foresaw
             self._error = self._error or error
         self._on_look()
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM stop a run after the step it is in, with a checkpoint; a second one stops it at once."""
+"""Handling of SIGINT and SIGTERM: the first stops a run after its step, with a checkpoint; the second at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(BaseException):
-    """A run was asked to stop. Not an ``Exception``: no handler of failures may take it for one."""
+    """A run was asked to stop.
+
+    This is not an ``Exception``, so that no handler of failures takes it for one.
+    """
 
 
 class _State:
@@ -23,7 +26,7 @@ _state = _State()
 
 
 def requested() -> str | None:
-    """The name of the signal that asked this process to stop."""
+    """Return the name of the signal that asked this process to stop; ``None`` if there was none."""
     return _state.requested
 
 
@@ -40,8 +43,8 @@ def listen(*, patient: bool = False) -> None:
     """Take SIGINT and SIGTERM as requests to stop from now on.
 
     Args:
-        patient: A second signal stops no sooner: so in a worker, which may get one from the terminal and one more from
-            the sweep's own process.
+        patient: Whether a second signal stops no sooner. Workers need this: they may get one signal from the terminal
+            and another from the sweep's own process.
     """
     _state.patient = patient
     _state.listening = True
@@ -50,7 +53,7 @@ def listen(*, patient: bool = False) -> None:
 
 def listen_again() -> None:
     """Take the signals back from Lightning, which takes them over whenever it starts."""
-    # Only the main thread may, and elsewhere nobody sends any.
+    # Only the main thread may set handlers. Elsewhere there is no need: nobody sends signals there.
     if _state.listening and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _on_signal)

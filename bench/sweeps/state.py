@@ -1,4 +1,4 @@
-"""What there is of a set of runs: planned, running, done; what that leaves to do, and how long it will take."""
+"""The state of a set of runs: planned, running, done; what is left to do, and how long it will take."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class PlannedRun:
     """A run that a sweep is to make.
 
     Attributes:
-        run_id: Its identity.
+        run_id: Identity of the run.
         folder: Where its record goes, relative to the results folder.
         label: Task, cell and seed, for people.
-        kind: Hash of its settings without the seed: runs of one kind take about the same time.
-        max_steps: Training steps at most.
+        kind: Hash of its settings without the seed; runs of one kind take about the same time.
+        max_steps: Largest number of training steps.
     """
 
     run_id: str
@@ -47,7 +47,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What a sweep was asked to make.
+    """The runs that a sweep was asked to make.
 
     Attributes:
         experiment: Name of the experiment.
@@ -60,20 +60,20 @@ class SweepPlan:
     runs: tuple[PlannedRun, ...]
 
     def write(self, folder: Path) -> None:
-        """Write it, for ``bench status``."""
+        """Write the plan to a folder, for ``bench status``."""
         write_whole(folder / PLAN_FILE, json.dumps(asdict(self), indent=1).encode())
 
 
 @dataclass(frozen=True)
 class RunState:
-    """How far one run is, at one moment.
+    """The state of one run at one moment.
 
     Attributes:
         run: The run.
         state: ``completed``, ``diverged``, ``running``, ``interrupted``, ``failed``, ``planned`` or ``damaged``.
-        record: What it left, if anything.
-        holder: Who is doing it, or was.
-        damage: What is wrong with its record.
+        record: The record that it left, if there is one.
+        holder: The process that makes it, or made it.
+        damage: The error of its record, if it is damaged.
     """
 
     run: PlannedRun
@@ -89,7 +89,7 @@ class RunState:
 
 
 def read_sweep_plans(results_dir: Path) -> list[SweepPlan]:
-    """The plans of all sweeps of a results folder; what cannot be read is left out."""
+    """Read the plans of all sweeps of a results folder; a plan that cannot be read is left out."""
     found = []
     for path in sorted((results_dir / "sweeps").glob(f"*/{PLAN_FILE}")):
         with contextlib.suppress(OSError, ValueError, RecursionError):
@@ -104,11 +104,11 @@ def _is_inside(folder: Path) -> bool:
 
 
 class Inventory:
-    """Looks at runs again and again; a result is read once.
+    """A set of runs whose state can be read again and again; each result is read once.
 
     Args:
         results_dir: The results folder.
-        runs: What to look at.
+        runs: The runs.
     """
 
     def __init__(self, results_dir: Path, runs: Sequence[PlannedRun]) -> None:
@@ -117,7 +117,7 @@ class Inventory:
         self._known: dict[str, tuple[str, RunState]] = {}
 
     def look(self) -> list[RunState]:
-        """How far all runs are now."""
+        """Return the state that all runs have now."""
         return [self._look_at(run) for run in self.runs]
 
     def _look_at(self, run: PlannedRun) -> RunState:
@@ -144,7 +144,7 @@ class Inventory:
         try:
             made = check_record(folder)
         except DamagedRecordError as error:
-            # A record that was replaced between two looks is no damage.
+            # The record may have been replaced during the read, which is no damage.
             if not (folder / RECORD_FILE).exists():
                 return RunState(run, "planned", None, None)
             return RunState(run, "damaged", None, None, error)
@@ -152,19 +152,19 @@ class Inventory:
 
 
 def count(run_states: Iterable[RunState]) -> Counter[State]:
-    """Runs by state."""
+    """Count the runs by state."""
     return Counter(run_state.state for run_state in run_states)
 
 
 def seconds_left(run_states: Sequence[RunState], workers: int | None = None) -> float | None:
-    """Time until the last run ends, from the measured speed of those that have ended or are running.
+    """Estimate the time until the last run ends, from the measured speed of runs that have ended or are running.
 
     Args:
         run_states: All runs of the sweep.
-        workers: Runs at once; ``None`` for as many as are running now, or one.
+        workers: Number of runs at once; ``None`` stands for as many as are running now, or one.
 
     Returns:
-        Seconds; ``None`` where nothing has been measured yet.
+        Seconds; ``None`` if nothing has been measured yet.
     """
     whole = _seconds_by_kind(run_states)
     open_runs = [run_state for run_state in run_states if not run_state.final]
@@ -179,7 +179,7 @@ def seconds_left(run_states: Sequence[RunState], workers: int | None = None) -> 
 
 
 def share_done(run_state: RunState) -> float:
-    """Share of a run's steps that are made; 1 for a result."""
+    """Return the share of a run's steps that are made; 1 for a run with a result."""
     if run_state.final:
         return 1.0
     if run_state.holder is not None and run_state.state in ("running", "interrupted"):
@@ -189,7 +189,10 @@ def share_done(run_state: RunState) -> float:
 
 
 def _seconds_by_kind(run_states: Iterable[RunState]) -> dict[str, float]:
-    """Seconds a run of each kind takes: the median of those that ended, else steps times the running ones' pace."""
+    """Return the seconds that a run of each kind takes.
+
+    This is the median of the runs that ended; if none did, it is the number of steps at the pace of the running ones.
+    """
     ended: dict[str, list[float]] = {}
     running: dict[str, list[float]] = {}
     for run_state in run_states:
@@ -209,5 +212,5 @@ def _seconds_by_kind(run_states: Iterable[RunState]) -> dict[str, float]:
 
 
 def bytes_of(folder: Path) -> int:
-    """Size of all files of a run."""
+    """Return the size of all files of a run, in bytes."""
     return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())

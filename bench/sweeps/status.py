@@ -1,4 +1,4 @@
-"""``bench status``: how far every planned run is, what is wrong, and what brings it on; torch-free."""
+"""``bench status``: the state of every planned run, what is wrong, and the command that goes on; it needs no torch."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ COLUMNS = {
     "damaged": "damaged",
     "to do": "to do",
 }
-"""States and how their columns are headed; that of damaged runs is shown only where there are any."""
+"""States, and the headings of their columns; the column of damaged runs is shown only if there are any."""
 _RUN_ID = re.compile(r"\.([0-9a-f]{12})\.(claim|checkpoint)")
 
 
 class ResultsFolder:
-    """The runs below a folder: those planned, and those found.
+    """The runs below a folder, both those that were planned and those that were found.
 
     Args:
         folder: A results folder, its ``runs``, an experiment in it, or any folder of records.
@@ -65,7 +65,7 @@ class ResultsFolder:
         return [run for run in planned.values() if (self.results_dir / run.folder).is_relative_to(root)]
 
     def _found(self) -> list[Path]:
-        """Folders of runs that have a record, a lease or a checkpoint."""
+        """Find the folders of runs that have a record, a lease or a checkpoint."""
         root = self.folder.absolute()
         begun = [
             path.with_name(found[1]) for path in root.rglob(".*") if (found := _RUN_ID.fullmatch(path.name)) is not None
@@ -74,7 +74,7 @@ class ResultsFolder:
 
 
 def _unplanned(folder: Path, results_dir: Path) -> PlannedRun:
-    """A run that no sweep has planned, from its place."""
+    """Describe a run that no sweep has planned, by its place."""
     try:
         made = read_record(folder)
         label, steps = f"{made.task} {made.cell} seed={made.seed}", int(made.config["training"].get("max_steps", 1))
@@ -84,7 +84,7 @@ def _unplanned(folder: Path, results_dir: Path) -> PlannedRun:
 
 
 def show(results: ResultsFolder) -> tuple[str, list[RunState]]:
-    """The status as text of 80 columns, and what it was made from."""
+    """Return the status as text of 80 columns, and the states that it was made from."""
     run_states = Inventory(results.results_dir, results.runs()).look()
     text = f"{_table(run_states)}\n"
     running = [run_state for run_state in run_states if run_state.state == "running" and run_state.holder is not None]
@@ -105,7 +105,7 @@ def _table(run_states: Sequence[RunState]) -> str:
     by_experiment: dict[str, list[RunState]] = {}
     for run_state in run_states:
         parts = Path(run_state.run.folder).parts
-        # A folder of published records may hold its runs without the experiment's folder in between.
+        # In a folder of published records, the runs may lie there without the experiment's folder in between.
         names = [part for part in parts[:-3] if part != "runs"]
         by_experiment.setdefault(names[-1] if names else "-", []).append(run_state)
     columns = [name for name in COLUMNS if name != "damaged" or count(run_states)["damaged"]]
@@ -150,10 +150,10 @@ def watch(results: Callable[[], ResultsFolder], seconds: float) -> list[RunState
 
 
 def repair(results: ResultsFolder) -> list[str]:
-    """Set aside what is damaged, so that it is made again.
+    """Set aside what is damaged, so that the next sweep makes it again.
 
     Returns:
-        A line for each file or folder set aside.
+        A line for each file or folder that was set aside.
     """
     lines = []
     for run_state in Inventory(results.results_dir, results.runs()).look():

@@ -1,4 +1,4 @@
-"""How the progress of a sweep reads: durations, states, time left; and where it is shown."""
+"""The words for the progress of a sweep: durations, states and time left; and the place where it is shown."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from bench.sweeps.state import RunState, count, seconds_left
 
 
 def close_quietly() -> None:
-    """Send what is printed from here on nowhere, after its reader has gone; Python would complain at its end."""
+    """Discard all further output, after its reader has gone; otherwise Python would complain at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def duration(seconds: float) -> str:
-    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    """Write seconds as ``m:ss`` or ``h:mm:ss``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
+    """Return whether this process is the kernel of a notebook."""
     return "ipykernel" in sys.modules
 
 
 def ended(made: Record, label: str) -> str:
-    """One line on how a run ended; the label is that of its run spec."""
+    """Say in one line how a run ended; the label is that of its run spec."""
     if made.status in ("failed", "interrupted"):
         return f"{label}: {made.status}, {made.reason}"
     metric = made.task_facts["metric"]
@@ -43,7 +43,7 @@ def ended(made: Record, label: str) -> str:
 
 
 def summary_line(run_states: Sequence[RunState]) -> str:
-    """``12/18 runs, 2 running, 1 failed``."""
+    """Return a line such as ``12/18 runs, 2 running, 1 failed``."""
     by_state = count(run_states)
     done = sum(by_state[state] for state in record.FINAL)
     states = ("diverged", "running", "interrupted", "failed", "damaged")
@@ -53,6 +53,6 @@ def summary_line(run_states: Sequence[RunState]) -> str:
 
 
 def time_left(run_states: Sequence[RunState], workers: int | None) -> str:
-    """``3:10 left``, or nothing while there is nothing to tell it from."""
+    """Return text such as ``3:10 left``, or an empty text while there is nothing to estimate it from."""
     seconds = seconds_left(run_states, workers)
     return "" if seconds is None else f"{duration(seconds)} left"
