@@ -1,4 +1,4 @@
-"""Checks of single settings that take more than a type: hidden size, optimiser, folder, W&B."""
+"""Checks of single settings that need more than a type: hidden size, optimiser, folder, W&B."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.training.model import hidden_size_for_budget, parameter_count
 from tasks.base import Task
 
 RERUN = ("none", "failed", "all")
-"""What to run again: nothing, what failed, or everything."""
+"""Runs that a sweep makes again: none, those that failed, or all."""
 
 
 def hidden_size_of(config: Mapping[str, Any], task: Task, settings: ModelConfig) -> int:
-    """The hidden size, given or the largest within the budget of parameters."""
+    """Return the hidden size that is given, or the one whose parameter count is nearest to the budget."""
     size, budget = settings.hidden_size, settings.parameter_budget
     if size is None and budget is None:
         raise ConfigError("`hidden_size` must be given where parameter_budget is null, got null")
@@ -37,7 +37,7 @@ def hidden_size_of(config: Mapping[str, Any], task: Task, settings: ModelConfig)
 
 
 def check_optimizer(config: dict[str, Any]) -> None:
-    """Check the optimiser's settings, and that it can be made of them."""
+    """Check the optimiser's settings, and that an optimiser can be made with them."""
     node = config["optimizer"] = check_arguments(config["optimizer"], "optimizer", supplied=("params",))
     for name, value in node.items():
         if isinstance(value, bool) or not isinstance(value, float | int):
@@ -54,7 +54,7 @@ def check_optimizer(config: dict[str, Any]) -> None:
 
 
 def writable_folder(results_dir: str) -> Path:
-    """The results folder, checked up to its first existing parent; nothing is created."""
+    """Return the results folder after checking it up to its first existing parent; nothing is created."""
     if not results_dir:
         raise ConfigError("`results_dir` must be the name of a folder, got ''")
     path = Path(results_dir).expanduser()
@@ -71,7 +71,7 @@ def writable_folder(results_dir: str) -> Path:
 
 
 def check_wandb(mode: str) -> None:
-    """Raise ``ValueError`` unless W&B can be used in this mode without asking anything."""
+    """Raise ``ValueError`` unless W&B can be used in this mode without asking the user anything."""
     if mode not in ("offline", "online"):
         raise ValueError(f"`mode` must be one of offline, online, got {mode!r}")
     if mode == "online" and not import_wandb().login(prompt=False, verify=False):
@@ -79,7 +79,7 @@ def check_wandb(mode: str) -> None:
 
 
 def import_wandb() -> Any:
-    """The module, imported only where it is used."""
+    """Return the wandb module, which is imported only where it is used."""
     import wandb
 
     return wandb

@@ -1,4 +1,4 @@
-"""The experiments there are, and how many runs each has."""
+"""The experiments in ``conf/``, and the number of runs of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib import resources
 
 
 def names() -> list[str]:
-    """Names of the experiments in ``conf/experiment/``."""
+    """Return the names of the experiments in ``conf/experiment/``."""
     return sorted(
         entry.name.removesuffix(".yaml")
         for entry in (resources.files("conf") / "experiment").iterdir()
@@ -15,12 +15,12 @@ def names() -> list[str]:
 
 
 def size(name: str) -> int:
-    """Number of runs of an experiment as it stands.
+    """Count the runs of an experiment as it stands.
 
     Raises:
-        ConfigError: It does not compose.
+        ConfigError: The experiment does not compose.
     """
-    # Only now: this takes seconds, and names are wanted at once.
+    # The import takes seconds and stands here so that names are listed at once.
     from hydra._internal.utils import get_args_parser
 
     from bench.config import schema

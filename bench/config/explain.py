@@ -1,4 +1,4 @@
-"""One line for what is wrong with a config: ours, and from Hydra's and OmegaConf's exceptions."""
+"""One-line messages for what is wrong with a config: our own, and those for exceptions of Hydra and OmegaConf."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _TYPES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or fals
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be run; one line that names the key, the value and what is allowed."""
+    """A setting that cannot be run; the message is one line with the key, the value and what is allowed."""
 
 
 def explain(error: BaseException, compose: Compose | None = None, overrides: list[str] | None = None) -> str:
-    """One line for an exception of composing a config.
+    """Explain in one line an exception that composing a config has raised.
 
     Args:
         error: The exception.
-        compose: Composes a list of overrides; used to find the names that would have been right.
+        compose: Function that composes a list of overrides; it serves to find names that would have been right.
         overrides: The overrides that could not be composed.
     """
     chain = list(_causes(error))
@@ -55,7 +55,7 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
 
 
 def _odd_choice(overrides: list[str]) -> str | None:
-    """A message for an override that cannot be the choice of an option: ``cell=null``, ``task=[1,2]``, ``=3``."""
+    """Explain an override that cannot be the choice of an option: ``cell=null``, ``task=[1,2]``, ``=3``."""
     groups = {entry.name for entry in resources.files("conf").iterdir() if entry.is_dir()}
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -67,7 +67,7 @@ def _odd_choice(overrides: list[str]) -> str | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what it came from; under a debugger, OmegaConf's chains can run in a circle."""
+    """Yield an exception and those it came from; under a debugger, OmegaConf's chains can run in a circle."""
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -84,7 +84,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
 
 
 def _wrong_type(error: BaseException, key: str | None, overrides: list[str] | None) -> str | None:
-    """A message for a value that OmegaConf could not convert."""
+    """Explain a value that OmegaConf could not convert."""
     if not isinstance(error, OmegaConfBaseException) or error.msg is None:
         return None
     name = error.full_key or key
@@ -103,7 +103,7 @@ def _wrong_type(error: BaseException, key: str | None, overrides: list[str] | No
 
 
 def _unknown_key(key: str, compose: Compose | None, overrides: list[str]) -> str:
-    """A message for a key that is not there, with the nearest of those that are."""
+    """Explain a key that does not exist, and name the nearest of those that do."""
     if compose is None:
         return f"{key} is no setting"
     if f"{key}=" in " ".join(overrides) and (resources.files("conf") / key).is_dir():
@@ -112,7 +112,7 @@ def _unknown_key(key: str, compose: Compose | None, overrides: list[str]) -> str
     try:
         cfg = compose(kept)
         names = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
-    except Exception as other:  # noqa: BLE001 - a second mistake: name that one instead
+    except Exception as other:  # noqa: BLE001 - there is a second mistake, which is explained instead
         return explain(other, compose, kept) if len(kept) < len(overrides) else f"{key} is no setting"
     names = [name for name in names if not name.rpartition(".")[2].startswith("_")]
     leaf = key.rpartition(".")[2]
@@ -125,7 +125,7 @@ def _unknown_key(key: str, compose: Compose | None, overrides: list[str]) -> str
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """Dotted names of everything in a config that a user may set; Hydra's own are left out."""
+    """Yield the dotted names of everything in a config that a user may set, without Hydra's own."""
     if not isinstance(node, Mapping):
         return
     for name, value in node.items():

@@ -1,8 +1,8 @@
 """The typed schema behind ``conf/config.yaml``.
 
-A misspelt key or a value of the wrong type is an error before anything runs. The parts with a fixed set of keys are
-dataclasses; a node with a ``_target_`` (task, cell, optimizer, logger) is checked against that target's signature, see
-:mod:`bench.config.targets`.
+A misspelt key or a value of the wrong type is an error before anything runs. Sections with a fixed set of keys are
+dataclasses. A node with a ``_target_`` (task, cell, optimizer, logger) is checked against the signature of that target,
+see :mod:`bench.config.targets`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from bench.training.process import RuntimeConfig
 
 @dataclass
 class ModelConfig:
-    """The network; ranges: :class:`bench.training.model.SequenceModel`. ``hidden_size`` or ``parameter_budget``, not
-    both."""
+    """The network; :class:`bench.training.model.SequenceModel` has the ranges.
+
+    Either ``hidden_size`` or ``parameter_budget`` is given, not both.
+    """
 
     hidden_size: int | None
     parameter_budget: int | None
@@ -40,7 +42,7 @@ class ModelConfig:
 
 @dataclass
 class TrainerConfig:
-    """Where and how precisely to compute: ``auto``, ``cpu`` or ``gpu``; ``32`` or ``bf16-mixed``."""
+    """Device and precision: ``auto``, ``cpu`` or ``gpu``; ``32`` or ``bf16-mixed``."""
 
     accelerator: str
     precision: str
@@ -48,12 +50,12 @@ class TrainerConfig:
 
 @dataclass
 class LauncherConfig:
-    """How the runs of a sweep are shared out.
+    """How the runs of a sweep are distributed over processes.
 
     Attributes:
         name: ``serial`` (one after the other) or ``joblib`` (several processes).
-        workers: Processes on the CPU; ``None`` for as many as cores divided by threads.
-        workers_per_gpu: Processes on each GPU; ``None`` for 1.
+        workers: Processes on the CPU; ``None`` stands for the number of cores divided by the threads of a run.
+        workers_per_gpu: Processes on each GPU; ``None`` stands for 1.
     """
 
     name: str
@@ -73,10 +75,10 @@ class LauncherConfig:
 
 @dataclass
 class Config:
-    """Everything ``bench run`` takes. The values are in ``conf/``, never here.
+    """Everything that ``bench run`` accepts. The values are in ``conf/``, never here.
 
-    ``budget`` and ``sweep`` choose settings (:mod:`bench.config.sweep_grid`) and are none themselves: they are not part
-    of what a run is. The record says the budget.
+    ``budget`` and ``sweep`` choose settings (:mod:`bench.config.sweep_grid`) and are not settings themselves, so they
+    are not part of what a run is. The record names the budget.
     """
 
     task: Any = MISSING
@@ -98,6 +100,6 @@ class Config:
 
 
 def register() -> None:
-    """Make the schema and the resolver known to Hydra; harmless when repeated."""
+    """Register the schema and the resolver with Hydra; calling this again does no harm."""
     ConfigStore.instance().store(name="schema", node=Config, provider="bench")
     OmegaConf.register_new_resolver("unless", lambda given, value: value if given is None else None, replace=True)

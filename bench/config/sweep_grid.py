@@ -1,4 +1,4 @@
-"""What an experiment sweeps over where it is no plain product: rows of a table, and settings that hold for some runs.
+"""The ``sweep`` section of an experiment that is no plain product: rows, and settings that hold for some runs.
 
 An experiment in ``conf/experiment/`` may have, beside ``hydra.sweeper.params``::
 
@@ -10,9 +10,10 @@ An experiment in ``conf/experiment/`` may have, beside ``hydra.sweeper.params``:
         - {when: {task: copy_memory, cell: rnn}, set: {model.hidden_size: 80}}
         - {when: {budget: short}, set: {training.max_steps: 4000}}
 
-The command line wins over both, a row over the settings, a later setting over an earlier. A value of a key of the rows
-given there leaves the rows that have it, as a task does; one that no row has takes the place of the values of all rows
-with that key. Settings look at the command line, the rows, the params and the defaults, never at other settings.
+The command line wins over both, a row wins over the settings, and a later setting wins over an earlier one. Where the
+command line gives a key of the rows, there are two cases. If some rows have the value, only these rows stay; this is
+how a task is chosen. If no row has it, the value replaces the values of that key in all rows that have the key.
+Settings look at the command line, the rows, the params and the defaults, and never at other settings.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from bench.errors import as_override, shown
 from bench.shapes import convert
 
 BUDGET = "budget"
-"""The key that chooses between the budgets of an experiment."""
+"""Key that chooses between the budgets of an experiment."""
 _NEITHER = object()
 
 
@@ -47,7 +48,7 @@ class _Node(Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Setting:
-    """Overrides for the runs for which all of ``when`` holds."""
+    """Overrides for the runs in which all of ``when`` holds."""
 
     when: Mapping[str, tuple[str, ...]]
     overrides: Mapping[str, str]
@@ -58,8 +59,8 @@ class SweepGrid:
     """The ``sweep`` node of an experiment, checked.
 
     Attributes:
-        rows: For each row, the values of each key, as overrides have them.
-        settings: In the order given; a later one wins.
+        rows: For each row, the values of each key, written as in overrides.
+        settings: The settings in the order given; a later one wins.
     """
 
     rows: tuple[Mapping[str, tuple[str, ...]], ...]
@@ -67,10 +68,10 @@ class SweepGrid:
 
     @classmethod
     def read(cls, node: Any) -> SweepGrid:
-        """Check a node, as plain containers; ``None`` has one row without keys.
+        """Check a node, given as plain containers; ``None`` stands for one row without keys.
 
         Raises:
-            ValueError: It is of another form.
+            ValueError: The node has another form.
         """
         if node is None:
             return cls(({},), ())
@@ -95,12 +96,12 @@ class SweepGrid:
 
     @property
     def keys(self) -> list[str]:
-        """Every key that a row has."""
+        """Every key that at least one row has."""
         return list(dict.fromkeys(key for row in self.rows for key in row))
 
     @property
     def budgets(self) -> list[str]:
-        """The budgets that there are settings for."""
+        """The budgets that have settings."""
         named = (value for setting in self.settings for value in setting.when.get(BUDGET, ()))
         return list(dict.fromkeys(named))
 
@@ -110,15 +111,15 @@ class SweepGrid:
         given: Mapping[str, Sequence[str]],
         default: Callable[[str], Any],
     ) -> list[list[str]]:
-        """The overrides of each run.
+        """Return the overrides of each run.
 
         Args:
             params: Values of each key of ``hydra.sweeper.params``.
             given: Values of each key of the command line.
-            default: The value of a key that neither row nor params nor command line have.
+            default: Returns the value of a key that neither row nor params nor command line have.
 
         Raises:
-            ValueError: A command line that leaves no row.
+            ValueError: The command line leaves no row.
         """
         known = {*self.keys, *params, *(key for setting in self.settings for key in setting.overrides)}
         given = {key.lstrip("+") if key.lstrip("+") in known else key: values for key, values in given.items()}
@@ -135,7 +136,7 @@ class SweepGrid:
         return jobs
 
     def check_budget(self, budget: str | None) -> None:
-        """Make sure that a budget is one of those there are settings for.
+        """Check that a budget is one that has settings.
 
         Raises:
             ValueError: It is not.
@@ -144,22 +145,22 @@ class SweepGrid:
             raise ValueError(f"`{BUDGET}` must be one of {', '.join(self.budgets)}, got {as_override(budget)}")
 
     def asked(self, job: Iterable[str], default: Callable[[str], Any]) -> list[str]:
-        """The overrides of a run without those that :meth:`jobs` adds to them by itself."""
+        """Return the overrides of a run without those that :meth:`jobs` adds by itself."""
         job = list(job)
         pairs = {key: value for key, _, value in (text.partition("=") for text in job)}
         added = {f"{key}={value}" for key, value in self._set_for(pairs, default).items()}
-        # A row comes first, and may have what a setting would add.
+        # The keys of a row come first in a job. A row may hold the same value as a setting; it is then the row's own.
         keys = [key for key in pairs if key.lstrip("+") != "experiment"]
         own = {key for row in self.rows if keys[: len(row)] == list(row) for key in row}
         return [text for text in job if text not in added or text.partition("=")[0] in own]
 
     def row_of(self, job: Iterable[str]) -> list[str]:
-        """``key=value`` of a run for the keys of the rows, without their section; choices such as the task left out."""
+        """Return ``key=value`` for the keys of the rows, without their section and without choices such as the task."""
         pairs = (text.partition("=") for text in job)
         return [f"{key.partition('.')[2]}={value}" for key, _, value in pairs if key in self.keys and "." in key]
 
     def _chosen(self, given: Mapping[str, Sequence[str]]) -> list[dict[str, Sequence[str]]]:
-        """The rows that the command line leaves."""
+        """Return the rows that the command line leaves."""
         chosen: list[dict[str, Sequence[str]]] = [dict(row) for row in self.rows]
         for key in self.keys:
             if key not in given or not any(key in row for row in chosen):
@@ -167,8 +168,8 @@ class SweepGrid:
             there = {value for row in chosen for value in row.get(key, ())}
             left = []
             for row in chosen:
-                # A value leaves the rows that have it. One that none has takes the place of theirs, unless it is a
-                # choice such as the task.
+                # Only rows that have the value stay. A value that no row has replaces the rows' values, unless the key
+                # is a choice such as the task.
                 new = "." in key
                 values = [value for value in given[key] if value in row.get(key, ()) or (new and value not in there)]
                 if key in row and values and {**row, key: values} not in left:

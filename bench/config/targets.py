@@ -1,5 +1,6 @@
-"""Nodes of the config that name a class: found, and checked against its signature, so that a class of yours is checked
-like the built-in ones.
+"""Nodes of the config that name a class: the class is found, and the node is checked against its signature.
+
+A user's own class is therefore checked like the built-in ones.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from bench.shapes import words
 
 
 def locate(node: Any, key: str) -> Callable[..., Any]:
-    """The class or function a YAML node names in ``_target_``.
+    """Return the class or function that a YAML node names in ``_target_``.
 
     Raises:
-        ValueError: There is none, or it cannot be imported.
+        ValueError: The node names none, or it cannot be imported.
     """
     target = node.get("_target_") if isinstance(node, Mapping) else None
     if not isinstance(target, str):
@@ -28,7 +29,7 @@ def locate(node: Any, key: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:
-        # Importing a user's file can raise anything.
+        # Importing a user's file can raise any exception.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"`{key}._target_` must be importable, got {target!r} ({reason})") from error
     if not callable(found):
@@ -42,14 +43,14 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
     Args:
         node: The node, resolved, as plain containers.
         key: Its name in the config, for messages.
-        supplied: Parameters that the program passes itself.
+        supplied: Parameters that the program passes by itself.
 
     Returns:
-        The node with integers as floats where the target takes floats, so that 1 and 1.0 are the same setting.
+        The node with integers turned into floats where the target takes floats, so that 1 and 1.0 are the same setting.
 
     Raises:
-        ValueError: A key that the target does not take, or that it needs and does not get.
-        TypeError: A value of the wrong type.
+        ValueError: A key is there that the target does not take, or one is missing that it needs.
+        TypeError: A value has the wrong type.
     """
     target = locate(node, key)
     parameters = _parameters(target)
@@ -82,7 +83,7 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
 
 
 def _as_float(value: Any, hint: Any) -> Any:
-    """An integer as a float where only a float fits; lists item by item."""
+    """Turn an integer into a float where only a float fits; turn lists item by item."""
     if isinstance(value, list):
         kinds = [kind for kind in typing.get_args(hint) if kind is not ...] or [Any]
         return [_as_float(item, kinds[min(i, len(kinds) - 1)]) for i, item in enumerate(value)]
@@ -92,7 +93,7 @@ def _as_float(value: Any, hint: Any) -> Any:
 
 
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Named parameters with resolved hints; ``**kwargs`` of a class are those of its bases."""
+    """Return named parameters with resolved hints; ``**kwargs`` of a class stand for the parameters of its bases."""
     found: dict[str, inspect.Parameter] = {}
     owners = inspect.getmro(target) if inspect.isclass(target) else (target,)
     for owner in owners:
@@ -111,7 +112,10 @@ def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a YAML value is of a type; an integer passes for a float, a list for a tuple, no bool for a number."""
+    """Return whether a YAML value fits a type.
+
+    An integer passes for a float and a list for a tuple, but a bool does not pass for a number.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)
