@@ -1,4 +1,4 @@
-"""What all tests share: the command line in this process, and what is found in ``conf/``."""
+"""Fixtures and functions that all tests share: the command line in this process, and what ``conf/`` holds."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ TINY = (
     "trainer=cpu",
     "probe=none",
 )
-"""Overrides under which a run takes a fraction of a second. ``probe=flow`` behind them has probes again."""
+"""Overrides under which a run takes a fraction of a second. ``probe=flow`` after them turns the probes on again."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended."""
+    """How a command ended, and what it printed."""
 
     code: int
     out: str
@@ -65,17 +65,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bench:
-    """The command line, called in this process with a results folder of its own."""
+    """The command line, called in this process with its own results folder."""
 
     results: Path
     call: Callable[..., Outcome]
     shared: Path
-    """For what is run once for all tests of this process."""
+    """Results folder for runs that are made once for all tests of this process."""
     always: tuple[str, ...] = ()
     """Overrides of every run."""
 
     def beside(self, name: str) -> Bench:
-        """The same with another results folder."""
+        """Return the same command line with another results folder."""
         return dataclasses.replace(self, results=self.results.with_name(name))
 
     def run(self, *overrides: str) -> Outcome:
@@ -93,7 +93,7 @@ class Bench:
         return execute(spec, command, Pulse(), lambda: False, None)
 
     def ready(self, *overrides: str) -> Record:
-        """The same as :meth:`one`, by way of a copy: only the first who asks waits for the run."""
+        """Do the same as :meth:`one` by copying a shared run, so that only the first caller waits for it."""
         name = hashlib.sha256(repr((self.always, overrides)).encode()).hexdigest()[:12]
         origin = dataclasses.replace(self, results=self.shared / name)
         made = origin.records()[0] if origin.results.exists() else origin.one(*overrides)
@@ -107,12 +107,12 @@ class Bench:
         return read_curves(self.folder(made)).to_pydict()
 
     def probes(self, made: Record) -> dict[str, list[tuple[Any, ...]]]:
-        """What the probes found, without the run; every value as written."""
+        """Return what the probes found, without the column of the run, with every value as written."""
         return probes_of(self.folder(made))
 
 
 def probes_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of all tables of probes of one record, without the run; every value as written."""
+    """Return the rows of all probe tables of one record, without the column of the run, with every value as written."""
     tables = {name: read_probe(folder, name).drop("run").to_pylist() for name in PROBES}
     return {name: [tuple(map(repr, row.values())) for row in rows] for name, rows in tables.items()}
 
@@ -183,7 +183,7 @@ def spec_of(*overrides: str) -> RunSpec:
 
 
 def command(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own."""
+    """Run the command line in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "bench", *arguments],
         cwd=cwd,
@@ -196,7 +196,7 @@ def command(*arguments: str, cwd: Path | None = None, **environment: str) -> sub
 
 
 def results_of(folder: Path) -> dict[str, Any]:
-    """All that two equal sweeps share, by run id: outcomes, metrics, curves and probes, every value as written."""
+    """Return all that two equal sweeps share, by run id: outcomes, metrics, curves and probes, as written."""
     found = {}
     for place in find_records(folder):
         made, curves = read_record(place), read_curves(place).to_pydict()
@@ -207,7 +207,7 @@ def results_of(folder: Path) -> dict[str, Any]:
 
 
 def options(group: str) -> list[str]:
-    """The options of a config group, from the files in ``conf/``."""
+    """Return the options of a config group, from the files in ``conf/``."""
     return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
 
 
@@ -237,7 +237,7 @@ def readme_cell(folder: Path) -> Path:
 
 
 def odd_cell(folder: Path, project: str) -> Path:
-    """A folder with ``cell=odd``: a GRU without a kernel, with lines in front of its projection of the inputs."""
+    """Make a folder with ``cell=odd``: a GRU without a kernel, with some code before its projection of the inputs."""
     sys.modules.pop("odd_cell", None)
     (folder / "cell").mkdir(parents=True)
     (folder / "odd_cell.py").write_text(
@@ -253,7 +253,7 @@ def odd_cell(folder: Path, project: str) -> Path:
 
 
 def own_experiment(folder: Path, sweep: Any, **more: Any) -> list[str]:
-    """Words that run an experiment of one's own, swept over no params unless said."""
+    """Return words that run a user's own experiment, which sweeps over no params unless the test says so."""
     (folder / "mine" / "experiment").mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump({"hydra": {"mode": "MULTIRUN"}, "sweep": sweep, **more}, sort_keys=False)
     (folder / "mine" / "experiment" / "own.yaml").write_text(f"# @package _global_\n{text}")

@@ -1,8 +1,8 @@
-"""A sweep of two workers that is killed at random moments, again and again, until it is done.
+"""Kills a sweep of two workers at random moments, again and again, until it is done.
 
     python -m tests.kill_sweep --kills 50
 
-compares every record with those of an undisturbed sweep, and exits with 1 if one differs.
+The script compares every record with those of an undisturbed sweep, and exits with 1 if one differs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SWEEP = (
 
 
 def start(folder: Path, runs: int, steps: int) -> subprocess.Popen[bytes]:
-    """The sweep, in a group of processes of its own."""
+    """Start the sweep in its own group of processes."""
     words = [*SWEEP, f"training.max_steps={steps}", f"seed=range(0,{runs // 4})", f"results_dir={folder}"]
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
         return subprocess.Popen(
@@ -38,7 +38,7 @@ def start(folder: Path, runs: int, steps: int) -> subprocess.Popen[bytes]:
 
 
 def leased(folder: Path) -> list[int]:
-    """Process numbers of those who are at a run."""
+    """Return the numbers of the processes that are making a run."""
     found = []
     for path in folder.glob("runs/*/*/*/.*.claim"):
         with contextlib.suppress(OSError, ValueError):
@@ -74,7 +74,10 @@ def kill_once(sweep: subprocess.Popen[bytes], folder: Path, chance: random.Rando
 
 
 def survive(folder: Path, kills: int, runs: int, steps: int, chance: random.Random, patience: float = 1.5) -> list[str]:
-    """Start and kill the sweep until it has been killed so often, then let it end; what was killed."""
+    """Start and kill the sweep until it has been killed often enough, then let it end.
+
+    Return what was killed, in words.
+    """
     killed: list[str] = []
     while len(killed) < kills:
         sweep = start(folder, runs, steps)

@@ -1,13 +1,13 @@
-"""``make numerics``: takes code that computes the same numbers as before under the old version, and no other.
+"""``make numerics`` accepts changed code under its old version if and only if it computes the same numbers as before.
 
-Golden trajectories stand for the numbers: some steps of training, in float64 and step by step, of every cell on every
-task and with every setting that has a computation of its own; and in float32 of every engine. Code that has changed
-(see ``bench/config/numerics.py``) makes them again. Where they are equal, the manifest takes the new code under its
-old version. Where they are not, one of the parts that have changed must declare a new version; then the new
-trajectories are the golden ones.
+Golden trajectories stand for the numbers. They are some steps of training, in float64 and step by step, of every cell
+on every task and with every setting that has its own computation; and in float32 of every engine. If code has changed
+(see ``bench/config/numerics.py``), the trajectories are made again. Where they are equal, the manifest takes the new
+code under its old version. Where they are not, one of the changed parts must declare a new version; the new
+trajectories are then the golden ones.
 
-On the machine and torch that the golden trajectories come from, equal means to the last bit. Elsewhere the last digits
-differ of themselves, and equal means within :data:`TOLERANCE`.
+On the machine and torch that the golden trajectories come from, equal means equal to the last bit. Elsewhere the last
+digits differ anyway, and equal means equal within :data:`TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from tests.conftest import ROOT, options
 
 GOLDEN = ROOT / "tests" / "golden" / "trajectories.json"
 TOLERANCE = 1e-9
-"""Relative difference that float64 allows between processors after some steps; that of float32 follows."""
+"""Relative difference that float64 allows between processors after some steps; float32 is given its own."""
 TOLERANCE_FLOAT32 = 1e-4
 PARITY = {"engines": ("tests/engines/test_engines.py",), "training": ("tests/runs/test_checkpoint.py",)}
-"""Tests that must pass besides, when a part of this name or group has changed."""
+"""Tests that must pass as well if a part of this name or group has changed."""
 
 SMALL = (
     "model.hidden_size=5", "model.engine=stepwise", "data.batch_size=3", "data.eval_size=5", "data.test_size=4",
@@ -51,7 +51,7 @@ SMALL = (
     "runtime.threads=1", "trainer=cpu", "probe=flow", "probe.every=2", "probe.batch_size=3", "probe.lags=[0,1,5]",
 )  # fmt: skip
 SHORT = {"copy_memory": ("task.delay=4",), "adding_problem": ("task.length=11",)}
-"""Other tasks have sequences of at least 20 steps."""
+"""Overrides that make tasks short; other tasks have sequences of at least 20 steps."""
 VARIANTS = (
     "cell=rnn cell.nonlinearity=relu cell.init.recurrent=orthogonal cell.init.input=glorot cell.init.bias=zero",
     "cell=lstm cell.forget_bias=chrono model.layers=2 model.dropout=0.5",
@@ -68,18 +68,18 @@ ENGINES = {
        for engine in ("stepwise", "fused", "native") for cell in ("rnn", "lstm", "gru")},
     "cell=gru model.engine=compiled": {"engines.compiled", "engines.stepwise", "cells", "cells.gru"},
 }  # fmt: skip
-"""Runs in float32, and the parts without whose change they need not be made again: to compile takes a minute."""
+"""Runs in float32, and the parts whose change makes them again; others do not, because compiling takes a minute."""
 ENGINE_SIZES = ("task.length=21", "model.hidden_size=33", "data.batch_size=9")
 
 
 def names() -> list[str]:
-    """The trajectories in float64, each named by the overrides that make it."""
+    """Return the trajectories in float64, each named by the overrides that make it."""
     products = [f"cell={cell} task={task}" for cell in options("cell") for task in options("task")]
     return [*products, *VARIANTS]
 
 
 def trajectory(name: str) -> tuple[set[str], dict[str, list[float]]]:
-    """The parts of the code that a trajectory rests on, and its numbers."""
+    """Return the parts of the code that a trajectory rests on, and its numbers."""
     words = name.split()
     task = next((word.removeprefix("task=") for word in words if word.startswith("task=")), "adding_problem")
     sizes = ENGINE_SIZES if name in ENGINES else SHORT.get(task, ("task.length=20",))
@@ -96,7 +96,7 @@ def trajectory(name: str) -> tuple[set[str], dict[str, list[float]]]:
 
 
 def numbers_of(spec: RunSpec, *, double: bool) -> dict[str, list[float]]:
-    """Losses, norms, metrics and what the probes find, of a run that leaves nothing behind."""
+    """Return losses, norms, metrics and what the probes find, of a run that leaves nothing behind."""
     torch.manual_seed(spec.seed)
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if double else torch.float32)
@@ -126,7 +126,7 @@ def numbers_of(spec: RunSpec, *, double: bool) -> dict[str, list[float]]:
 
 
 def _doubled(task: Task) -> Task:
-    """The task with all its numbers in float64."""
+    """Return the task with all its numbers in float64."""
     task = copy.copy(task)
     sample = task.sample
 
@@ -140,7 +140,7 @@ def _doubled(task: Task) -> Task:
 
 
 def difference(one: Mapping[str, list[float]], other: Mapping[str, list[float]], tolerance: float) -> str | None:
-    """The first place at which two trajectories differ, in words."""
+    """Say where two trajectories first differ; return ``None`` if they do not."""
     if one.keys() != other.keys():
         return f"{', '.join(sorted(one.keys() ^ other.keys()))}: there in one alone"
     for name, values in one.items():
@@ -155,12 +155,12 @@ def difference(one: Mapping[str, list[float]], other: Mapping[str, list[float]],
 
 
 def surroundings() -> str:
-    """What the last digits depend on."""
+    """Say what the last digits depend on."""
     return f"{process.processor_name()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
 
 
 def main() -> int:
-    """Compare, and pin what is equal; 1 where something must be decided first."""
+    """Compare the trajectories and pin what is equal; return 1 if something must be decided first."""
     manifest = numerics.read_manifest(numerics.MANIFEST)
     parts = {name: numerics.part(name) for name in numerics.part_names()}
     changed = {name for name, part in parts.items() if _pinned(manifest, name) != part}
@@ -180,7 +180,7 @@ def main() -> int:
             return 1
     raised = {name for name in changed if _is_raised(manifest, name, parts[name])}
     if raised and golden["from"] != here:
-        golden = {"from": here, "trajectories": {}}  # All of them anew, so that they are of one machine.
+        golden = {"from": here, "trajectories": {}}  # all are made again, so that they come from one machine
     wrong, made = [], dict(golden["trajectories"])
     engines = [name for name, rests_on in ENGINES.items() if name not in made or rests_on & changed]
     for name in [*names(), *engines]:

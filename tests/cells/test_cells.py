@@ -149,7 +149,7 @@ class TestContract:
 
 
 class TestAgainstTorch:
-    """Step by step against an independent module of ``torch.nn`` with copied weights."""
+    """Each cell step by step against an independent module of ``torch.nn`` with copied weights."""
 
     @pytest.mark.parametrize(
         ("name", "settings", "oracle"),
@@ -203,7 +203,7 @@ class TestInitialization:
         total = (cell.bias_ih + cell.bias_hh).detach().view(4, 4000)
         assert torch.equal(total[0], -total[1])
         spans = total[1].exp()
-        # U[1, 149]: mean 75, standard deviation 42.7.
+        # For U[1, 149] the mean is 75 and the standard deviation 42.7.
         assert spans.min() >= 1
         assert spans.max() <= 149.01
         assert spans.mean().item() == pytest.approx(75, abs=4 * 42.7 / math.sqrt(4000))
@@ -236,7 +236,7 @@ def test_a_kernel_of_another_shape_is_refused():
 
 @pytest.mark.parametrize("name", options("cell"))
 def test_a_cell_is_one_recurrence_in_a_file_of_its_name(name: str):
-    # A YAML may be a variant of a cell, with other settings.
+    # A YAML may hold a variant of a cell, with other settings.
     target = OmegaConf.select(OmegaConf.load(ROOT / "conf" / "cell" / f"{name}.yaml"), "_target_")
     file = str(target).split(".")[2]
     module = importlib.import_module(f"bench.cells.{file}")

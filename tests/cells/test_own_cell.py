@@ -1,4 +1,4 @@
-"""A cell of one's own, outside the package: exactly the text of the README."""
+"""A user's own cell, outside the package: exactly the text of the README."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input: one line that names the key, the value and what is allowed; exit code not 0; nothing written."""
+"""Bad input gives one line with the key, the value and what is allowed, an exit code other than 0, and no file."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_run(bench: Bench, overrides: str, message: str):
 
 
 def own_yaml(text: bytes) -> Callable[[Path], list[str]]:
-    """A YAML of the user's, as an experiment."""
+    """Write a YAML of the user's, as an experiment."""
 
     def make(folder: Path) -> list[str]:
         (folder / "mine" / "experiment").mkdir(parents=True)
@@ -233,7 +233,7 @@ FILES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 
 
 def test_a_circle_of_causes_has_an_end():
-    """OmegaConf makes one under a debugger."""
+    """Under a debugger, OmegaConf makes a circle of causes."""
     error, cause = ValueError("one"), ValueError("two")
     error.__cause__, cause.__cause__ = cause, error
     assert explain(error) == "one"

@@ -1,4 +1,4 @@
-"""What the README shows is what the published records give, and what it says to type works."""
+"""The README shows what the published records give, and the commands that it names work."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class TestSweep:
 
     @pytest.mark.parametrize("experiment", options("experiment"))
     def test_every_experiment_composes_with_every_cell_and_all_its_tasks(self, bench: Bench, experiment: str):
-        # One is about the forget gate, which no other cell has.
+        # This experiment is about the forget gate, which no other cell has.
         tasks, cells = ",".join(options("task")), "lstm" if experiment == "tallec2018" else ",".join(options("cell"))
         outcome = bench.run(f"+experiment={experiment}", f"task={tasks}", f"cell={cells}", "seed=-1")
         assert outcome.err.strip() == "bench run: seed must be >= 0 and < 2^63, got -1", (
@@ -194,14 +194,14 @@ class TestFailure:
 
 
 def on_a_terminal(*overrides: str) -> str:
-    """What a tiny run or sweep shows on a terminal of 80 columns."""
+    """Return what a tiny run or sweep shows on a terminal of 80 columns."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     words = [sys.executable, "-m", "bench", "run", *TINY, "task.length=10", *overrides]
     process = subprocess.Popen(words, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"})
     os.close(slave)
     shown = b""
-    # At the end of what was written, Linux raises and others return nothing.
+    # At the end of the output Linux raises an error, and other systems return nothing.
     with contextlib.suppress(OSError):
         while part := os.read(master, 4096):
             shown += part

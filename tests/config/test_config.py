@@ -1,4 +1,4 @@
-"""Every key of the config changes what it says, and the run id is on the right side of each."""
+"""Every key of the config changes what it is said to change, and enters the run id only if it can change a number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import ROOT, TINY, Bench, composed, options, own_experiment,
 TWO_LAYERS = ("model.layers=2",)
 PROBED = ("probe=flow", "task.length=9")
 SCIENCE: dict[str, tuple[str, ...]] = {
-    # key=other value: what else to set on both sides
+    # key=other value: further settings of both runs
     "seed=1": (),
     "task.length=101": (),
     "task.markers=anywhere": (),
@@ -73,7 +73,7 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "runtime.deterministic=false": (),
     "runtime.tf32=true": (),
 }
-"""Keys that can change a number. The result must differ, but for those below, shown elsewhere."""
+"""Keys that can change a number. The result must differ, except for the keys below, which other tests cover."""
 SHOWN_ELSEWHERE = {
     "optimizer.fused=false": "tests/training/test_loop.py: the same numbers to rounding",
     "task.solved_mse=0.16": "tests/tasks/test_tasks.py, tests/training/test_loop.py",
@@ -122,7 +122,7 @@ NOT_SCIENCE = {
     "launcher.name": "launcher=joblib",
     "launcher.workers": "launcher=joblib launcher.workers=1",
 }
-"""Keys that can change no number."""
+"""Keys that cannot change a number."""
 
 
 @pytest.mark.parametrize("change", NOT_SCIENCE.values())
@@ -150,7 +150,7 @@ def test_an_integer_and_the_same_float_are_the_same_run():
 
 def test_every_key_is_in_one_of_these_tests():
     tested = {change.partition("=")[0] for change in (*SCIENCE, *SHOWN_ELSEWHERE)}
-    # Null wherever there is no GPU; with one, the number of workers is all it changes.
+    # The key is null on machines without a GPU; with a GPU it changes only the number of workers.
     elsewhere = {*NOT_SCIENCE, "trainer.accelerator", "launcher.workers_per_gpu", "budget", "sweep"}
     assert all_keys() - tested - elsewhere == set()
 

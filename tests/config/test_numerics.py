@@ -1,4 +1,4 @@
-"""A run's identity holds while code is moved and reworded, and not when it computes something else."""
+"""A run keeps its id while code is moved and reworded, and gets another one when it computes something else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.conftest import ROOT, TINY, options
 from tests.numerics import GOLDEN, TOLERANCE, VARIANTS, difference, main, trajectory
 
 Edit = Callable[[Path, Path], None]
-"""Changes a copy of ``bench`` and of ``tasks``."""
+"""An edit: it changes a copy of ``bench`` and of ``tasks``."""
 
 
 def spec_of(*overrides: str, cfg_dir: Path | None = None) -> RunSpec:
@@ -51,7 +51,7 @@ def edit(file: str, old: str, new: str) -> Edit:
 
 
 def move_function(bench: Path, tasks: Path) -> None:
-    """From one file of the training to another, with an import where it was."""
+    """Move a function from one file of the training to another, and import it where it was."""
     there, here = bench / "training" / "clipping.py", bench / "training" / "model.py"
     text = there.read_text(encoding="utf-8")
     (function,) = [node for node in ast.parse(text).body
@@ -64,7 +64,7 @@ def move_function(bench: Path, tasks: Path) -> None:
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Edit], None]:
-    """Lets identities be made of an edited copy of the code."""
+    """Compute identities from an edited copy of the code."""
     count = iter(range(99))
 
     def change(how: Edit) -> None:
@@ -133,7 +133,7 @@ def test_a_raised_number_is_another_version(copied: Callable[[Edit], None]):
 
 @pytest.fixture
 def one_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """``make numerics`` with one trajectory, and files of its own."""
+    """Run ``make numerics`` with one trajectory and its own files."""
     name = "cell=gru task=adding_problem"
     known = json.loads(GOLDEN.read_text(encoding="utf-8"))
     shutil.copy(numerics.MANIFEST, tmp_path / "numerics.json")
@@ -216,7 +216,7 @@ def test_the_manifest_is_that_of_the_code():
 
 
 def test_golden_trajectories_hold():
-    """A few of them, in case a library computes something else."""
+    """A few trajectories are compared, in case a library computes something else."""
     known = json.loads(GOLDEN.read_text(encoding="utf-8"))["trajectories"]
     chosen = [f"cell={cell} task=copy_memory" for cell in options("cell")] + list(VARIANTS[1:5])
     differences = {name: difference(known[name], trajectory(name)[1], TOLERANCE) for name in chosen}
@@ -224,7 +224,7 @@ def test_golden_trajectories_hold():
 
 
 def test_what_a_part_uses_of_ours_is_in_a_part():
-    """Or computes nothing: it records, stops, measures time or shows."""
+    """Code outside of every part computes nothing: it records, stops, measures time or shows."""
     innocent = {"bench", "tasks", "bench.cells", "bench.engines"}
     for name in numerics.part_names():
         for file, chosen in numerics.files_of(name).items():

@@ -1,4 +1,4 @@
-"""Experiments with rows and settings: what each run of a table gets, its command, and the presets of papers."""
+"""Experiments with rows and settings: the settings of each run of a table, its command, and the presets of papers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DEFAULTS = {"budget": "short", "training.stop_when_solved": True}
 
 
 def values(text: str) -> dict[str, list[str]]:
-    """``a=1,2 b=3`` as values by key."""
+    """Return values by key, from text such as ``a=1,2 b=3``."""
     return {key: value.split(",") for key, _, value in (word.partition("=") for word in text.split())}
 
 
@@ -241,7 +241,7 @@ def kept(spec: RunSpec) -> dict[str, Any]:
 
 
 PRESETS = {"arjovsky2016": 90, "bai2018": 165, "le2015": 80, "hochreiter1997": 90, "tallec2018": 45, "horizon": 75}
-"""Runs of each, with five seeds."""
+"""Number of runs of each preset, with five seeds."""
 
 
 FACTS: dict[tuple[str, str, str], dict[str, Any]] = {
@@ -483,7 +483,7 @@ def test_a_budget_where_the_experiment_has_rows_alone(bench: Bench, tmp_path: Pa
 
 
 def test_a_choice_by_default_is_one_that_when_sees(bench: Bench, tmp_path: Path):
-    """The task is chosen in no row and on no command line."""
+    """The task is chosen neither in a row nor on the command line."""
     setting = {"when": {"task": "adding_problem", "optimizer": "adam"}, "set": {"task.length": 7}}
     (spec,) = specs_of(*own_experiment(tmp_path, {"settings": [setting]}), "cell=rnn", *TINY)
     assert spec.task.length == 7
@@ -566,7 +566,7 @@ def test_a_cell_of_ones_own_in_every_row(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_old_records_still_replay(bench: Bench, tmp_path: Path):
-    """Those from before there were budgets and rules for the readout."""
+    """These records were written before there were budgets and rules for the readout."""
     folders = sorted(find_records(ROOT / "results" / "demo"))
     assert len(folders) == 18
     for folder in folders[::6]:

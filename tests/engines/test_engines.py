@@ -1,4 +1,4 @@
-"""The ways to unroll a cell: all equal the plain one, and a run says which it took."""
+"""The ways to unroll a cell: all equal the stepwise one, and a run says which one it took."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_outputs_and_gradients_are_those_of_the_equations(name: str, size: tuple
     expected = everything(stepwise.unroll, cell, inputs, state)
     for unroll in (fused.unroll, native.unroll):
         assert error(everything(unroll, cell.double(), inputs, state), expected) < 1e-11
-        # In float32, against the same in float64.
+        # The engine runs in float32 and is compared with the same in float64.
         assert error(everything(unroll, cell.float(), inputs, state), expected) < 2e-5
 
 
@@ -245,7 +245,7 @@ class TestRuns:
         plain = bench.one(*settings, "model.engine=stepwise")
         assert plain.time["compile_seconds"] == 0
         words = (*TINY, f"results_dir={bench.results}", *settings, "model.engine=compiled")
-        done = command("run", *words)  # where no type checks are in the way of torch
+        done = command("run", *words)  # the new process has no type checks, which torch cannot compile
         assert done.returncode == 0, done.stderr
         (made,) = [run for run in bench.records() if run.model["engine"] == "compiled"]
         seconds = made.time["compile_seconds"]
@@ -336,14 +336,14 @@ class TestBuilding:
         assert sum("once; about half a minute" in out for out in outputs) == 1
         (library,) = place.rglob("*.so")
         assert sorted(path.name for path in library.parent.iterdir()) == ["lock", "native.so"]
-        # A half of it is made again; what a killed process left goes.
+        # A library that is only half there is built again, and what a killed process left is removed.
         library.write_bytes(b"")
         (library.parent / "tmpleft").mkdir()
         (out,) = at_once(self.load(**fewer))
         assert "once; about half a minute" in out
         assert library.stat().st_size > 0
         assert not (library.parent / "tmpleft").exists()
-        # Where nothing can be locked, as in a folder that may only be read, it is read.
+        # A library is read even if nothing can be locked, as in a folder that is read-only.
         (library.parent / "lock").unlink()
         (library.parent / "lock").mkdir()
         assert at_once(self.load(**fewer)) == [""]

@@ -74,9 +74,9 @@ class TestBelowBaseline:
         ("records", "verdict"),
         [
             (runs(5, 5), "reproduced"),
-            (runs(4, 4), "reproduced"),  # by the share: too few for an interval of the median
+            (runs(4, 4), "reproduced"),  # by the share, because these are too few for an interval of the median
             (ends(0.11, 0.12, 0.13, 0.14, 0.15), "reproduced"),
-            (ends(0.11, 0.12, 0.13, 0.14), "direction only"),  # four: no interval
+            (ends(0.11, 0.12, 0.13, 0.14), "direction only"),  # four runs give no interval
             (ends(0.11, 0.12, 0.13, STUCK, WORSE), "direction only"),
             (ends(LEARNT), "direction only"),
             (ends(0.11, STUCK, STUCK, STUCK, STUCK), NEVER),
@@ -94,7 +94,7 @@ class TestBelowBaseline:
         )
 
     def test_a_metric_that_is_better_higher(self):
-        # 1 - error against a baseline of 0.0784.
+        # The error is 1 - metric; the baseline is 0.0784.
         better = claim(says="below_baseline", metric="within_tolerance")
         assert judge(better, ends(0.5, 0.5, 0.6, 0.6, 0.6)).verdict == "reproduced"
         assert judge(better, ends(0.95, 0.95, 0.96, 0.96, 0.96)).verdict == NEVER
@@ -135,7 +135,7 @@ class TestBefore:
         assert (judged.verdict, judged.n, judged.solved, judged.ours) == (verdict, 5, first[0], None)
 
     def test_sooner_where_all_solve(self):
-        # Expected: 5/10 + 4/9 + 3/8 + 2/7 + 1/6.
+        # The number expected is 5/10 + 4/9 + 3/8 + 2/7 + 1/6.
         judged = judge(self.CLAIM, runs(5, 5, at=1000) + runs(5, 5, cell="lstm", at=3000))
         assert judged.verdict == "reproduced"
         assert judged.reason == "5/5 against 5/5 runs solved, 1.77 expected of the first, log-rank p = 0.0018"
@@ -144,7 +144,7 @@ class TestBefore:
         assert judge(self.CLAIM, runs(3, 5) + runs(3, 5, cell="lstm")).verdict == "undecided"
 
     def test_a_run_that_diverged_was_at_risk_to_the_end(self):
-        # Censored when they diverged, at step 7, the LSTMs would say nothing, and p would be 1.
+        # If they were censored when they diverged, at step 7, the LSTMs would say nothing, and p would be 1.
         gone = [run(seed, None, cell="lstm", status="diverged", steps=7) for seed in range(5)]
         judged = judge(self.CLAIM, runs(5, 5) + gone)
         assert judged.verdict == "reproduced"
@@ -193,7 +193,7 @@ class TestNumber:
     def test_shares_and_percent(self, value: float, unit: str, ours: float):
         judged = judge(number(value, unit, "within_tolerance"), ends(0.2, 0.25, 0.25, 0.25, 0.3))
         assert (judged.verdict, judged.ours) == ("reproduced", ours)
-        # An error of 0.5 is over half of the baseline's 0.92.
+        # The error of 0.5 is over half of the baseline's error of 0.92.
         assert judge(number(value, unit, "within_tolerance"), ends(0.5, 0.5, 0.5, 0.5, 0.5)).verdict == NEVER
 
     @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ class TestWhichRunsCount:
 
 
 def claims_folder(folder: Path, *claims: dict[str, Any], paper: str = "bai2018", **files: str) -> Path:
-    """A ``conf/`` with one file of claims, or with files as given."""
+    """Make a ``conf/`` with one file of claims, or with the given files."""
     for group in ("experiment", "task", "cell"):
         shutil.copytree(ROOT / "conf" / group, folder / group)
     (folder / "published").mkdir()

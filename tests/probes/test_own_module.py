@@ -1,4 +1,4 @@
-"""Gradient flow of a module of one's own, without Hydra or Lightning, and its picture."""
+"""Gradient flow of a user's own module, without Hydra or Lightning, and its picture."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_it_is_the_probe_of_our_own_cell():
     assert list(frame.columns) == ["state", "lag", "value"]
     assert list(zip(frame["state"], frame["lag"], strict=True)) == [(point.state, point.lag) for point in expected]
     np.testing.assert_allclose(frame["value"], [point.value for point in expected], rtol=1e-9)
-    # The mean over the batch, as one number, means the same.
+    # The mean over the batch, given as one number, must give the same.
     again = gradient_flow(theirs, batch.inputs, lambda hidden: loss(hidden).mean(), state=(zeros, zeros), lags=[14, 0])
     assert again["lag"].tolist() == [0, 14, 0, 14]
     assert again["value"].tolist() == pytest.approx([expected[i].value for i in (0, 14, 15, 29)])
@@ -64,7 +64,7 @@ def test_it_is_the_probe_of_our_own_cell():
 
 
 class Decaying(nn.Module):
-    """h' = 0.5 h + x, with a step and a first state of its own; nothing to learn."""
+    """h' = 0.5 h + x, with its own step and initial state and nothing to learn."""
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         return 0.5 * h + x
@@ -103,7 +103,7 @@ def test_a_part_that_is_handed_on_as_it_is():
         nn.Identity(), torch.ones(6, 2, 3), lambda hidden: hidden[-1].sum(-1), step=step, state=(zeros, zeros)
     )
     of_c = frame[frame["state"] == "c"]["value"].tolist()
-    # c is used at every later step, and what it does there is halved at each step after that.
+    # Every later step uses c, and what c does there is halved at each step after that.
     assert of_c == pytest.approx([3**0.5 * sum(0.5**k for k in range(lag)) for lag in range(6)])
 
 

@@ -1,4 +1,4 @@
-"""The probes against autograd, jacobians and closed forms, and in real runs."""
+"""The probes against autograd, Jacobians and closed forms, and in real runs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def probe_batch(task: Task, size: int = 4) -> Batch:
 
 
 def traced_with_gradients(model: SequenceModel, task: Task, batch: Batch) -> dict[tuple[int, str, int], float]:
-    """The plain way: every step by the cell's own equations, every state retained."""
+    """Compute the gradients the plain way: every step by the cell's own equations, with every state retained."""
     states: dict[tuple[int, str, int], Tensor] = {}
     hidden = batch.inputs
     for layer, cell in enumerate(model.layers, start=1):
@@ -114,7 +114,7 @@ def test_the_flow_is_that_of_every_state_retained(
 
 
 def test_the_flow_is_that_of_the_jacobian():
-    """h and c of an LSTM, each disturbed where it is made, with everything after it following."""
+    """Disturb h and c of an LSTM where each is made, and let everything after it follow."""
     task = TASKS["adding_problem"]
     model, batch = network(cell_maker("lstm", {}), task), probe_batch(task, size=3)
     (cell,) = model.layers
@@ -139,7 +139,7 @@ def test_the_flow_is_that_of_the_jacobian():
 
 
 class Linear(Cell):
-    """h' = x + W h."""
+    """A cell with h' = x + W h."""
 
     blocks = ("new",)
 
@@ -180,7 +180,7 @@ def test_a_part_of_the_state_without_effect_has_no_gradient():
 
 
 class Keeping(Cell):
-    """A cell with a second part that is never changed, and a third that depends on the input alone."""
+    """A cell with a second part that never changes, and a third that depends on the input alone."""
 
     blocks = ("new",)
     states = ("h", "kept", "input")
@@ -195,7 +195,7 @@ class Keeping(Cell):
 
 @pytest.mark.parametrize("lags", [list(range(12)), [0, 5, 11]], ids=str)
 def test_parts_that_are_handed_on_or_do_not_depend_on_the_state(lags: list[int]):
-    """Against a disturbance of each part after each step."""
+    """Compare with a disturbance of each part after each step."""
     task = TASKS["adding_problem"]
     model, batch = network(partial(Keeping, init=TORCH), task), probe_batch(task)
     (cell,) = model.layers
@@ -212,7 +212,7 @@ def test_parts_that_are_handed_on_or_do_not_depend_on_the_state(lags: list[int])
 
 
 class Follower(Cell):
-    """A cell with a layer that follows the batches it sees, and a buffer of its own."""
+    """A cell with a layer that follows the batches it sees, and its own buffer."""
 
     blocks = ("new",)
 
@@ -296,7 +296,7 @@ class TestLags:
 
     def test_count_back_from_the_first_answer(self):
         assert longest_lag(AddingProblem(length=30, markers="halves", solved_mse=0.01)) == 29
-        # Ten symbols and the delay come before the first of ten answers.
+        # Ten symbols and the delay come before the first of the ten answers.
         assert longest_lag(CopyMemory(delay=7, form="scalar", solved_recall=0.99)) == 17
 
 
@@ -318,7 +318,7 @@ def test_the_answer_loss_looks_at_the_answer_alone(task: str):
 
 class TestActivity:
     def model(self, forget_bias: float) -> SequenceModel:
-        """An LSTM whose gates see nothing but their bias."""
+        """Make an LSTM whose gates see nothing but their bias."""
         task = TASKS["adding_problem"]
         model = network(partial(LSTMCell, forget_bias=forget_bias, init=TORCH), task)
         with torch.no_grad():
@@ -390,7 +390,7 @@ class TestActivity:
 
 @pytest.fixture
 def bench(bench: Bench) -> Bench:
-    """With probes."""
+    """Make runs with probes."""
     return dataclasses.replace(bench, always=("probe=flow",))
 
 
@@ -399,7 +399,7 @@ def rows_of(bench: Bench, made: record.Record, name: str) -> list[dict[str, Any]
 
 
 def as_initialised(made: record.Record) -> tuple[Task, SequenceModel]:
-    """The task and the network of a record of the adding problem, built without the code that builds runs."""
+    """Return task and network of a record of the adding problem, built without the code that builds runs."""
     task = AddingProblem(**{key: value for key, value in made.config["task"].items() if key != "_target_"})
     make_cell = hydra.utils.instantiate({**made.config["cell"], "_partial_": True})
     model = network(make_cell, task, hidden_size=made.model["hidden_size"]).float()
@@ -508,7 +508,7 @@ class TestRuns:
                 total = math.sqrt(sum(v**2 for (_, what), v in at.items() if what == statistic))
                 assert total == pytest.approx(curves[curve][step - 1], rel=1e-5)
         assert clipped_share(curves["grad_norm"], curves["grad_norm_clipped"]) == 1.0
-        # One update of plain gradient descent moves a parameter by the rate times its gradient.
+        # One update of plain gradient descent moves a parameter by the learning rate times its gradient.
         at = {(row["parameter"], row["statistic"]): row["value"] for row in rows if row["step"] == 1}
         _, model = as_initialised(made)
         for name, parameter in model.named_parameters():

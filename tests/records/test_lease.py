@@ -1,4 +1,4 @@
-"""Leases: taken by one, kept while alive, taken over from the dead."""
+"""Leases: one process takes a lease, keeps it while it lives, and others take over the leases of the dead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def take(folder: Path, owner: Owner | None = None) -> lease.Lease | None:
 
 
 def leave_behind(folder: Path, silence: float = 0.0, **changes: str | int) -> Path:
-    """A lease of somebody else, as a file."""
+    """Write a lease of another process to a file."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = lease.lease_path(folder)
     owner = dataclasses.asdict(lease.this_process()) | {"token": "other"} | changes

@@ -1,4 +1,4 @@
-"""``bench publish``: copies small enough for a repository, of which every step can still be checked."""
+"""``bench publish``: copies are small enough for a repository, and every step can still be checked."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.conftest import Bench, Outcome
 
 LONG = ("task.length=4", "training.max_steps=900", "training.eval_every=90", "probe=flow", "probe.every=300")
 EVERY = "--every=4"
-"""Of the 6 steps of a tiny run, which is evaluated after steps 3 and 6, this keeps 1, 3, 4 and 6."""
+"""A tiny run has 6 steps and is evaluated after steps 3 and 6; of these, the option keeps 1, 3, 4 and 6."""
 
 
 def published(bench: Bench, *overrides: str, every: str = EVERY) -> tuple[Path, Path]:
-    """The folders of a run and of its copy."""
+    """Return the folders of a run and of its copy."""
     folder = bench.folder(bench.ready(*overrides))
     outcome = to_paper(bench, every)
     assert (outcome.code, outcome.err) == (0, "")
@@ -50,7 +50,7 @@ def contents(root: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def rewrite(folder: Path, table: pa.Table, **metadata: str) -> None:
-    """Write curves as anybody's Parquet writer would, with some metadata changed."""
+    """Write curves as another Parquet writer would, with some metadata changed."""
     before = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     pq.write_table(table.replace_schema_metadata(before | metadata), folder / record.CURVES_FILE)
 

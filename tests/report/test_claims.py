@@ -1,4 +1,4 @@
-"""Published claims beside what our runs give."""
+"""Published claims beside the results of our runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands below a table, and that they make its runs."""
+"""The commands below a table, which must make its runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import TINY, Bench
 
 
 def each(**values: list[object]) -> list[str]:
-    """The commands of all combinations."""
+    """Return the commands of all combinations."""
     combinations = itertools.product(*values.values())
     return [f"bench run {' '.join(f'{k}={v}' for k, v in zip(values, c, strict=True))}" for c in combinations]
 
@@ -34,7 +34,7 @@ def each(**values: list[object]) -> list[str]:
         (each(seed=[0, 1, 3]), ["bench run -m seed=0,1,3"]),
         (each(seed=[3, 4, 5]), ["bench run -m 'seed=range(3,6)'"]),
         (each(cell=["gru"], task=["copy_memory"], seed=[7]), ["bench run task=copy_memory cell=gru seed=7"]),
-        # No product: as few commands as go.
+        # The runs are no product; there should be as few commands as possible.
         (
             each(cell=["rnn", "lstm"], seed=[0, 1, 2]) + each(cell=["gru"], seed=[0, 1]),
             ["bench run -m cell=rnn,lstm 'seed=range(0,3)'", "bench run -m cell=gru seed=0,1"],
@@ -43,20 +43,20 @@ def each(**values: list[object]) -> list[str]:
             ["bench run a=1 b=1 c=1", "bench run a=1 b=2 c=2", "bench run a=2 b=1 c=1", "bench run a=2 b=2 c=2"],
             ["bench run -m a=1,2 b=1 c=1", "bench run -m a=1,2 b=2 c=2"],
         ),
-        # Other keys, other commands.
+        # Other keys need other commands.
         (["bench run seed=0", "bench run seed=1 cell=gru"], ["bench run seed=0", "bench run cell=gru seed=1"]),
-        # An experiment may be a sweep already, or not.
+        # An experiment may already be a sweep.
         (
             [f"bench run +experiment=demo cell=gru seed={seed}" for seed in range(3)],
             ["bench run -m +experiment=demo cell=gru 'seed=range(0,3)'"],
         ),
-        # Where and how change no number.
+        # Settings of where and how change no number.
         (
             ["bench run seed=0 results_dir=a launcher=joblib rerun=all logger=wandb", "bench run seed=1 results_dir=b"],
             ["bench run -m seed=0,1"],
         ),
         (["bench run hydra.launcher.n_jobs=2 launcher.n_jobs=3"], ["bench run hydra.launcher.n_jobs=2"]),
-        # Flags and deletions stand as they are.
+        # Flags and deletions stay as they are.
         (
             ["bench run '--config-dir=/a b' ~probe seed=0", "bench run '--config-dir=/a b' ~probe seed=1"],
             ["bench run -m '--config-dir=/a b' '~probe' seed=0,1"],
@@ -83,7 +83,7 @@ def test_merged_are_the_same_runs_whatever_is_missing(seed: int):
             between = re.fullmatch(r"range\((\d+),(\d+)\)", value)
             values.append(list(range(*map(int, between.groups()))) if between else value.split(","))
         made += each(**dict(zip([key for key, _ in words], values, strict=True)))
-    # Each once, and fewer commands than runs.
+    # Each run is made once, by fewer commands than there are runs.
     assert sorted(made) == sorted(chosen)
     assert len(merged(chosen)) < 20
 
@@ -107,7 +107,7 @@ def test_lines_that_are_continued_are_the_same_words_in_a_shell(words: list[str]
 
 
 def test_the_command_below_a_table_makes_its_runs(bench: Bench, tmp_path: Path):
-    """As printed, with its line ends, pasted into a shell."""
+    """The command is pasted into a shell as it is printed, with its line ends."""
     assert bench.run("-m", "cell=rnn,gru", "seed=0,1,2", "task.length=7").code == 0
     assert bench.run("-m", "cell=gru", "seed=0", "task.length=9").code == 0
     table = bench.call("table", str(bench.results), "--metric=mse", "--rows=task.length").out

@@ -1,4 +1,4 @@
-"""Tests between the columns of a table, against those that they are made of."""
+"""The tests between the columns of a table, against the statistics that they are made of."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compared(runs: list[Run], metric: str | None = None) -> list[Comparison]:
 
 
 def texts(found: list[Comparison]) -> list[tuple[str, ...]]:
-    """The pair, and the texts after it, of each line."""
+    """Return the pair of each line, and the texts after it."""
     return [tuple(" ".join(entry.lines) for entry in row[1:]) for row in grid(found).rows]
 
 

@@ -19,7 +19,7 @@ from tests.conftest import Bench
 
 @pytest.fixture
 def bench(bench: Bench) -> Bench:
-    """With probes."""
+    """Make runs with probes."""
     return dataclasses.replace(bench, always=("probe=flow",))
 
 

@@ -1,4 +1,4 @@
-"""A page of results that is made of records, and that nothing which trains is needed for it."""
+"""A page of results is made from records, and needs none of the libraries that train."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BLOCKED = ("torch", "lightning", "hydra", "omegaconf", "wandb", "torchmetrics")
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's records, copied once."""
+    """Copy the demo's records once."""
     folder = tmp_path_factory.mktemp("origin")
     shutil.copytree(ROOT / "results" / "demo" / "runs", folder / "runs")
     return folder
@@ -58,7 +58,7 @@ def page(tmp_path: Path, origin: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files but the records."""
+    """Return all files except the records."""
     files = [path for path in folder.rglob("*") if path.is_file() and "runs" not in path.relative_to(folder).parts]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
@@ -101,7 +101,7 @@ def test_a_second_time_no_byte_changes(page: Path):
 
 
 def test_a_table_of_ours_by_its_name(page: Path, monkeypatch: pytest.MonkeyPatch):
-    """The tables of conf/table are those of experiments; here one that fits the demo."""
+    """The tables of conf/table are those of experiments; this test uses one that fits the demo."""
     monkeypatch.setattr("bench.report.page.read_spec", lambda name: {"mine": Spec(metrics=("solved",))}[name])
     page.write_text(PAGE.replace("demo.yaml", "mine"))
     assert [path.name for path in fill_page(page)][:2] == ["mine.tex", "mine.csv"]
@@ -173,7 +173,7 @@ def test_a_page_that_is_not_there(bench: Bench, tmp_path: Path):
 
 @pytest.mark.first
 def test_without_what_trains(page: Path, tmp_path: Path):
-    """Neither imported nor there: as on a machine that has only the records."""
+    """The libraries that train are neither imported nor there, as on a machine that has only the records."""
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(
@@ -216,7 +216,7 @@ def test_the_committed_page_is_what_its_records_give(tmp_path: Path):
     kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "runs" not in path.parts}
     written = fill_page(page)
     assert set(written) == set(kept)
-    # Pictures depend on the libraries that draw them; all else is text.
+    # Pictures depend on the libraries that draw them; all other files are text.
     assert [str(path) for path in written if path.suffix not in (".png", ".pdf")
             and path.read_bytes() != kept[path]] == []  # fmt: skip
 

@@ -293,7 +293,7 @@ class TestBest:
         few = [number(0.3, 0.2, 0.4), number(0.1, 0.0, 0.1, n=4)]
         assert metrics.best_of(few) is None
         assert metrics.best_of([dataclasses.replace(each, n=5) for each in few]) == 1
-        # Those of shares and survival hold for any number of runs.
+        # Intervals of shares and of survival count for any number of runs.
         assert metrics.best_of([dataclasses.replace(each, statistic="share", n=1) for each in few]) == 1
 
     @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ class TestNotes:
 
 
 class TestOwnNames:
-    """A cell may be called what its author likes."""
+    """The author of a cell may give it any name."""
 
     NAME = r"a_|*<b>&%$#~^{c}\\x"
 

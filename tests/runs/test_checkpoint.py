@@ -1,4 +1,4 @@
-"""A run that was stopped goes on bit for bit; what its checkpoint may and may not hold."""
+"""A run that was stopped goes on bit for bit; and what its checkpoint may and may not hold."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ ENDS = {"solved, then stops": "solved", "diverges": "loss not finite"}
 
 @pytest.fixture
 def bench(bench: Bench) -> Bench:
-    """With probes: what they found must outlive a stop as well."""
+    """Make runs with probes: what they found must outlive a stop as well."""
     return dataclasses.replace(bench, always=("probe=flow",))
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
-    """As if a signal arrived in these steps."""
+    """Act as if a signal arrived in these steps."""
     fit_step = TrainingModule.training_step
 
     def signalled(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
@@ -71,7 +71,7 @@ def test_stopped_again_and_again_a_run_ends_like_an_undisturbed_one(
     overrides = ("training.max_steps=12", "training.checkpoint_every=5", "probe.every=4", *SETTINGS[name])
     whole = bench.beside("whole")
     assert whole.run(*overrides).code == 0
-    # In the first step, between evaluations, and in a step that is followed by one.
+    # The stops come in the first step, between evaluations, and in a step that is followed by an evaluation.
     stop_at(monkeypatch, {1, 2, 6, 8, 9, 11})
     stops = 0
     while (outcome := bench.run(*overrides)).code == 143:

@@ -1,4 +1,4 @@
-"""W&B: real offline files, read back with W&B's own tool."""
+"""W&B: real offline files, which are read back with W&B's own tool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import Bench
 
 
 def read_back(folder: Path) -> list[dict[str, Any]]:
-    """All entries of one offline run."""
+    """Return all entries of one offline run."""
     (file,) = folder.glob("*.wandb")
     done = subprocess.run(
         [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(file)],

@@ -1,4 +1,4 @@
-"""``bench replay``: equal, or the first number that is not; and a record from somebody else is not code."""
+"""``bench replay`` finds all numbers equal, or names the first that is not; and it runs no code that a record names."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ EVIL = {
     "optimizer arguments": {"_target_": "torch.optim.Adam", "_args_": [{"_target_": "os.system"}]},
     "model": {"hidden_size": {"_target_": "builtins.exec", "command": "1"}},
     "data": {"batch_size": "${oc.env:HOME}"},
-    # A class of torch's that starts a program when it is made, inside one that makes whatever it is given.
+    # A class of torch's starts a program when it is made, inside a class that makes whatever it is given.
     "optimizer nested": {
         "_target_": "torch.optim.Adam",
         "lr": {
@@ -204,7 +204,7 @@ def test_known_classes_are_trusted_where_they_belong(part: str, name: str):
     trust.check({"cell": {"init": {"_target_": "bench.cells.init.Initialization"}}})
     for other in ({part: {"_target_": f"{name}_not_there"}}, {"model": {"_target_": name}, "data": {"x": 1}}):
         if name.startswith("bench.cells") and "model" in other:
-            continue  # harmless anywhere
+            continue  # this change is harmless in any place
         with pytest.raises(ValueError, match=r"must be a \w*.?class of [\w.]+, or named by --trust"):
             trust.check(other)
 

@@ -1,4 +1,4 @@
-"""What a curve of gradient norms says, against closed forms."""
+"""Numbers that describe a curve of gradient norms, against closed forms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_power_law_of_the_step_is_a_straight_line(factor: float):
     expected = -1 / math.log(factor) if factor < 1 else math.inf
     assert line.e_folding_lag == pytest.approx(expected, rel=1e-9)
     assert ratio(LAGS, norms) == pytest.approx(factor**100)
-    # The largest lag with factor^lag >= 0.01.
+    # This is the largest lag with factor^lag >= 0.01.
     reached = 100 if factor >= 1 else min(100, math.floor(math.log(0.01) / math.log(factor)))
     assert horizon(LAGS, norms) == reached
 

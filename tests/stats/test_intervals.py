@@ -41,7 +41,8 @@ def test_the_wilson_interval_ends_at_what_is_possible():
 
 
 def test_the_wilson_interval_covers_its_share_on_average():
-    # Over all shares the coverage, summed exactly over the outcomes, is close to nominal even for three runs.
+    # The coverage, summed exactly over the outcomes and averaged over all shares, is close to nominal even for three
+    # runs.
     shares = np.linspace(0.005, 0.995, 199)
     for runs in (3, 10):
         covered = np.zeros(len(shares))
@@ -102,7 +103,7 @@ def test_the_seed_decides_the_interval(function: Callable[..., Estimate]):
 
 
 def test_coverage_of_the_bootstrap_intervals():
-    # As the docstrings say, for 10 values of a normal distribution; within three errors.
+    # The docstrings state this coverage for 10 values of a normal distribution; the test allows three errors.
     draw = np.random.default_rng(5)
     samples = draw.normal(size=(400, 10))
     for function in (median, interquartile_mean):
@@ -111,14 +112,14 @@ def test_coverage_of_the_bootstrap_intervals():
 
 
 def test_no_interval_covers_more_than_the_range():
-    # For n = 3 that is 1 - 2 / 2^3.
+    # For n = 3, this is 1 - 2 / 2^3.
     draw = np.random.default_rng(6)
     intervals = [ends(median(draw.normal(size=3), seed=draw, resamples=200)) for _ in range(1000)]
     assert np.mean([low <= 0 <= high for low, high in intervals]) == pytest.approx(0.75, abs=0.04)
 
 
 def test_strata_are_resampled_within():
-    # Two tasks, each without spread: resampling within them changes nothing, resampling over all of them does.
+    # Two tasks have no spread each: resampling within them changes nothing, resampling over all of them does.
     values, tasks = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], ["copy", "copy", "copy", "adding", "adding", "adding"]
     found = median(values, seed=0, strata=tasks)
     assert (found.value, ends(found)) == (0.5, (0.5, 0.5))
@@ -127,7 +128,8 @@ def test_strata_are_resampled_within():
 
 
 def test_strata_in_any_order_against_their_enumeration():
-    # 2 values of one task and 2 of another: 16 resamples; the IQM of 4 values is the mean of the middle two.
+    # With 2 values of one task and 2 of another there are 16 resamples. The IQM of 4 values is the mean of the middle
+    # two.
     every = [
         (a, b, c, d) for a, b in itertools.product([0, 4], repeat=2) for c, d in itertools.product([6, 7], repeat=2)
     ]
@@ -162,7 +164,7 @@ def test_a_failed_run_outside_the_middle_half_leaves_a_number():
     found = interquartile_mean([1.0, 2.0, 4.0, NAN], seed=0, better="lower")
     assert (found.value, found.failed) == (3.0, 1)
     assert ends(found)[1] == INF
-    # The median of an even number lies between the worst number and a failed run.
+    # The median of an even number of values lies between the worst number and a failed run.
     assert median([1.0, NAN], seed=0, better="lower").value == INF
 
 
@@ -247,7 +249,7 @@ def test_two_groups_of_outcomes():
 
 @pytest.mark.parametrize("n", [4, 7, 20, 50])
 def test_two_groups_are_found(n: int):
-    # Fewer values determine the spread worse, and need more standard deviations between the means.
+    # Fewer values determine the spread less well, so they need more standard deviations between the means.
     draw = np.random.default_rng(n)
     apart = {4: 40, 7: 14, 20: 11, 50: 11}[n]
     found = [two_groups(draw.normal(size=n) + apart * (np.arange(n) % 2)) for _ in range(100)]
@@ -285,7 +287,7 @@ def test_false_alarms_of_two_groups(n: int, normal: float, uniform: float):
     draw = np.random.default_rng(n)
     for sample, rate in ((draw.standard_normal, normal), (draw.random, uniform)):
         found = np.mean([two_groups(sample(n)) is not None for _ in range(1000)])
-        # Three standard errors.
+        # The bound allows three standard errors.
         assert found <= rate + 3 * math.sqrt(rate * (1 - rate) / 1000)
 
 

@@ -55,7 +55,7 @@ def test_the_rank_test_against_wilcoxon(n: int):
 
 
 def test_ranks_with_ties_enumerated():
-    # Differences 1, 1, -1, 0, 3: ranks 2, 2, 2, none, 4.
+    # The differences are 1, 1, -1, 0, 3; their ranks are 2, 2, 2, none, 4.
     found = paired_test(
         dict(enumerate([1.0, 2.0, 0.0, 5.0, 4.0])), dict(enumerate([0, 1, 1, 5, 1])), seed=0, statistic="rank"
     )
@@ -100,7 +100,8 @@ def test_a_drawn_p_is_never_zero():
 
 
 def test_the_test_holds_its_level():
-    # Without a difference p <= 0.05 comes up in 12 of the 2^8 signs: 4.7 % of the experiments, within three errors.
+    # Without a true difference, p <= 0.05 comes up in 12 of the 2^8 signs: 4.7 % of the experiments, within three
+    # errors.
     draw = np.random.default_rng(9)
     found = [
         paired_test(by_seed(draw.normal(size=8)), by_seed(draw.normal(size=8)), seed=0).p_value for _ in range(600)
@@ -179,7 +180,7 @@ def test_the_interval_of_an_improvement_against_scipy():
 
 def test_an_improvement_over_failed_runs():
     found = improvement([0.1, NAN], [0.2, INF], better="lower", seed=0)
-    # 0.1 beats both; the failed one loses to 0.2 and ties with the failed one.
+    # 0.1 beats both. The failed run loses to 0.2 and ties with the other failed run.
     assert (found.value, found.failed, found.n) == ((1 + 1 + 0 + 0.5) / 4, 2, 4)
 
 

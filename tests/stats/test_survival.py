@@ -20,7 +20,7 @@ PLACEBO_ENDED = [True] * 21
 
 
 def random_runs(seed: int, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Times with ties and about a third censored; the last is censored."""
+    """Return times with ties, about a third of them censored; the last is censored."""
     draw = np.random.default_rng(seed)
     times = draw.integers(1, 20, size=n)
     solved = draw.random(n) < 0.65
@@ -28,7 +28,7 @@ def random_runs(seed: int, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_textbook_curve():
-    # Klein and Moeschberger 2003, table 4.1 with Greenwood's standard errors.
+    # Klein and Moeschberger 2003, table 4.1, has these values with Greenwood's standard errors.
     curve = survival(TREATED, TREATED_ENDED)
     assert curve.times == (6, 7, 10, 13, 16, 22, 23)
     assert curve.at_risk == (21, 17, 15, 12, 11, 7, 6)
@@ -38,7 +38,7 @@ def test_the_textbook_curve():
 
 
 def test_the_textbook_medians():
-    # Intervals on the log-log scale: those of SAS' LIFETEST and R's survfit(conf.type = "log-log").
+    # Intervals on the log-log scale are those of SAS' LIFETEST and R's survfit(conf.type = "log-log").
     treated = median_time(TREATED, TREATED_ENDED)
     assert (treated.value, treated.low, treated.high, treated.n, treated.solved) == (23, 13, None, 21, 9)
     placebo = median_time(PLACEBO, PLACEBO_ENDED)
@@ -63,7 +63,7 @@ def test_the_curve_against_statsmodels(seed: int):
     assert curve.times == tuple(expected.surv_times)
     assert curve.at_risk == tuple(expected.n_risk)
     assert curve.share == pytest.approx(expected.surv_prob, abs=1e-12)
-    # The interval from the standard error on the scale of log(-log S), by the delta method.
+    # The interval follows from the standard error on the scale of log(-log S), by the delta method.
     share, error = expected.surv_prob, expected.surv_prob_se
     half = scipy.stats.norm.ppf(0.95) * error / (share * -np.log(share))
     middle = np.log(-np.log(share))
@@ -88,7 +88,7 @@ def test_the_median_against_statsmodels(seed: int, confidence: float):
 def test_a_median_where_exactly_half_have_solved():
     found = median_time([100, 200, 300, 400], [True, True, False, False])
     assert found.value == 200
-    # A product of shares that is 1/2 but for rounding.
+    # The product of these shares is 1/2 except for rounding.
     times = list(range(1, 11))
     assert median_time(times, [True] * 10).value == 5
     assert median_time(times[:5] + [10] * 5, [True] * 5 + [False] * 5).value == 5
@@ -109,7 +109,7 @@ def test_a_curve_at_zero_has_no_interval_there():
     assert (curve.low[2], curve.high[2]) == (None, None)
     single = median_time([7], [True])
     assert (single.value, single.low, single.high, single.n) == (7, None, None, 1)
-    # The upper end takes seven runs.
+    # An upper end takes seven runs.
     assert median_time(range(6), [True] * 6).high is None
     assert median_time(range(7), [True] * 7).high == 5
 
@@ -119,7 +119,7 @@ def test_censoring_at_a_time_at_which_others_solve():
 
 
 def test_coverage_of_the_median_interval():
-    # Exponential times of median ln 2, cut off at 1.5; nominal 95 %.
+    # The times are exponential with median ln 2, cut off at 1.5; the nominal coverage is 95 %.
     draw = np.random.default_rng(3)
     covered = []
     for _ in range(400):
@@ -144,7 +144,8 @@ def test_the_log_rank_test_against_statsmodels(seed: int, groups: int):
 
 
 def test_the_log_rank_test_by_hand():
-    # At 1 two of the four at risk are of a: 1/2 expected of it, variance 1/4. At 2 one of three: 1/3 and 2/9.
+    # At time 1, two of the four runs at risk are of group a: it expects 1/2, with variance 1/4. At time 2, one of three
+    # is: 1/3 and 2/9.
     found = log_rank([1, 2, 3, 3], [True, True, False, False], ["a", "a", "b", "b"])
     assert found.expected == pytest.approx((1 / 2 + 1 / 3, 1 / 2 + 2 / 3))
     assert found.statistic == pytest.approx((2 - 5 / 6) ** 2 / (1 / 4 + 2 / 9))

@@ -1,4 +1,4 @@
-"""Sweeps: what is run again, workers, two at once, killed ones, full disks."""
+"""Sweeps: runs that are made again, workers, two sweeps at once, killed sweeps, full disks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SEEDS = ("-m", "seed=0,1,2")
 
 
 def times(bench: Bench) -> dict[int, int]:
-    """When each record was written."""
+    """Return the times at which the records were written."""
     found = find_records(bench.results)
     return {read_record(f).seed: (f / record.RECORD_FILE).stat().st_mtime_ns for f in found}
 
@@ -85,7 +85,7 @@ def test_two_sweeps_on_one_folder_share_the_work(bench: Bench):
     outputs = [sweep.communicate(timeout=120) for sweep in sweeps]
     assert [sweep.returncode for sweep in sweeps] == [0, 0], outputs
     assert len(results_of(bench.results)) == 6
-    # Written by one process each: every record names its process through its draft, and none was written twice.
+    # One process wrote each record: it names its process through its draft, and none was written twice.
     assert len(set(times(bench).values())) == 6
     for out, _ in outputs:
         assert out.count(": unsolved at step 300") == 6, "each sweep tells of every run that ends, whoever made it"
@@ -94,7 +94,7 @@ def test_two_sweeps_on_one_folder_share_the_work(bench: Bench):
 
 @pytest.mark.first
 def test_a_sweep_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path: Path):
-    # This seed kills everything, the main process alone and a worker alone.
+    # With this seed, the kills hit everything, the main process alone, and a worker alone.
     chance = random.Random(2)
     killed = kill_sweep.survive(tmp_path / "killed", kills=5, runs=8, steps=300, chance=chance, patience=0.75)
     assert "nothing" not in killed
@@ -137,7 +137,7 @@ class TestFaults:
         done = command("run", f"--config-dir={mine}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=odd",
                        "seed=0,1", f"results_dir={tmp_path / 'results'}")  # fmt: skip
         assert done.returncode == 2
-        # On a slow machine lines of progress stand before it.
+        # On a slow machine, lines of progress come before it.
         lines = [line for line in done.stderr.splitlines() if not line.startswith("0/2 runs")]
         assert lines == ["bench run: workers were killed 3 times before they began (out of memory?)"]
 

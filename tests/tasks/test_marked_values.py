@@ -21,7 +21,7 @@ def marked(length: int, operation: Any = "sum", error: float = 0.01, correct: fl
 
 
 def begins(batch: Batch) -> torch.Tensor:
-    """The step of each sequence's first pair: the first -1 in the channel of markers."""
+    """Return the step of each sequence's first pair, which is the first -1 in the channel of markers."""
     return (batch.inputs[..., 1] == -1).int().argmax(0)
 
 
@@ -49,7 +49,7 @@ class TestSequences:
         assert set((marks == 1).sum(0).unique().tolist()) == {1, 2}, "one where the first pair is chosen"
         steps, column = (marks == 1).nonzero(as_tuple=True)
         offset = steps - begin[column]
-        # The first T // 2 - 1 unmarked pairs end at T // 2 - 1 where a pair before is marked.
+        # If a pair before it is marked, the first T // 2 - 1 unmarked pairs end at T // 2 - 1.
         assert sorted(set(offset.tolist())) == list(range(1, length // 2))
         early = ((marks == 1) & (torch.arange(len(marks)).unsqueeze(1) < begin + 10)).any(0)
         hidden = (marks == 1).sum(0) == 1
@@ -105,7 +105,7 @@ class TestSequences:
 
 
 def test_baselines_in_numbers():
-    """At T = 100: the first pair is chosen once in 10 times, and by the second draw in 9 of 10 once in 49."""
+    """At T = 100 the first pair is chosen once in 10 times, and in 9 of 10 times by the second draw, once in 49."""
     assert marked(100).first_chosen == pytest.approx(0.1 + 0.9 / 49)
     assert marked(100).baseline == pytest.approx(0.039201, abs=1e-6)
     assert marked(100, "product").baseline == pytest.approx(0.059243, abs=1e-6)

@@ -52,7 +52,7 @@ def task(request: pytest.FixtureRequest) -> Task:
 
 
 def memoryless(task: Task, batch: Batch) -> torch.Tensor:
-    """The outputs of the best predictor without memory."""
+    """Return the outputs of the best predictor without memory."""
     if isinstance(task, AddingProblem):
         return torch.ones(1, batch.inputs.shape[1], 1)
     if isinstance(task, MarkedValues):
@@ -111,7 +111,7 @@ class TestContract:
         batch = task.sample(n, generator("eval", 0))
         scores = task.scores(memoryless(task, batch), batch)
         assert scores.keys() == task.baselines.keys()
-        if isinstance(task, CopyMemory):  # it guesses: every symbol is equally likely, the first one is the argmax
+        if isinstance(task, CopyMemory):  # it guesses: all symbols are equally likely, and argmax takes the first
             assert scores["exact"].mean() < 1e-3
         for name, expected in task.baselines.items():
             error = scores[name].std().item() / math.sqrt(n)

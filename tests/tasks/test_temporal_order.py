@@ -24,12 +24,12 @@ def order(length: int, classes: Any = 4, accuracy: float = 0.99) -> TemporalOrde
 
 
 def begins(batch: Batch) -> torch.Tensor:
-    """The step of each sequence's E."""
+    """Return the step of each sequence's E."""
     return batch.inputs[..., E].int().argmax(0)
 
 
 def named(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Steps after E of every X or Y, and whether it is Y; one row a sequence."""
+    """Return the steps after E of every X or Y, and whether it is Y, one row for each sequence."""
     sequence, step = (batch.inputs[..., X:].sum(-1) == 1).T.nonzero(as_tuple=True)
     count = batch.inputs.shape[1]
     offset = (step - begins(batch)[sequence]).view(count, -1)

@@ -84,7 +84,7 @@ class TestConfig:
 
 class TestCurves:
     def test_one_row_a_step_and_metrics_at_evaluations(self, bench: Bench):
-        """Every three steps, and after the last one."""
+        """Evaluations come every three steps, and after the last one."""
         curves = bench.curves(bench.one("training.max_steps=8"))
         assert curves["step"] == [1, 2, 3, 4, 5, 6, 7, 8]
         for name in ("train_loss", "grad_norm", "grad_norm_clipped"):
@@ -233,7 +233,7 @@ class TestDivergence:
 
 
 class TestStopping:
-    """Length 2: both values stand in the last steps, so that a small network solves it at once."""
+    """At length 2 both values stand in the last steps, so that a small network solves the task at once."""
 
     EASY = (
         "cell=gru",

@@ -174,7 +174,7 @@ def test_initial_values_are_a_function_of_the_generator():
 class TestParameterBudget:
     @pytest.mark.parametrize(
         ("name", "budget", "hidden"),
-        # Bai et al. (2018): at 70K parameters on adding LSTM 130, GRU about 150, RNN about 262.
+        # Bai et al. (2018) have on adding, at 70K parameters: LSTM 130, GRU about 150, RNN about 262.
         [("lstm", 70_000, 130), ("gru", 70_000, 151), ("rnn", 70_000, 262)],
     )
     def test_published_sizes_at_70k(self, name: str, budget: int, hidden: int):

@@ -1,4 +1,4 @@
-"""Process-wide settings, each in a process of its own."""
+"""Process-wide settings, each in a separate process."""
 
 from __future__ import annotations
 

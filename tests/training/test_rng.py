@@ -14,7 +14,7 @@ def test_a_draw_is_a_function_of_stream_seed_and_index():
 
 
 def test_seed_zero_is_a_seed_and_known_on_every_machine():
-    # SHA-256 of "train/0/0", first 8 bytes, shifted right by one.
+    # The number is SHA-256 of "train/0/0", its first 8 bytes, shifted right by one.
     assert rng.generator("train", 0).initial_seed() == 0x674E88A606C7A2B1
 
 
