@@ -21,9 +21,9 @@ TOLERANCE = 0.04
 class AddingProblem(Task):
     """The adding problem with values in [0, 1) and one answer after the last step.
 
-    Channel 0 holds values drawn from U[0, 1); channel 1 holds 1 at two marked steps and 0 elsewhere. The
-    target is the sum of the two marked values. A predictor without memory does best with the mean of the
-    target, 1, and its mean squared error is the variance of the target, 2 · 1/12 = 1/6.
+    Channel 0 holds values drawn from U[0, 1); channel 1 holds 1 at two marked steps and 0 elsewhere. The target is the
+    sum of the two marked values. A predictor without memory does best with the mean of the target, 1, and its mean
+    squared error is the variance of the target, 2 · 1/12 = 1/6.
 
     Args:
         length: Steps of a sequence, at least 2, the least that has two halves; ``halves`` is meaningful from 4 on.

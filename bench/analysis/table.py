@@ -38,7 +38,7 @@ class Spec:
         title: Beginning of the caption.
         where: Values that each setting of its runs may have; without it, all runs are shown.
         rows: Keys whose values make a row; ``None`` leaves the rows to :func:`bench.analysis.grouping.arrange`.
-        columns: Keys whose values make a column; ``None`` likewise, or the cell if ``rows`` is given.
+        columns: Keys whose values make a column; ``None`` does the same, or takes the cell if ``rows`` is given.
         metrics: One metric makes a matrix of rows and columns, several make a block of lines for each row; ``None``
         shows
             the usual metrics.

@@ -24,9 +24,8 @@ class GRUCell(Cell):
         h' = (1 - z) * n + z * h
 
     Cho et al. apply the reset gate to h before the product, U_n (r * h), and have no bias c_n inside it. Here the gate
-    is
-    applied after the product, so that one product serves all three blocks. A z near 1 keeps the old state; some papers
-    exchange the roles of z and 1 - z.
+    is applied after the product, so that one product serves all three blocks. A z near 1 keeps the old state; some
+    papers exchange the roles of z and 1 - z.
 
     References:
         Cho et al. (2014), Learning phrase representations using RNN encoder-decoder. The variant: the

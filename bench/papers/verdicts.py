@@ -104,7 +104,7 @@ def judge(claim: Claim, runs: Iterable[Run]) -> Judgement:
     marks = ["unverified"] * (claim.source == "unverified") + ["protocol differs"] * bool(claim.protocol_differs)
     if not shared:
         return Judgement(claim, NOT_RUN, None, 0, 0, None, _missing(sides), tuple(marks))
-    # This is the budget that most runs have: otherwise one long run among many short ones would stand for them all.
+    # The budget is the one that most runs have; otherwise one long run among many short ones would stand for them all.
     budget = max(shared, key=lambda each: (min(len(counted(side, each)[0]) for side in sides), each))
     chosen = [counted(side, budget) for side in sides]
     left_out = any(others for _, others in chosen) or len(shared) > 1

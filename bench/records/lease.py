@@ -204,7 +204,7 @@ def _read(path: Path, now: float) -> Holder | None:
 def _is_alive(owner: Owner, silence: float) -> bool:
     if owner.machine != _machine():
         return silence < STALE_SECONDS
-    if os.name == "nt":  # signal 0 is no harmless question there
+    if os.name == "nt":  # signal 0 does more than ask there
         return silence < STALE_SECONDS
     try:
         os.kill(owner.pid, 0)

@@ -139,8 +139,7 @@ def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | No
     """
     pairs = list(zip(before, after, strict=True))
     # Scaling by the norm meets the limit only up to rounding. The two norms of a gradient that the clip did not touch
-    # may
-    # differ by rounding as well.
+    # may differ by rounding as well.
     return sum(late < early * (1 - 1e-6) for early, late in pairs) / len(pairs) if pairs else None
 
 

@@ -78,8 +78,7 @@ def success(solved: int, runs: int, *, confidence: float = CONFIDENCE) -> Estima
     """Return the share of the runs that solved the task, with the Wilson score interval.
 
     The interval covers close to its nominal confidence for small n, stays in [0, 1], and has a width even for 0 of n
-    and
-    n of n.
+    and n of n.
 
     Args:
         solved: Number of runs that solved the task, in [0, ``runs``].

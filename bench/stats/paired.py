@@ -64,9 +64,8 @@ def paired_test(
 
     Under the hypothesis that the two cells are exchangeable, the sign of each difference, first minus second, is a fair
     coin. p is the share of assignments of signs whose statistic is at least as far from 0 as the one found. For up to
-    16
-    pairs the function enumerates all 2^n assignments. For more it draws ``draws`` of them, and p is
-    (1 + those as extreme) / (1 + draws), which is never 0.
+    16 pairs the function enumerates all 2^n assignments. For more it draws ``draws`` of them, and p is (1 + those as
+    extreme) / (1 + draws), which is never 0.
 
     Args:
         first: Value of the first cell for each seed.
@@ -131,13 +130,10 @@ def improvement(
     """Return the probability that a run of the first cell is better than one of the second; ties count half.
 
     The probability is the share of all n_first * n_second pairs, which is Mann-Whitney's U over its maximum. The
-    interval
-    is a percentile bootstrap that resamples the runs of each cell independently, so it uses all runs, whatever their
-    seeds. Where a seed is good or bad for both cells, the interval is wider than it needs to be. There is no interval
-    if
-    one of the two has a single run. If no run of one cell is better than any run of the other, the estimate and both
-    ends
-    of the interval are 0 or 1 (:func:`bench.stats.small_samples.no_width`).
+    interval is a percentile bootstrap that resamples the runs of each cell independently, so it uses all runs, whatever
+    their seeds. Where a seed is good or bad for both cells, the interval is wider than it needs to be. There is no
+    interval if one of the two has a single run. If no run of one cell is better than any run of the other, the estimate
+    and both ends of the interval are 0 or 1 (:func:`bench.stats.small_samples.no_width`).
 
     Args:
         first: At least one value of the first cell. A value that is not finite is a failed run and worse than all
@@ -160,8 +156,7 @@ def improvement(
     here, there = (failed_as_worst(name, values, better) for name, values in given.items())
     sign = 1 if better == "higher" else -1
     # For every pair: 1 for a better run, 0 for a tie, -1 for a worse one. Comparing instead of subtracting also works
-    # for
-    # infinite values, which have no difference.
+    # for infinite values, which have no difference.
     wins = sign * ((here[:, None] > there).astype(np.float64) - (here[:, None] < there))
     value = float((wins.mean() + 1) / 2)
     n = len(here) + len(there)
@@ -180,10 +175,8 @@ def holm(p_values: Numbers) -> tuple[float, ...]:
     """Adjust the p values of a family of tests for multiplicity.
 
     Rejecting the tests whose adjusted p is at most alpha keeps the family-wise error under alpha, whatever the
-    dependence
-    of the tests. Holm's step-down multiplies the k-th smallest of m values by m - k + 1 and makes no value smaller than
-    the
-    one before it.
+    dependence of the tests. Holm's step-down multiplies the k-th smallest of m values by m - k + 1 and makes no value
+    smaller than the one before it.
 
     Args:
         p_values: In [0, 1]; the family may be empty.

@@ -42,10 +42,8 @@ def least_pairs(alpha: float = 1 - CONFIDENCE) -> int:
     """Return the smallest n for which n pairs can give a two-sided p <= ``alpha``.
 
     The most extreme case is that all differences have the same sign, which 2 of the 2^n assignments of signs reach.
-    From
-    the same n on, the range of n values covers their median with 1 - ``alpha``. For the smallest p of a family of m
-    tests
-    under Holm's correction, pass the family's ``alpha`` divided by m.
+    From the same n on, the range of n values covers their median with 1 - ``alpha``. For the smallest p of a family of
+    m tests under Holm's correction, pass the family's ``alpha`` divided by m.
 
     Raises:
         ValueError: ``alpha`` is not in (0, 1).
@@ -96,8 +94,7 @@ def two_groups(values: Numbers, *, resolution: float | int = 0) -> Groups | None
 
     Simulations show how often the rule raises a false alarm. For n from 4 to 8 it does so in at most 3 % of the samples
     of one normal and 5 % of one uniform distribution, at n = 10 in 0.5 % and 2.5 %, and from n = 20 on in under 0.2 %
-    of
-    both. A skewed distribution gives more: an exponential one 4.5 % up to n = 10 and 2 % at n = 20.
+    of both. A skewed distribution gives more: an exponential one 4.5 % up to n = 10 and 2 % at n = 20.
 
     Args:
         values: At least one value. Values that are not finite are counted, but are in neither group.

@@ -23,7 +23,7 @@ import numpy as np
 
 from bench.stats.intervals import CONFIDENCE, Flags, Labels, Numbers, normal_quantile, numbers
 
-# A product of a few fractions that should be 1/2 differs from it by rounding.
+# A product of a few fractions that should be 1/2 may differ from it by rounding.
 _HALF = 0.5 * (1 + 1e-12)
 
 
@@ -149,9 +149,8 @@ def median_time(times: Numbers, solved: Flags, *, confidence: float = CONFIDENCE
 
     The interval holds the times at which 1/2 lies in the pointwise interval of the curve. As in R's
     ``survfit(conf.type="log-log")``, it begins where the lower end is first at most 1/2, and ends where the upper end
-    is
-    first below 1/2. Where the curve is at 0 there is no pointwise interval, and the end is open; an upper end therefore
-    takes 7 runs that all solve.
+    is first below 1/2. Where the curve is at 0 there is no pointwise interval, and the end is open; an upper end
+    therefore takes 7 runs that all solve.
 
     The median is the first time with a share of at most 1/2. It is always a time at which a run solved, as in
     lifelines.
@@ -189,10 +188,8 @@ def log_rank(times: Numbers, solved: Flags, groups: Labels) -> LogRank:
     """Test whether two or more groups of runs, for example cells, solve at the same rate.
 
     A group that has no run at risk whenever a run solves carries no information: it appears in the result with 0
-    expected,
-    and takes no degree of freedom. If nothing can differ, because no run solved or because all that were at risk solved
-    at
-    one time, the statistic is 0 and p is 1.
+    expected, and takes no degree of freedom. If nothing can differ, because no run solved or because all that were at
+    risk solved at one time, the statistic is 0 and p is 1.
 
     Args:
         times: See :func:`survival`.

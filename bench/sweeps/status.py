@@ -55,7 +55,7 @@ class ResultsFolder:
         ]
 
     def runs(self) -> list[PlannedRun]:
-        """Every run once."""
+        """Return every run once."""
         planned = {run.folder: run for sweep in self.sweeps for run in sweep.runs}
         for folder in self._found():
             place = str(folder.relative_to(self.results_dir))

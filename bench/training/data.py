@@ -130,7 +130,7 @@ class SequenceData(L.LightningDataModule):
         return self._evaluation
 
     def test_dataloader(self) -> EvaluationSet:
-        """Make the test set, from a stream of its own."""
+        """Make the test set, from its own random stream."""
         return self._set("test", self.config.test_size)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
