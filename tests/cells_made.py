@@ -1,4 +1,4 @@
-"""Cells for tests, with weights of a seed, and the comparison of two ways to unroll one."""
+"""Cells made for tests, with weights drawn from a seed, and the comparison of two ways to unroll one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CELLS: dict[str, Callable[..., Cell]] = {
 
 
 class Leak(Cell):
-    """A cell without a kernel, which counts the steps that Python takes: compiled steps are not among them."""
+    """A cell without a kernel that counts the steps that Python makes; compiled steps are not among them."""
 
     blocks = ("new",)
     steps = 0
@@ -43,33 +43,33 @@ class Leak(Cell):
 
 
 def make(name: str, inputs: int, hidden: int) -> Cell:
-    """A cell of :data:`CELLS` or ``leak``, in float64, with the initial weights of seed 0."""
+    """Make a cell of :data:`CELLS` or ``leak``, in float64, with the initial weights of seed 0."""
     cell = CELLS[name](inputs, hidden) if name in CELLS else Leak(inputs, hidden, init=TORCH)
     cell.reset_parameters(generator("init", 0), 10)
     return cell.double()
 
 
 def draw(*size: int, index: int = 0) -> Tensor:
-    """Normal numbers in float64; another index gives others."""
+    """Draw normal numbers in float64; another index gives other numbers."""
     return torch.randn(*size, generator=generator("probe", 0, index), dtype=torch.double)
 
 
 def draw_state(cell: Cell, batch: int) -> tuple[Tensor, ...]:
-    """A state to begin with."""
+    """Draw a state to begin with."""
     return tuple(draw(batch, cell.hidden_size, index=9 + part) for part in range(len(cell.states)))
 
 
 def everything(unroll: Unroll, cell: Cell, inputs: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """Outputs, the state at the end, and all gradients of a sum over both with random weights.
+    """Return outputs, the state at the end, and all gradients of a sum over both with random weights.
 
     Args:
         unroll: The way to unroll the cell.
         cell: The cell, in the precision and on the device to compute with.
         inputs: The sequence, in any precision on any device.
-        state: The state before the first step, likewise.
+        state: The state before the first step, in any precision on any device.
 
     Returns:
-        Each by its name, in float64 on the CPU.
+        Each tensor by its name, in float64 on the CPU.
     """
     weight = next(cell.parameters())
     leaves = [each.to(weight).requires_grad_() for each in (inputs, *state)]
@@ -84,7 +84,7 @@ def everything(unroll: Unroll, cell: Cell, inputs: Tensor, state: tuple[Tensor, 
 
 
 def error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """The largest difference, in units of the largest value of the same tensor."""
+    """Return the largest difference, in units of the largest value of the same tensor."""
     assert found.keys() == expected.keys()
     assert all(found[name].shape == expected[name].shape for name in expected)
     ratios = [(found[name] - expected[name]).abs().max() / expected[name].abs().max() for name in expected]

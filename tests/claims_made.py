@@ -1,4 +1,4 @@
-"""Claims of papers and runs that are held against them, made up for tests."""
+"""Claims of papers, and runs to compare with them, made up for tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLAIM: dict[str, Any] = {
     "protocol_differs": None,
 }
 NEVER = "not solved in 20,000 steps"
-# The baseline is 1/6, half of it 0.0833.
+# The baseline is 1/6, and half of it is 0.0833.
 SOLVED, LEARNT, HAIR, STUCK, WORSE = 0.001, 0.12, 0.1665, 0.168, 0.3
 
 

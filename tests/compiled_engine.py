@@ -1,4 +1,4 @@
-"""What holds of the ``compiled`` engine, in a process of its own, since torch cannot compile checks of types.
+"""Checks of the ``compiled`` engine in a separate process, because torch cannot compile the checks of types.
 
 python -m tests.compiled_engine few     # one compilation
 python -m tests.compiled_engine many    # a dozen: odd sizes, two layers, more than torch compiles of one function
@@ -27,7 +27,7 @@ def leak(hidden: int) -> Leak:
 
 
 def few() -> None:
-    """Whole chunks run compiled, what is left over and other shapes step by step; all equal the equations."""
+    """Whole chunks run compiled; the remainder and other shapes run step by step; all equal the cell's equations."""
     cell = leak(6).double()
     compiled = Compiled()
     assert compiled.seconds == 0
@@ -52,7 +52,7 @@ def few() -> None:
 
 
 def many() -> None:
-    """Odd sizes in float32, against the same in float64; two layers; and one compilation after another."""
+    """Odd sizes run in float32 and are compared with float64; then two layers, and one compilation after another."""
     for size, batch in ((1, 1), (50, 33)):
         cell = leak(size)
         compiled = Compiled()

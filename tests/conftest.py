@@ -118,7 +118,7 @@ def probes_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest, so that at the end no process waits for another's; skip what needs a GPU without one."""
+    """Start with the longest tests, so that no process waits at the end; skip tests for a GPU if there is none."""
     items.sort(key=lambda item: item.get_closest_marker("first") is None)
     if not torch.cuda.is_available():
         for item in items:
@@ -149,9 +149,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 @functools.cache
 def composed(*choices: str) -> tuple[DictConfig, dict[str, str | None]]:
-    """The config of these choices of options, without Hydra's node, and Hydra's choice for each group.
+    """Return the config of these choices of options, without Hydra's node, and Hydra's choice for each group.
 
-    It is composed once a process, since that takes Hydra longer than a tiny run takes to train.
+    Each is composed once a process, because Hydra takes longer to compose it than a tiny run takes to train.
     """
     schema.register()
     with initialize_config_module("conf", version_base="1.3"):
@@ -163,10 +163,10 @@ def composed(*choices: str) -> tuple[DictConfig, dict[str, str | None]]:
 
 
 def spec_of(*overrides: str) -> RunSpec:
-    """The run spec that a command line of ``key=value`` gives, of which only the choices of options are composed.
+    """Return the run spec that a command line of ``key=value`` gives; only the choices of options are composed.
 
     Raises:
-        ConfigError: What is wrong with a value, in the words of the command line.
+        ConfigError: A value is wrong; the message is in the words of the command line.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     values = {each.get_key_element(): each for each in parsed}
@@ -221,14 +221,14 @@ def assert_one_line(outcome: Outcome, command: str, message: str) -> None:
 
 
 def readme_block(name: str, language: str) -> str:
-    """The code block of the README that follows the first mention of a file."""
+    """Return the code block of the README that follows the first mention of a file."""
     found = re.search(rf"`{re.escape(name)}`:\n\n```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert found is not None, name
     return found[1]
 
 
 def readme_cell(folder: Path) -> Path:
-    """A folder with ``cell=mine``, the cell of the README."""
+    """Make a folder with ``cell=mine``, the cell of the README."""
     sys.modules.pop("leaky_gate", None)
     (folder / "cell").mkdir(parents=True)
     (folder / "leaky_gate.py").write_text(readme_block("mine/leaky_gate.py", "python"))

@@ -1,4 +1,4 @@
-"""Records made up for tests of what reads them."""
+"""Records made up for tests of the code that reads records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.records.write import commit, prepare
 
 
 def make(**changes: Any) -> Record:
-    """A record as a run would write it."""
+    """Make a record as a run would write it."""
     settings: dict[str, Any] = {
         "run_id": "abc",
         "experiment": "default",

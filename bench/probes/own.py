@@ -56,8 +56,8 @@ def gradient_flow(
 
     Returns:
         A frame with a row for each part of the state and lag, and the columns ``state``, ``lag`` and ``value``. The
-            value is the root mean square over the batch of the Euclidean norm of dL/dstate, each sequence with the
-            gradient of its own loss.
+        value is the root mean square over the batch of the Euclidean norm of dL/dstate, each sequence with the gradient
+        of its own loss.
 
     Raises:
         TypeError: The state is not a tensor or a tuple of tensors with the batch first, or the module runs whole

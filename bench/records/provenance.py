@@ -36,7 +36,7 @@ def code_version(shared: Iterable[Path], cell: Iterable[Path]) -> dict[str, Any]
 
     Returns:
         ``version`` of the package, hashes of the given files as ``sources`` and ``cell``, and ``commit`` and ``dirty``
-            if the package is a git checkout.
+        if the package is a git checkout.
     """
     return {"version": __version__, "sources": source_hash(shared), "cell": source_hash(cell), **_checkout()}
 

@@ -113,10 +113,10 @@ class Mirror:
         self._logger: Logger | None = None
 
     def open(self) -> Logger | None:
-        """The logger that the run's config names, made now; ``None`` where it wants none.
+        """Make the logger that the run's config names and return it; return ``None`` if the config names none.
 
         Raises:
-            Exception: What the logger raises, such as W&B without a network.
+            Exception: What the logger raises, for example W&B without a network.
         """
         spec = self._spec
         self._logger = spec.make_logger()(

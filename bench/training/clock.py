@@ -6,10 +6,10 @@ import time
 
 
 class Clock:
-    """Adds up wall time.
+    """A clock that adds up wall time.
 
     Args:
-        seconds: Time that counts already, for example that of an earlier try.
+        seconds: Time that already counts, for example that of an earlier try.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -18,18 +18,18 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Seconds up to now, or up to the stop."""
+        """Seconds that have counted up to now, or up to the last stop."""
         return self._before + (time.perf_counter() - self._started if self._started is not None else 0.0)
 
     def start(self) -> None:
-        """Let time count from now on; of a clock that runs, the time since its last start is not counted."""
+        """Start to count time; if the clock runs already, drop the time since its last start."""
         self._started = time.perf_counter()
 
     def stop(self) -> None:
-        """Let no more time count."""
+        """Stop counting time."""
         self._before = self.seconds
         self._started = None
 
     def add(self, seconds: float) -> None:
-        """Count some time that was spent elsewhere."""
+        """Add time that was spent elsewhere."""
         self._before += seconds

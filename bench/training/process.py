@@ -120,9 +120,9 @@ def set_up(config: RuntimeConfig) -> dict[str, object]:
     """Apply the settings to this process.
 
     Returns:
-        What holds now, for the record: the settings with ``threads`` resolved; ``allocator``: ``"pages kept"``, ``"as
-            it was"``, ``"refused"`` or ``"not glibc"``; and ``subnormals_flushed``: whether the processor agreed to
-            flush.
+        What holds now, for the record: the settings with ``threads`` resolved; ``allocator``: ``"pages kept"``,
+        ``"as it was"``, ``"refused"`` or ``"not glibc"``; and ``subnormals_flushed``: whether the processor agreed to
+        flush.
 
     Raises:
         ValueError: See :func:`check`.

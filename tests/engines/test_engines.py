@@ -25,8 +25,9 @@ SIZES = [
     *[(1, batch, hidden) for batch, hidden in ((1, 1), (3, 130), (33, 7))],
     *[(time, batch, hidden) for time, batch, hidden in ((261, 1, 50), (131, 3, 1), (131, 33, 7), (131, 3, 130))],
 ]
-"""Time, batch, hidden: around the widths of registers and tiles, every pair of batch and hidden, and more steps than
-the backward pass takes together, which are 128 by the number of sequences.
+"""Time, batch, hidden: sizes around the widths of registers and tiles, in every pair of batch and hidden.
+
+They include more steps than the backward pass takes together, which are 128 divided by the number of sequences.
 """
 LONG_SIZES = [(601, batch, hidden) for batch, hidden in ((1, 50), (3, 1), (33, 7), (3, 130))]
 
@@ -255,18 +256,18 @@ class TestRuns:
 
 
 def at_once(*processes: subprocess.Popen[str]) -> list[str]:
-    """What processes print that run at the same time and end well."""
+    """Return what processes print that run at the same time and end well."""
     outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), outputs
     return [out for out, _ in outputs]
 
 
 class TestBuilding:
-    """Each in processes of its own, since a process asks for the native kernels only once."""
+    """Each test uses separate processes, because a process asks for the native kernels only once."""
 
     @pytest.fixture
     def place(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """Where these processes keep what they build."""
+        """Make the folder in which these processes keep what they build."""
         monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
         return tmp_path / "extensions"
 
@@ -330,7 +331,7 @@ class TestBuilding:
 
     @pytest.mark.long_run
     def test_two_processes_at_once_build_it_once(self, place: Path):
-        # With fewer instructions than this machine may have; the comparison with torch is part of the building.
+        # The build uses fewer instructions than this machine may have; it includes the comparison with torch.
         fewer = {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2"}
         outputs = at_once(self.load(**fewer), self.load(**fewer))
         assert sum("once; about half a minute" in out for out in outputs) == 1

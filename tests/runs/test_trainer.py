@@ -21,7 +21,7 @@ TORCHRUN = {
 
 @pytest.fixture
 def srun(tmp_path: Path) -> str:
-    """A search path on which SLURM's ``srun`` is found."""
+    """Return a search path on which SLURM's ``srun`` is found."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "srun").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "bin" / "srun").chmod(0o755)
