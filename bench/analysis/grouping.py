@@ -96,8 +96,7 @@ def arrange_by(
             share a row.
         columns: Keys whose values make a column.
         mixed: Whether runs that differ in something else may share a place, and several protocols a table; both are
-        then
-            marked.
+            then marked.
 
     Raises:
         ValueError: There are such runs or several protocols, and ``mixed`` is not given.

@@ -40,8 +40,7 @@ class Spec:
         rows: Keys whose values make a row; ``None`` leaves the rows to :func:`bench.analysis.grouping.arrange`.
         columns: Keys whose values make a column; ``None`` does the same, or takes the cell if ``rows`` is given.
         metrics: One metric makes a matrix of rows and columns, several make a block of lines for each row; ``None``
-        shows
-            the usual metrics.
+            shows the usual metrics.
         statistic: The statistic of all metrics that have it; ``None`` takes each metric's default.
         mixed: Whether runs of different protocols may stand together, with a mark.
         published: Whether the published claims follow, each with a verdict.

@@ -36,8 +36,7 @@ def curves_table(columns: Mapping[str, Sequence[float]], evaluations: Sequence[M
     Args:
         columns: Values of every step, from step 1 on, all of one length.
         evaluations: A row for each evaluation, with its ``step``; its other keys become columns ``eval_<name>`` that
-        are
-            null at all other steps.
+            are null at all other steps.
 
     Returns:
         A table with the columns ``step``, those of ``columns`` and those of ``evaluations``.
