@@ -62,10 +62,10 @@ COMMAND_LINE = [
     ("seed=0,1", "seed must be one value, or a sweep with -m (--multirun), got 0,1"),
     ("-m seed=range(0,3", "'seed=range(0,3' must have the form key=value"),
     ("-m model.hidden_size=interval(1,3)", "a sweep's values must be a list, a choice() or a range()"),
-    # your own classes
+    # the user's own classes
     ("cell._target_=nothing.Here", "cell._target_ must be importable, got 'nothing.Here'"),
     ("--config-dir /nowhere cell=mine", "--config-dir must be a folder, got '/nowhere'"),
-    # how runs are shared out, and what is made again
+    # the distribution of runs over workers, and the runs that are made again
     ("-m rerun=all,none", "rerun must be the same for all runs of one command: all, got none"),
     ("launcher=threads", "launcher must be one of joblib, serial, got 'threads'"),
     ("launcher=null", "launcher must be the name of one option, got null"),
@@ -160,11 +160,11 @@ VALUES = [
         "model.parameter_budget must be >= 17, the parameters at hidden size 1, got 3",
     ),
     ("training.clip_value=1", "training.clip_value must be null where clip_norm is given, got 1.0"),
-    # your own classes
+    # the user's own classes
     ("cell._target_=torch.nn.LSTM", "cell._target_ must name a subclass of bench.cells.Cell, got 'torch.nn.LSTM'"),
     ("cell._target_=math.pi", "cell._target_ must be a class or a function, got 'math.pi'"),
     ("task._target_=bench.cells.gru.GRUCell", "task."),
-    # how runs are shared out, and what is made again
+    # the distribution of runs over workers, and the runs that are made again
     ("rerun=maybe", "rerun must be one of none, failed, all, got 'maybe'"),
     ("rerun=null", "rerun must not be null"),
     ("training.checkpoint_every=0", "training.checkpoint_every must be null or >= 1, got 0"),

@@ -117,7 +117,7 @@ def test_gradient_norms_before_and_after_the_clip(bench: Bench):
 def test_a_diverged_run_with_infinite_gradients_and_many_cells_are_drawn(bench: Bench):
     explode = ("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.momentum=0", "probe.every=1",
                "training.clip_norm=null", "task.length=30", "training.max_steps=20")  # fmt: skip
-    for rate in ("3", "1e30"):  # of the second, nothing of the trained network could be probed
+    for rate in ("3", "1e30"):  # the trained network of the second run could not be probed
         assert bench.one(*explode, f"optimizer.lr={rate}").status == "diverged"
     bench.one("cell=lstm", "probe.every=2", "task.length=9")
     outcome = bench.call("figures", str(bench.results))

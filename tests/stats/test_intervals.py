@@ -119,7 +119,7 @@ def test_no_interval_covers_more_than_the_range():
 
 
 def test_strata_are_resampled_within():
-    # Two tasks have no spread each: resampling within them changes nothing, resampling over all of them does.
+    # Neither of the two tasks has a spread: resampling within them changes nothing, resampling over all of them does.
     values, tasks = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], ["copy", "copy", "copy", "adding", "adding", "adding"]
     found = median(values, seed=0, strata=tasks)
     assert (found.value, ends(found)) == (0.5, (0.5, 0.5))
