@@ -14,7 +14,7 @@ from bench.report.figures.gradient_flow import probed_rows
 from bench.report.figures.style import COLUMN_INCHES, STEP, grid, legend, look, titled
 
 LONGEST_TAU = 1e6
-"""Largest time constant that is drawn; longer ones are drawn there, and a gate of 1 has an infinite one."""
+"""Largest time constant that is drawn; longer ones, such as the infinite one of a gate of 1, are drawn there."""
 
 
 def time_constants(runs: Iterable[Run]) -> Figure | None:

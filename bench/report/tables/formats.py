@@ -22,7 +22,7 @@ WIDTH = 80
 
 
 def terminal(grid: Grid) -> str:
-    """Write a table in at most 80 columns if one column of numbers fits beside the words, else in several parts."""
+    """Write a table in parts of at most 80 columns; a part with a single column of numbers may be wider."""
     parts = "\n\n".join(_fitting(grid, list(range(len(grid.header))))) if grid.header else ""
     notes = "".join(f"{textwrap.fill(note, WIDTH)}\n" for note in grid.notes)
     commands = "".join(f"{mark}: {_continued(command)}\n" for mark, each in grid.commands for command in each)
