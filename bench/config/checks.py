@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from bench.config.explain import ConfigError
-from bench.config.run_spec import model_on_meta, optimizer_maker
+from bench.config.network import model_on_meta
+from bench.config.run_spec import optimizer_maker
 from bench.config.schema import ModelConfig
 from bench.config.targets import check_arguments
 from bench.training.model import hidden_size_for_budget, parameter_count
@@ -21,7 +22,7 @@ RERUN = ("none", "failed", "all")
 """Runs that a sweep makes again: none, those that failed, or all."""
 
 
-def hidden_size_of(config: Mapping[str, Any], task: Task, settings: ModelConfig) -> int:
+def hidden_size_of(cell: Mapping[str, Any], task: Task, settings: ModelConfig) -> int:
     """Return the hidden size that is given, or the one whose parameter count is nearest to the budget."""
     size, budget = settings.hidden_size, settings.parameter_budget
     if size is None and budget is None:
@@ -33,7 +34,7 @@ def hidden_size_of(config: Mapping[str, Any], task: Task, settings: ModelConfig)
         if size < 1:
             raise ConfigError(f"`hidden_size` must be >= 1, got {size}")
         return size
-    return hidden_size_for_budget(lambda h: parameter_count(model_on_meta(config, task, settings, h)), budget)
+    return hidden_size_for_budget(lambda h: parameter_count(model_on_meta(cell, task, settings, h)), budget)
 
 
 def check_optimizer(config: dict[str, Any]) -> None:
@@ -50,7 +51,7 @@ def check_optimizer(config: dict[str, Any]) -> None:
     for name, value in node.items():
         if isinstance(value, list) and not all(0 <= item < 1 for item in value):
             raise ValueError(f"`{name}` must be numbers >= 0 and < 1, got {value}")
-    optimizer_maker(config)([torch.nn.Parameter(torch.zeros(1))])
+    optimizer_maker(node)([torch.nn.Parameter(torch.zeros(1))])
 
 
 def writable_folder(results_dir: str) -> Path:

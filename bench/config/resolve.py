@@ -13,10 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.cells import Cell
-from bench.config import identity, numerics
 from bench.config.checks import RERUN, check_optimizer, check_wandb, hidden_size_of, writable_folder
 from bench.config.explain import ConfigError
-from bench.config.run_spec import RunSpec, model_on_meta, smallest_cell
+from bench.config.identity import identity_of
+from bench.config.network import Network, model_on_meta, smallest_cell
+from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
 from bench.config.sweep_grid import SweepGrid
 from bench.config.targets import check_arguments, locate
@@ -24,7 +25,6 @@ from bench.engines import choose
 from bench.engines.compiled import CHUNK
 from bench.errors import nearest
 from bench.probes.probing import ProbeConfig, check_probes
-from bench.records import record
 from bench.training import process
 from bench.training.data import DataConfig
 from bench.training.loop import TrainingConfig
@@ -51,6 +51,34 @@ def build(
     Raises:
         ConfigError: Anything wrong with it.
     """
+    config = _plain(cfg)
+    with _named(""):
+        sweep = SweepGrid.read(config.pop("sweep"))
+        sweep.check_budget(config["budget"])
+    asked = sweep.asked(overrides, default_of(cfg, choices))
+    task = _task(config)
+    sections = _sections(config)
+    network = _network(config, task, _cell(config, task, sections.probe), sections, say)
+    _check_optimizer_and_logger(config)
+    with _named(""):
+        engine = network.engine.engine
+        identity = identity_of(config, sections.runtime, sections.device, sections.precision, engine)
+    return RunSpec(
+        **vars(sections),
+        network=network,
+        experiment=(choices.get("experiment") or "default").replace("/", "-"),
+        task_name=_name("task", config, choices, overrides),
+        cell_name=_name("cell", config, choices, overrides),
+        overrides=overrides,
+        asked=asked,
+        row=sweep.row_of(asked),
+        config=config,
+        **vars(identity),
+    )
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain containers, with all sections that there must be and no other."""
     try:
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
@@ -61,12 +89,21 @@ def build(
     for name in config:
         if name not in Config.__dataclass_fields__:
             raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
-    with _named(""):
-        sweep = SweepGrid.read(config.pop("sweep"))
-        sweep.check_budget(config["budget"])
-    asked = sweep.asked(overrides, default_of(cfg, choices))
+    return config
+
+
+def _task(config: dict[str, Any]) -> Task:
+    """The task; its node takes the types of the class's arguments."""
     with _named("task"):
-        task = _instantiate_task(config)
+        node = config["task"] = check_arguments(config["task"], "task")
+        task_class = locate(node, "task")
+        if not (inspect.isclass(task_class) and issubclass(task_class, Task)):
+            raise ConfigError(f"`_target_` must name a subclass of tasks.base.Task, got {node['_target_']!r}")
+        return task_class(**{name: value for name, value in node.items() if not name.startswith("_")})
+
+
+def _sections(config: Mapping[str, Any]) -> Sections:
+    """The sections with a fixed set of keys, and the values that stand by themselves."""
     with _named("data"):
         data = _section(DataConfig, config["data"])
     with _named("training"):
@@ -74,20 +111,37 @@ def build(
     with _named("probe"):
         probe = _section(ProbeConfig, config["probe"])
     with _named("runtime"):
-        runtime_config = _section(RuntimeConfig, config["runtime"])
-        process.check(runtime_config)
+        runtime = _section(RuntimeConfig, config["runtime"])
+        process.check(runtime)
     with _named("trainer"):
         trainer = _section(TrainerConfig, config["trainer"])
         device = process.resolve_device(trainer.accelerator)
         process.check_precision(trainer.precision, device)
     with _named(""):
-        if not 0 <= config["seed"] < 2**63:
-            raise ConfigError(f"`seed` must be >= 0 and < 2^63, got {config['seed']}")
-        if config["rerun"] not in RERUN:
-            raise ConfigError(f"`rerun` must be one of {', '.join(RERUN)}, got {config['rerun']!r}")
+        seed, rerun = config["seed"], config["rerun"]
+        if not 0 <= seed < 2**63:
+            raise ConfigError(f"`seed` must be >= 0 and < 2^63, got {seed}")
+        if rerun not in RERUN:
+            raise ConfigError(f"`rerun` must be one of {', '.join(RERUN)}, got {rerun!r}")
         results_dir = writable_folder(config["results_dir"])
     with _named("launcher"):
         launcher = _section(LauncherConfig, config["launcher"])
+    return Sections(
+        data=data,
+        training=training,
+        probe=probe,
+        runtime=runtime,
+        device=device,
+        precision=trainer.precision,
+        seed=seed,
+        rerun=rerun,
+        results_dir=results_dir,
+        launcher=launcher,
+    )
+
+
+def _cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
+    """A cell of one unit without memory, which can be probed; its node takes the types of the class's arguments."""
     with _named("cell"):
         cell_class = locate(config["cell"], "cell")
         if not (inspect.isclass(cell_class) and issubclass(cell_class, Cell)):
@@ -95,54 +149,37 @@ def build(
                 f"`_target_` must name a subclass of bench.cells.Cell, got {config['cell']['_target_']!r}"
             )
         config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
-        cell = smallest_cell(config)
+        cell = smallest_cell(config["cell"])
     with _named("probe"):
         check_probes(probe, task, cell_class.gates, cell_class.__name__)
+    return cell
+
+
+def _network(
+    config: Mapping[str, Any], task: Task, cell: Cell, sections: Sections, say: Callable[[str], None] | None
+) -> Network:
+    """The network: its hidden size, checked by a network without memory, and the engine that unrolls its cells."""
     with _named("model"):
-        model_config = _section(ModelConfig, config["model"])
-        hidden_size = hidden_size_of(config, task, model_config)
-        model_on_meta(config, task, model_config, hidden_size)
-        engine = choose(model_config.engine, cell, device, trainer.precision, say)
+        settings = _section(ModelConfig, config["model"])
+        hidden_size = hidden_size_of(config["cell"], task, settings)
+        model_on_meta(config["cell"], task, settings, hidden_size)
+        engine = choose(settings.engine, cell, sections.device, sections.precision, say)
         if engine.engine == "compiled" and task.length < CHUNK:
             raise ConfigError(
                 f"`engine` must be another one for sequences of {task.length} steps, as {CHUNK} are compiled together, "
                 "got 'compiled'"
             )
+    return Network(task, config["cell"], settings, hidden_size, engine)
+
+
+def _check_optimizer_and_logger(config: dict[str, Any]) -> None:
+    """Check what is made only when the run is; the nodes take the types of the arguments."""
     with _named("optimizer"):
         check_optimizer(config)
     with _named("logger"):
         config["logger"] = check_arguments(config["logger"], "logger", supplied=("info",))
         if "mode" in config["logger"]:
             check_wandb(config["logger"]["mode"])
-    science = identity.science(config, runtime_config, device, trainer.precision, engine.engine)
-    with _named(""):
-        code = identity.code_of(config, engine.engine)
-    return RunSpec(
-        experiment=(choices.get("experiment") or "default").replace("/", "-"),
-        task_name=_name("task", config, choices, overrides),
-        cell_name=_name("cell", config, choices, overrides),
-        task=task,
-        hidden_size=hidden_size,
-        model_config=model_config,
-        engine=engine,
-        data=data,
-        training=training,
-        probe=probe,
-        runtime=runtime_config,
-        device=device,
-        precision=trainer.precision,
-        launcher=launcher,
-        rerun=config["rerun"],
-        seed=config["seed"],
-        results_dir=results_dir,
-        overrides=overrides,
-        asked=asked,
-        row=sweep.row_of(asked),
-        config=config,
-        code=code,
-        run_id=record.run_id(science, numerics.code_hash(code["numerics"])),
-        kind=record.run_id({**science, "seed": None}, ""),
-    )
 
 
 def default_of(cfg: DictConfig, choices: Mapping[str, str | None]) -> Callable[[str], Any]:
@@ -187,11 +224,3 @@ def _name(group: str, config: Mapping[str, Any], choices: Mapping[str, str | Non
     if not choice:
         raise ConfigError(f"{group} must be the name of one option, got {choice}")
     return choice.replace("/", "-")
-
-
-def _instantiate_task(config: dict[str, Any]) -> Task:
-    config["task"] = check_arguments(config["task"], "task")
-    task_class = locate(config["task"], "task")
-    if not (inspect.isclass(task_class) and issubclass(task_class, Task)):
-        raise ConfigError(f"`_target_` must name a subclass of tasks.base.Task, got {config['task']['_target_']!r}")
-    return task_class(**{name: value for name, value in config["task"].items() if not name.startswith("_")})

@@ -82,9 +82,9 @@ def _device(device: torch.device) -> dict[str, str]:
 
 
 def _model_facts(spec: RunSpec, parameters: int | None) -> dict[str, Any]:
-    budget = spec.model_config.parameter_budget
+    budget = spec.network.settings.parameter_budget
     return {
-        "hidden_size": spec.hidden_size,
+        "hidden_size": spec.network.hidden_size,
         "engine": spec.engine.engine,
         "engine_note": spec.engine.note,
         "parameters": parameters,

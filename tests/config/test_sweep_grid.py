@@ -387,7 +387,7 @@ class TestPresets:
 
     @staticmethod
     def check_bai(specs: list[RunSpec]) -> None:
-        sizes = {(spec.cell_name, *spec.row): spec.hidden_size for spec in specs}
+        sizes = {(spec.cell_name, *spec.row): spec.network.hidden_size for spec in specs}
         assert sizes["gru", "length=400"] == 151  # 70,367 parameters; 150 units have 69,451
         assert sizes["lstm", "length=400"] == 77
         check_asked(max(specs, key=lambda spec: len(spec.overrides)))
@@ -402,7 +402,7 @@ class TestPresets:
     def check_tallec(specs: list[RunSpec]) -> None:
         assert {spec.config["cell"]["forget_bias"] for spec in specs} == {0.0, 1.0, "chrono"}
         assert {spec.task.delay for spec in specs} == {100, 500, 2000}
-        assert {spec.model_config.hidden_size for spec in specs} == {128}
+        assert {spec.network.settings.hidden_size for spec in specs} == {128}
 
 
 class TestCommandLine:
@@ -575,7 +575,7 @@ def test_old_records_still_replay(bench: Bench, tmp_path: Path):
         config = {key: value for key, value in old.config.items() if key != "budget"} | {"model": model}
         spec = rebuild(dataclasses.replace(old, config=config), tmp_path)
         assert (spec.config["budget"], spec.config["model"]["readout_init"]) == (None, "torch")
-        assert spec.hidden_size == old.model["hidden_size"]
+        assert spec.network.hidden_size == old.model["hidden_size"]
 
 
 def test_a_record_without_the_new_keys_replays_bit_for_bit(bench: Bench):

@@ -1,0 +1,84 @@
+"""The network of a run, as its config describes it; nothing is allocated before it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import hydra.utils
+import torch
+
+from bench.cells import Cell
+from bench.cells.init import WeightRule
+from bench.config.schema import ModelConfig
+from bench.engines import Choice, Engine
+from bench.training import rng
+from bench.training.model import SequenceModel
+from tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of one run.
+
+    Attributes:
+        task: The task, which says the sizes of input and output.
+        cell: The cell's node of the config.
+        settings: The settings of the network.
+        hidden_size: The hidden size, given or found for the parameter budget.
+        engine: How the cells are unrolled.
+    """
+
+    task: Task
+    cell: Mapping[str, Any]
+    settings: ModelConfig
+    hidden_size: int
+    engine: Choice
+
+    def model(self, seed: int) -> SequenceModel:
+        """The network with its initial values, a function of the config and the seed; on the CPU."""
+        model = _model(self.cell, self.task, self.settings, self.hidden_size, self.engine.engine)
+        model.reset_parameters(
+            rng.generator("init", seed), self.task.delay, cast(WeightRule, self.settings.readout_init)
+        )
+        return model
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """The shapes of all weights, by name, without allocating any."""
+        model = model_on_meta(self.cell, self.task, self.settings, self.hidden_size)
+        return {name: value.shape for name, value in model.state_dict().items()}
+
+
+def smallest_cell(node: Mapping[str, Any]) -> Cell:
+    """One cell without memory, made so that what is wrong with its settings is said under its name."""
+    with torch.device("meta"):
+        make = _make_cell(node)
+        return make.func(1, 1, **make.keywords)
+
+
+def model_on_meta(node: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:
+    """The network without memory, for its shapes."""
+    with torch.device("meta"):
+        return _model(node, task, settings, hidden_size, "stepwise")
+
+
+def _make_cell(node: Mapping[str, Any]) -> partial[Cell]:
+    """The cell's class with its settings; by way of Hydra, so that nested nodes are made too."""
+    return hydra.utils.instantiate({**node, "_partial_": True})
+
+
+def _model(
+    node: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int, engine: Engine
+) -> SequenceModel:
+    return SequenceModel(
+        _make_cell(node),
+        input_size=task.input_size,
+        output_size=task.output_size,
+        hidden_size=hidden_size,
+        layers=settings.layers,
+        dropout=settings.dropout,
+        readout=task.readout,
+        engine=engine,
+    )
