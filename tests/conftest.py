@@ -135,9 +135,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shared: Path) -> Bench:
     def call(*arguments: str) -> Outcome:
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", list(sys.argv))
             patch.setattr(sys, "path", list(sys.path))
-            patch.setenv("HYDRA_FULL_ERROR", "1")
             with pytest.raises(SystemExit) as stopped:
                 main(list(arguments))
         captured = capsys.readouterr()

@@ -1,24 +1,24 @@
-"""``bench run``: from its words to checked runs; Hydra reads the rest of the command line."""
+"""``bench run``: from its words to a call, and from what comes of it to messages and an exit code."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
+import argparse
 import sys
-from pathlib import Path
 
-from hydra._internal.utils import get_args_parser
+from bench.config import hydra_app
+from bench.config.explain import ConfigError, explain
+from bench.runs import launch
+from bench.runs.sweeper import LaunchError
 
-from bench.config.compose import compose_runs, workers_of
-from bench.config.explain import ConfigError
-from bench.runs import dry_run
-from bench.runs.launch import EXIT_CODES, hand_over, make_all, say_error
-
+EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
 DRY_RUN_FLAGS = ("--dry-run", "--plan")
 """One flag by two names."""
-NO_CHOICE = ("published:", "table:")
-"""Folders of ``conf/`` that Hydra takes for choices: what papers report, and tables."""
+NOT_OURS = {
+    "config_name": "--config-dir adds a folder of yours",
+    "config_path": "--config-dir adds a folder of yours",
+    "experimental_rerun": "bench replay makes a run again",
+}
+"""Flags of Hydra's that ``bench run`` does not take, and what to use."""
 
 
 def run_command(arguments: list[str]) -> int:
@@ -31,47 +31,46 @@ def run_command(arguments: list[str]) -> int:
         The exit code: 0 if every run is there, 1 if one has no result, 2 if the command line is wrong, 130 or 143 if
         stopped by a signal.
     """
-    only_dry_run = any(flag in arguments for flag in DRY_RUN_FLAGS)
-    arguments = [argument for argument in arguments if argument not in DRY_RUN_FLAGS]
-    # Flags may stand anywhere here; Hydra wants them in front.
-    parsed = get_args_parser().parse_intermixed_args(arguments)
-    flags = [argument for argument in arguments if argument not in parsed.overrides]
-    sys.argv = ["bench run", *flags, *parsed.overrides]
-    # Files of one's own: beside the YAML, or where the command is given.
-    sys.path[:0] = [str(Path(parsed.config_dir).absolute())] if parsed.config_dir else []
-    sys.path.append(str(Path.cwd()))
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    if parsed.help:
-        return _help()
-    if parsed.hydra_help or parsed.cfg or parsed.info or parsed.shell_completion:
-        error = hand_over()
-        return 0 if error is None else say_error(error)
+    dry_run = any(flag in arguments for flag in DRY_RUN_FLAGS)
+    parsed = hydra_app.parse([argument for argument in arguments if argument not in DRY_RUN_FLAGS])
+    if _only_shows(parsed):
+        return _show(parsed)
     try:
-        specs = compose_runs(parsed)
-        workers = workers_of(specs)
-        for note in dict.fromkeys(spec.engine.note for spec in specs if spec.engine.note is not None):
-            print(f"bench run: engine {note}", file=sys.stderr)
-        if only_dry_run:
-            dry_run.show(specs, workers)
-            return 0
-        return make_all(specs, workers, parsed.overrides, parsed.config_dir)
-    except ConfigError as error:
+        _check_flags(parsed)
+        outcome = launch.run(parsed.overrides, multirun=parsed.multirun, config_dir=parsed.config_dir, dry_run=dry_run)
+    except (ConfigError, LaunchError) as error:
         print(f"bench run: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("bench run: interrupted", file=sys.stderr)
         return EXIT_CODES["SIGINT"]
+    for problem in outcome.problems:
+        print(f"bench run: {problem}", file=sys.stderr)
+    return EXIT_CODES[outcome.stopped] if outcome.stopped is not None else int(bool(outcome.problems))
+
+
+def _check_flags(parsed: argparse.Namespace) -> None:
+    for name, instead in NOT_OURS.items():
+        value = getattr(parsed, name)
+        if value is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} is not for bench run, {instead}, got {value!r}")
+
+
+def _only_shows(parsed: argparse.Namespace) -> bool:
+    """Whether Hydra answers by itself: with a text, or with what is wrong about a combination of its flags."""
+    shows = parsed.help or parsed.hydra_help or parsed.cfg or parsed.info or parsed.shell_completion
+    return bool(shows or parsed.resolve or (parsed.run and parsed.multirun))
+
+
+def _show(parsed: argparse.Namespace) -> int:
+    """Let Hydra show something; the exit code."""
+    try:
+        hydra_app.show(parsed)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
     except BrokenPipeError:
         raise
-    except OSError as error:
-        return say_error(error)
-
-
-def _help() -> int:
-    """Hydra's help, without the folders of ``conf/`` that are no choice of a run."""
-    shown, error = io.StringIO(), None
-    with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
-        error = hand_over()
-    lines = shown.getvalue().splitlines(keepends=True)
-    print("".join(line for line in lines if not line.startswith(NO_CHOICE)), end="")
-    return 0 if error is None else say_error(error)
+    except Exception as error:  # noqa: BLE001 - whatever Hydra raises becomes one line
+        print(f"bench run: {explain(error)}", file=sys.stderr)
+        return 2
+    return 0

@@ -21,11 +21,6 @@ def size(name: str) -> int:
         ConfigError: The experiment does not compose.
     """
     # The import takes seconds and stands here so that names are listed at once.
-    from hydra._internal.utils import get_args_parser
-
-    from bench.config import schema
     from bench.config.compose import compose_runs
 
-    schema.register()
-    specs = compose_runs(get_args_parser().parse_args([f"+experiment={name}"]))
-    return len({spec.run_id for spec in specs})
+    return len({spec.run_id for spec in compose_runs([f"+experiment={name}"])})

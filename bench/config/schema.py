@@ -99,7 +99,28 @@ class Config:
     sweep: Any = MISSING
 
 
+SWEEPER = "bench"
+"""The option of ``hydra/sweeper`` that ``conf/config.yaml`` chooses."""
+
+
+@dataclass
+class SweeperConfig:
+    """The node ``hydra.sweeper``, from which Hydra makes the sweeper of ``bench run``.
+
+    Attributes:
+        params: Values to sweep over by key, as the command line has them.
+        workers: Runs at once. The sweep sets it; the settings of a launcher refer to it, as in
+            ``conf/launcher/joblib.yaml``.
+    """
+
+    _target_: str = "hydra_plugins.bench_sweeper.BenchSweeper"
+    params: dict[str, str] | None = None
+    workers: int = 1
+
+
 def register() -> None:
-    """Register the schema and the resolver with Hydra; calling this again does no harm."""
-    ConfigStore.instance().store(name="schema", node=Config, provider="bench")
+    """Register the schemas and the resolver with Hydra; calling this again does no harm."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config, provider="bench")
+    store.store(group="hydra/sweeper", name=SWEEPER, node=SweeperConfig, provider="bench")
     OmegaConf.register_new_resolver("unless", lambda given, value: value if given is None else None, replace=True)

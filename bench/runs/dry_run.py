@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from bench.config.run_spec import RunSpec
-from bench.sweeps.invocation import Invocation, planned
+from bench.runs.preflight import planned
+from bench.sweeps.invocation import Invocation
 from bench.sweeps.state import Inventory, RunState, bytes_of, seconds_left
 from bench.sweeps.terminal import duration
 from bench.training import process, rng
@@ -28,7 +29,7 @@ def show(specs: Sequence[RunSpec], workers: int) -> None:
     results_dir = specs[0].results_dir
     inventory = Inventory(results_dir, runs)
     run_states = inventory.look()
-    invocation = Invocation.start(specs, results_dir, alone=True)
+    invocation = Invocation.start(runs, results_dir, specs[0].rerun, results_dir, alone=True)
     by_folder = {str(spec.folder.relative_to(results_dir)): spec for spec in specs}
     todo = [
         run_state

@@ -1,4 +1,4 @@
-"""From checked run specs to records, in one pass over the sweep or in several, whatever becomes of its processes."""
+"""From planned runs to records, in one pass over the sweep or in several, whatever becomes of its processes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.config.run_spec import RunSpec
 from bench.records import lease
 from bench.records.paths import checkpoint_path
-from bench.runs.execute import give_up
 from bench.sweeps import signals
-from bench.sweeps.invocation import Invocation, planned
+from bench.sweeps.invocation import Invocation
 from bench.sweeps.monitor import Monitor
 from bench.sweeps.state import Inventory, PlannedRun, RunState
 
@@ -24,8 +22,10 @@ DEATHS = 3
 """Times that a run may take its process with it, without getting any further, before it counts as failed."""
 SECONDS_BETWEEN_LOOKS = 1.0
 
-Pass = Callable[[Path | None], BaseException | None]
-"""Goes through all jobs once, or makes the one run of a folder; returns what ended it early, if anything did."""
+Pass = Callable[[Sequence[Path]], BaseException | None]
+"""Has the runs of these folders made, each tried once; returns what ended it early, if anything did."""
+GiveUp = Callable[[Path, str], object]
+"""Writes a record without a result for the run of a folder, whose lease this process holds; the text is the reason."""
 
 
 class WorkersDieError(RuntimeError):
@@ -33,30 +33,24 @@ class WorkersDieError(RuntimeError):
 
 
 class Driver:
-    """Repeats passes over the jobs until every run has ended, here or in another process.
+    """Repeats passes over the runs until every one has ended, here or in another process.
 
     Args:
-        specs: All runs.
+        inventory: All runs.
         invocation: What the jobs share.
-        one_pass: Goes through all jobs.
+        one_pass: Makes runs.
+        give_up: Ends a run that takes its process with it again and again.
         workers: Runs at once.
-        command: The command that makes one run.
     """
 
     def __init__(
-        self,
-        specs: Sequence[RunSpec],
-        invocation: Invocation,
-        one_pass: Pass,
-        workers: int,
-        command: Callable[[RunSpec], str],
+        self, inventory: Inventory, invocation: Invocation, one_pass: Pass, give_up: GiveUp, workers: int
     ) -> None:
-        self.specs = {spec.folder: spec for spec in specs}
+        self.inventory = inventory
         self.invocation = invocation
         self.one_pass = one_pass
-        self.inventory = Inventory(specs[0].results_dir, planned(specs))
+        self.give_up = give_up
         self.workers = workers
-        self.command = command
         self.error: BaseException | None = None
         self._given_up: set[Path] = set()
         self._suspects: set[Path] = set()
@@ -65,7 +59,7 @@ class Driver:
         self._asked: set[int] = set()
 
     def run(self) -> None:
-        """Make all runs that are to be made; what cannot be made is left out."""
+        """Have all runs made that are to be made; what cannot be made is left out."""
         if self.invocation.alone:
             self._repeat()
             return
@@ -85,7 +79,7 @@ class Driver:
             else:
                 suspect = next((folder for each in todo if (folder := self._folder(each.run)) in self._suspects
                                 and each.state != "running"), None)  # fmt: skip
-                died = self.one_pass(suspect)
+                died = self.one_pass([suspect] if suspect is not None else [self._folder(each.run) for each in todo])
                 if died is not None and not _is_death_of_worker(died):
                     self.error = died
                 elif not self.invocation.stopped:
@@ -104,7 +98,7 @@ class Driver:
         ]
 
     def _wait(self) -> None:
-        """Until a run that another process has is free or done; a look a second."""
+        """Wait a moment before the next look at runs that another process has."""
         ends = time.monotonic() + SECONDS_BETWEEN_LOOKS
         while time.monotonic() < ends and not self.invocation.stopped:
             time.sleep(0.05)
@@ -163,7 +157,7 @@ class Driver:
             held = lease.take(folder, lease.this_process(self.invocation.sweep), dict)
             if held is not None:
                 with held:
-                    give_up(self.specs[folder], self.command(self.specs[folder]), reason)
+                    self.give_up(folder, reason)
 
     def _pass_on_stop(self) -> None:
         """Tell the workers to stop when this process was told to."""

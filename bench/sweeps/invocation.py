@@ -1,25 +1,19 @@
-"""One call of ``bench run`` over several runs, as all its processes know it."""
+"""One call of ``bench run``, as all its processes know it."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.config.run_spec import RunSpec
 from bench.records import lease, record
 from bench.records.paths import checkpoint_path, failed_path, signature
 from bench.records.read import read_record
-from bench.records.write import write_whole
 from bench.sweeps import signals
 from bench.sweeps.state import PlannedRun
-
-INVOCATION = "BENCH_INVOCATION"
-"""Environment variable by which workers find what the jobs of one command share."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +21,13 @@ class Invocation:
     """What the jobs of one ``bench run`` share.
 
     Attributes:
-        sweep: Token of the process that was started by the user.
-        token: Random, one for each invocation, of which a process may see several.
-        run_ids: The runs it has planned.
+        sweep: Token of the process that the user has started.
+        token: A random text. Each invocation has its own, and a worker may see several.
+        run_ids: The runs that are planned.
         rerun: ``none``, ``failed`` or ``all``.
         before: Versions of the records and checkpoints that were there when it started, by path.
         alone: Whether there is one run only, which shows its own progress.
         stop_file: While this file is there, no job starts.
-        only: Folder of the one run that this pass is for; ``None`` for all.
     """
 
     sweep: str
@@ -44,39 +37,39 @@ class Invocation:
     before: dict[str, str]
     alone: bool
     stop_file: str
-    only: str | None = None
 
     @classmethod
-    def start(cls, specs: Sequence[RunSpec], folder: Path, *, alone: bool) -> Invocation:
-        """The invocation that starts now."""
+    def start(
+        cls, runs: Sequence[PlannedRun], results_dir: Path, rerun: str, folder: Path, *, alone: bool
+    ) -> Invocation:
+        """The invocation that starts now.
+
+        Args:
+            runs: All its runs.
+            results_dir: The results folder.
+            rerun: ``none``, ``failed`` or ``all``.
+            folder: Where the plan of the sweep is kept.
+            alone: Whether there is one run only, which shows its own progress.
+        """
         before = {}
-        for spec in specs:
-            for path in (spec.folder, failed_path(spec.folder)):
+        for place in (results_dir / run.folder for run in runs):
+            for path in (place, failed_path(place)):
                 version = signature(path)
                 if version is not None:
                     before[str(path)] = version
             with contextlib.suppress(OSError):
-                saved = checkpoint_path(spec.folder)
+                saved = checkpoint_path(place)
                 before[str(saved)] = str(saved.stat().st_mtime_ns)
         sweep = lease.this_process().sweep
         return cls(
             sweep=sweep,
             token=secrets.token_hex(8),
-            run_ids=[spec.run_id for spec in specs],
-            rerun=specs[0].rerun,
+            run_ids=[run.run_id for run in runs],
+            rerun=rerun,
             before=before,
             alone=alone,
             stop_file=str(folder.absolute() / f".{sweep}.stop"),
         )
-
-    @classmethod
-    def read(cls, path: Path) -> Invocation:
-        """The invocation that a worker belongs to."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
-
-    def write(self, path: Path) -> None:
-        """Write it for the workers."""
-        write_whole(path, json.dumps(asdict(self)).encode())
 
     @property
     def stopped(self) -> bool:
@@ -94,7 +87,7 @@ class Invocation:
         try:
             status = read_record(folder).status
         except record.DamagedRecordError:
-            # A record that is being replaced this very moment is no damage.
+            # A record that another process replaces at this very moment is no damage.
             return signature(folder) is None
         if status == "interrupted":
             return True
@@ -109,22 +102,7 @@ class Invocation:
         return False
 
 
-def planned(specs: Sequence[RunSpec]) -> list[PlannedRun]:
-    """The runs of all run specs, each once."""
-    runs = {
-        spec.folder: PlannedRun(
-            run_id=spec.run_id,
-            folder=str(spec.folder.relative_to(spec.results_dir)),
-            label=spec.label,
-            kind=spec.kind,
-            max_steps=spec.training.max_steps,
-        )
-        for spec in specs
-    }
-    return list(runs.values())
-
-
-def folder_of(specs: Sequence[RunSpec], overrides: Sequence[str]) -> Path:
+def folder_of(results_dir: Path, experiment: str, overrides: Sequence[str]) -> Path:
     """Where the plan of a sweep is kept: the same place whenever the same is asked."""
     asked = hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
-    return specs[0].results_dir / "sweeps" / f"{specs[0].experiment}-{asked}"
+    return results_dir / "sweeps" / f"{experiment}-{asked}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,7 +19,8 @@ class StoppedError(BaseException):
 class _State:
     requested: str | None = None
     patient = False
-    listening = False
+    found: dict[signal.Signals, Any] | None = None
+    """The handlers that were there before this process listened; ``None`` while it does not."""
 
 
 _state = _State()
@@ -31,12 +32,13 @@ def requested() -> str | None:
 
 
 def forget() -> None:
-    """Forget an earlier request, and give the signals back to Python."""
+    """Forget an earlier request, and give the signals back to whoever had them before."""
     _state.requested = None
-    _state.listening = False
+    found, _state.found = _state.found, None
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in (found or {}).items():
+            # A handler that was not set from Python is not known, and cannot be set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def listen(*, patient: bool = False) -> None:
@@ -47,19 +49,20 @@ def listen(*, patient: bool = False) -> None:
             and another from the sweep's own process.
     """
     _state.patient = patient
-    _state.listening = True
+    if _state.found is None:
+        _state.found = {number: signal.getsignal(number) for number in SIGNALS}
     listen_again()
 
 
 def listen_again() -> None:
     """Take the signals back from Lightning, which takes them over whenever it starts."""
     # Only the main thread may set handlers. Elsewhere there is no need: nobody sends signals there.
-    if _state.listening and threading.current_thread() is threading.main_thread():
+    if _state.found is not None and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _on_signal)
 
 
-def _on_signal(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, _: object) -> None:
     if _state.requested is not None and not _state.patient:
         raise KeyboardInterrupt
     _state.requested = signal.Signals(number).name

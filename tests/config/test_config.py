@@ -202,7 +202,9 @@ def test_the_wheel_carries_the_yaml_and_finds_it(tmp_path: Path):
     yaml = {str(path.relative_to(ROOT)) for path in (ROOT / "conf").rglob("*.yaml")}
     assert yaml <= names
     assert "bench/report/figures/paper.mplstyle" in names
-    assert {name.partition("/")[0] for name in names if "dist-info" not in name} == {"bench", "tasks", "conf"}
+    tops = {name.partition("/")[0] for name in names if "dist-info" not in name}
+    assert tops == {"bench", "tasks", "conf", "hydra_plugins"}
+    assert [name for name in names if name.startswith("hydra_plugins/")] == ["hydra_plugins/bench_sweeper.py"]
     done = subprocess.run(
         [sys.executable, "-m", "bench", "run", "--cfg", "job", "cell=rnn"],
         cwd=tmp_path,

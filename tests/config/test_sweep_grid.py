@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
-from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
 from bench.analysis.run import Run
-from bench.config import schema
+from bench.config import compose
 from bench.config.compose import compose_runs
-from bench.config.resolve import default_of
+from bench.config.hydra_app import opened, parse
 from bench.config.run_spec import RunSpec
 from bench.config.sweep_grid import SweepGrid
 from bench.papers.claims import read_claims
@@ -216,24 +212,15 @@ class TestAsked:
 
 
 def specs_of(*words: str) -> list[RunSpec]:
-    schema.register()
-    return compose_runs(get_args_parser().parse_intermixed_args(["trainer=cpu", *words]))
+    parsed = parse(["trainer=cpu", *words])
+    return compose_runs(parsed.overrides, config_dir=parsed.config_dir)
 
 
 def jobs_of(preset: str, budget: str) -> list[list[str]]:
     """The overrides of each run of an experiment, without composing them."""
-    schema.register()
-    with initialize_config_module("conf", version_base="1.3"):
-        base = compose("config", [f"+experiment={preset}"], return_hydra_config=True)
-    parser = OverridesParser.create()
-    params = [parser.parse_override(f"{key}={value}") for key, value in base.hydra.sweeper.params.items()]
-    swept = {
-        each.get_key_element(): list(each.sweep_string_iterator()) if each.is_sweep_override() else [str(each.value())]
-        for each in params
-    }
-    grid = SweepGrid.read(OmegaConf.to_container(base.sweep, resolve=True))
-    given = {"+experiment": [preset], "budget": [budget]}
-    return grid.jobs(swept, given, default_of(base, base.hydra.runtime.choices))
+    words = [f"+experiment={preset}", f"budget={budget}"]
+    with opened() as hydra:
+        return compose.jobs_of(compose.compose_command(hydra, words), hydra.config_loader)
 
 
 def kept(spec: RunSpec) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""Hydra as the application that ``bench run`` is; the only module here that uses what Hydra keeps to itself.
+
+The public ways into Hydra do not suffice. ``hydra.main`` reads its words from ``sys.argv`` alone, and
+``hydra.initialize`` takes no second folder of configs, as ``--config-dir`` does. So this module calls what
+``hydra.main`` itself is made of: the parser of the command line, the search path and the ``Hydra`` object.
+``tests/config/test_hydra_app.py`` says which of them has changed when a new Hydra no longer fits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import _get_exec_command, _run_hydra, create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import env_override
+from hydra.plugins.completion_plugin import CompletionPlugin
+
+from bench.config.explain import ConfigError
+
+CONFIG_PATH = "pkg://conf"
+CONFIG_NAME = "config"
+VERSION_BASE = "1.3"
+NO_CHOICE = ("published:", "table:")
+"""Folders of ``conf/`` that Hydra takes for choices: what papers report, and tables."""
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The words of a command line as Hydra reads them; flags may stand anywhere among the overrides."""
+    return get_args_parser().parse_intermixed_args(arguments)
+
+
+@contextlib.contextmanager
+def opened(config_dir: str | None = None) -> Iterator[Hydra]:
+    """Hydra with our configs, and with those of a folder of the user's behind them.
+
+    Afterwards Hydra's global state is as it was, so that a notebook can use Hydra for itself.
+
+    Args:
+        config_dir: The folder that ``--config-dir`` names.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    with _own_state():
+        search_path = create_config_search_path(CONFIG_PATH)
+        if config_dir is not None:
+            folder = Path(config_dir).absolute()
+            if not folder.is_dir():
+                raise ConfigError(f"--config-dir must be a folder, got {config_dir!r}")
+            search_path.prepend("command-line", f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
+        yield Hydra.create_main_hydra2("bench", search_path)
+
+
+def show(parsed: argparse.Namespace) -> None:
+    """Let Hydra print what ``--help``, ``--cfg``, ``--info`` and their like ask for.
+
+    Args:
+        parsed: The command line.
+
+    Raises:
+        Exception: Whatever Hydra raises where it cannot.
+        SystemExit: Hydra ended the command with a code of its own.
+    """
+    shown = io.StringIO()
+    # Hydra prints and exits where it could raise, unless this variable is set; it has no argument for that.
+    with _own_state(), env_override({"HYDRA_FULL_ERROR": "1"}):
+        try:
+            with contextlib.redirect_stdout(shown):
+                _run_hydra(parsed, get_args_parser(), _no_job, CONFIG_PATH, CONFIG_NAME)
+        finally:
+            print(_as_ours(shown.getvalue(), parsed), end="")
+
+
+def _no_job(_: object) -> None:
+    """Stands for the task, which nothing that only shows something calls."""
+
+
+def _as_ours(text: str, parsed: argparse.Namespace) -> str:
+    """Hydra's text without the folders of ``conf/`` that are no choice of a run, and with the name of this command."""
+    if parsed.help:
+        lines = text.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith(NO_CHOICE))
+    for plugin in Plugins.instance().discover(CompletionPlugin):
+        assert issubclass(plugin, CompletionPlugin)
+        for command in ("install", "uninstall"):
+            text = text.replace(
+                plugin.help(command).format(_get_exec_command()), plugin.help(command).format("bench run")
+            )
+    return text
+
+
+@contextlib.contextmanager
+def _own_state() -> Iterator[None]:
+    """Give Hydra's singletons back as they were found."""
+    instance, base = GlobalHydra.instance(), version.VersionBase.instance()
+    hydra, version_base = instance.hydra, base.version_base
+    instance.clear()
+    version.setbase(VERSION_BASE)
+    try:
+        yield
+    finally:
+        instance.hydra, base.version_base = hydra, version_base

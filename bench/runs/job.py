@@ -1,0 +1,135 @@
+"""One run as a launcher makes it: what Hydra calls with a composed config, in this process or in another one."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from bench.config import schema
+from bench.config.resolve import build
+from bench.config.run_spec import RunSpec
+from bench.records import lease
+from bench.records.paths import checkpoint_path
+from bench.records.write import recover
+from bench.runs.execute import execute
+from bench.runs.progress import Pulse
+from bench.sweeps import signals
+from bench.sweeps.invocation import Invocation
+from bench.sweeps.terminal import ended
+
+_served: str | None = None
+"""Token of the invocation that this worker had its last job from."""
+
+schema.register()  # A worker composes configs, too, and imports this module first.
+
+
+@dataclass(frozen=True)
+class Command:
+    """One ``bench run`` as Hydra's task function.
+
+    Launchers carry it to where the runs are made, pickled if that is another process, and call it there with the config
+    of each run. So it has all that a run must know of the command.
+
+    Attributes:
+        overrides: What the command line sets.
+        multirun: Whether it asks for a sweep with ``-m``.
+        config_dir: The absolute folder of the user's own configs and modules, if there is one.
+        dry_run: Whether the runs are only listed.
+        invocation: What its runs share; ``None`` until they are planned.
+    """
+
+    overrides: tuple[str, ...]
+    multirun: bool
+    config_dir: str | None
+    dry_run: bool
+    invocation: Invocation | None = None
+
+    def __call__(self, cfg: DictConfig) -> None:
+        """Make one run, unless that is no longer wanted.
+
+        Args:
+            cfg: Its composed config, without the ``hydra`` node.
+        """
+        invocation = self.invocation
+        assert invocation is not None
+        _listen(invocation)
+        if invocation.stopped:
+            return
+        hydra_config = HydraConfig.get()
+        with own_modules(self.config_dir):
+            spec = build(cfg, hydra_config.runtime.choices, list(hydra_config.overrides.task))
+            if spec.run_id not in invocation.run_ids:
+                changed = "must have the sources it was planned with, and they have changed"
+                print(f"bench run: {spec.label} {changed}", file=sys.stderr)
+                return
+            try:
+                _make(spec, self.of_run(spec), invocation)
+            except OSError as error:
+                where = f"results_dir must be writable, got {str(spec.results_dir)!r}"
+                print(f"bench run: {where} ({error}); {spec.label} is not made", file=sys.stderr)
+
+    def __str__(self) -> str:
+        return self._words(["-m"] if self.multirun else [], self.overrides)
+
+    def of_run(self, spec: RunSpec) -> str:
+        """The command line that makes one of its runs."""
+        return self._words([], spec.asked)
+
+    def _words(self, flags: Sequence[str], overrides: Sequence[str]) -> str:
+        folder = [f"--config-dir={self.config_dir}"] if self.config_dir is not None else []
+        return shlex.join(["bench", "run", *folder, *flags, *overrides])
+
+
+@contextlib.contextmanager
+def own_modules(config_dir: str | None) -> Iterator[None]:
+    """Let the user's modules be imported: those beside the user's configs, and those where the command is given.
+
+    Args:
+        config_dir: The absolute folder of the user's configs, if there is one.
+    """
+    found = list(sys.path)
+    sys.path[:0] = [config_dir] if config_dir is not None else []
+    sys.path.append(str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path[:] = found
+
+
+def _listen(invocation: Invocation) -> None:
+    """In a worker, take the signals; in the process that the user has started, the sweep has taken them."""
+    global _served
+    if lease.this_process().sweep == invocation.sweep:
+        return
+    if invocation.token != _served:
+        # In a notebook, this worker may have been stopped during an earlier sweep.
+        signals.forget()
+        _served = invocation.token
+    signals.listen(patient=True)
+
+
+def _make(spec: RunSpec, command: str, invocation: Invocation) -> None:
+    """Make one run, unless it is there or somebody else is at it."""
+    if not invocation.wants(spec.folder):
+        return
+    pulse = Pulse()
+    held = lease.take(spec.folder, lease.this_process(invocation.sweep), lambda: pulse.numbers)
+    if held is None:
+        return
+    with held:
+        recover(spec.folder)
+        # It may have been made between the first look and the lease.
+        if not invocation.wants(spec.folder):
+            return
+        if invocation.starts_over(spec.folder):
+            checkpoint_path(spec.folder).unlink(missing_ok=True)
+        made = execute(spec, command, pulse, lambda: held.lost, spec.label if invocation.alone else None)
+    if invocation.alone:
+        print(ended(made, spec.label), flush=True)

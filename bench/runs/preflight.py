@@ -1,0 +1,106 @@
+"""What is looked at before the first run of a command starts: places that are taken, shared settings, free workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from bench.config.explain import ConfigError
+from bench.config.run_spec import RunSpec
+from bench.records import record
+from bench.records.paths import checkpoint_path
+from bench.records.read import check_record
+from bench.runs import checkpoint
+from bench.sweeps.state import PlannedRun
+from bench.training import process
+
+
+def checked(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """All runs of a command, each checked before the next one is composed.
+
+    Args:
+        specs: The runs in their order; composing them may take its time.
+
+    Raises:
+        ConfigError: What is wrong with the first run that cannot be made.
+    """
+    found: list[RunSpec] = []
+    for spec in specs:
+        found.append(spec)
+        _check_place(spec)
+        _check_together(spec, found[0])
+    return found
+
+
+def planned(specs: Sequence[RunSpec]) -> list[PlannedRun]:
+    """The runs as the sweep knows them, each once."""
+    runs = {
+        spec.folder: PlannedRun(
+            run_id=spec.run_id,
+            folder=str(spec.folder.relative_to(spec.results_dir)),
+            label=spec.label,
+            kind=spec.kind,
+            max_steps=spec.training.max_steps,
+        )
+        for spec in specs
+    }
+    return list(runs.values())
+
+
+def workers_of(specs: Sequence[RunSpec]) -> int:
+    """The number of runs at once, from the launcher's settings and the machine."""
+    launcher, threads = specs[0].launcher, max(spec.runtime.thread_count for spec in specs)
+    if launcher.name == "serial" or len(specs) == 1:
+        return 1
+    if any(spec.device.type == "cuda" for spec in specs):
+        wanted = (launcher.workers_per_gpu or 1) * torch.cuda.device_count()
+    else:
+        wanted = launcher.workers or max(1, process.available_cores() // threads)
+    return min(wanted, len(specs))
+
+
+def _check_place(spec: RunSpec) -> None:
+    """Make sure that what is there of a run is whole: damage is not written over."""
+    try:
+        if spec.folder.exists():
+            check_record(spec.folder)
+        if spec.rerun != "all":
+            checkpoint.load(checkpoint_path(spec.folder), spec.run_id, spec.shapes())
+    except record.NewerRecordError as error:
+        raise ConfigError(str(error)) from error
+    except record.DamagedRecordError as error:
+        if not (spec.folder / record.RECORD_FILE).exists() and not spec.folder.exists():
+            return  # Another process replaces the record at this very moment.
+        raise ConfigError(f"{error}; `bench status --repair` sets it aside") from error
+    except checkpoint.DamagedCheckpointError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_together(spec: RunSpec, first: RunSpec) -> None:
+    """Make sure that a run agrees with the first one in what all runs of a command share."""
+    try:
+        process.check(spec.runtime, first.runtime)
+    except ValueError as error:
+        raise ConfigError(f"runtime.{str(error).replace('`', '')}") from error
+    for name in ("launcher", "rerun", "results_dir"):
+        if getattr(spec, name) != getattr(first, name):
+            raise ConfigError(
+                f"{name} must be the same for all runs of one command: {_shown(first, name)}, got {_shown(spec, name)}"
+            )
+    if spec.launcher.workers_per_gpu is not None and spec.device.type != "cuda":
+        raise ConfigError(
+            f"launcher.workers_per_gpu must be null on the CPU, where launcher.workers counts, "
+            f"got {spec.launcher.workers_per_gpu}"
+        )
+    if spec.launcher.workers is not None and spec.device.type == "cuda":
+        raise ConfigError(
+            "launcher.workers must be null on a GPU, where launcher.workers_per_gpu counts, "
+            f"got {spec.launcher.workers}"
+        )
+
+
+def _shown(spec: RunSpec, name: str) -> str:
+    """A setting as the command line has it."""
+    value = getattr(spec, name)
+    return value.name if name == "launcher" else str(value)

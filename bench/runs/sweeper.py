@@ -1,0 +1,170 @@
+"""From a command's composed config to its records: all runs are planned and checked, and handed to the launcher."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from bench.config.compose import runs_of
+from bench.config.explain import explain
+from bench.config.run_spec import RunSpec
+from bench.records import record
+from bench.records.paths import failed_path
+from bench.records.read import read_record
+from bench.runs import dry_run
+from bench.runs.execute import give_up
+from bench.runs.job import Command
+from bench.runs.preflight import checked, planned, workers_of
+from bench.sweeps import signals
+from bench.sweeps.driver import Driver, Pass
+from bench.sweeps.invocation import Invocation, folder_of
+from bench.sweeps.state import Inventory, SweepPlan
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a command.
+
+    Attributes:
+        folders: The folder of each run that the command stands for, once, in order.
+        problems: What kept runs from a result, a line each; empty if all results are there, and for a dry run.
+        stopped: Name of the signal that stopped it, if one did.
+    """
+
+    folders: tuple[Path, ...]
+    problems: tuple[str, ...] = ()
+    stopped: str | None = None
+
+
+class LaunchError(RuntimeError):
+    """The runs of a command cannot be launched, or the disk fails; one line."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> LaunchError:
+        """The error in one line."""
+        writing = isinstance(error, OSError) and not isinstance(error, HydraException)
+        return cls(f"{'results_dir must be writable: ' if writing else ''}{explain(error)}")
+
+
+def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcome:
+    """Plan and check all runs of a command, and make those that are not there.
+
+    Args:
+        command: What the user asks for.
+        config: Its composed config; the number of workers and the folder of the sweep are written into it.
+        context: What Hydra gives its plugins; its loader composes the runs.
+
+    Raises:
+        ConfigError: What is wrong with the first run that cannot be made; none has been started then.
+        LaunchError: The launcher fails.
+    """
+    specs = checked(runs_of(config, context.config_loader))
+    workers = workers_of(specs)
+    folders = tuple(dict.fromkeys(spec.folder for spec in specs))
+    for note in dict.fromkeys(spec.engine.note for spec in specs if spec.engine.note is not None):
+        print(f"bench run: engine {note}", file=sys.stderr)
+    if command.dry_run:
+        dry_run.show(specs, workers)
+        return Outcome(folders)
+    runs, alone, first = planned(specs), len(specs) == 1, specs[0]
+    folder = folder_of(first.results_dir, first.experiment, command.overrides).absolute()
+    inventory = Inventory(first.results_dir, runs)
+    invocation = Invocation.start(runs, first.results_dir, first.rerun, folder, alone=alone)
+    config.hydra.sweeper.workers = workers
+    # A launcher composes each run anew, from the overrides.
+    config.hydra.overrides.hydra.append(f"hydra.sweep.dir={_quoted(first.results_dir if alone else folder)}")
+    config.hydra.sweep.dir = str(first.results_dir if alone else folder)
+    command = replace(command, invocation=invocation)
+    by_folder = {spec.folder: spec for spec in reversed(specs)}
+    driver = Driver(
+        inventory,
+        invocation,
+        _launching({place: spec.overrides for place, spec in by_folder.items()}, command, config, context),
+        lambda place, reason: give_up(by_folder[place], command.of_run(by_folder[place]), reason),
+        workers,
+    )
+    signals.listen()
+    stopped = None
+    try:
+        if not alone:
+            todo = sum(invocation.wants(place) for place in folders)
+            at_once = f", {workers} at once" if workers > 1 and todo else ""
+            print(f"{len(runs) - todo} of {len(runs)} runs are there already, {todo} to do{at_once}", flush=True)
+            SweepPlan(first.experiment, str(command), tuple(runs)).write(folder)
+        elif not invocation.wants(first.folder):
+            print(f"{first.label}: already there, {first.folder}")
+        driver.run()
+    except KeyboardInterrupt:
+        # This was a second signal, or one before the first run.
+        stopped = "SIGINT"
+    finally:
+        stopped = signals.requested() or stopped
+        signals.forget()
+        Path(invocation.stop_file).unlink(missing_ok=True)
+    if stopped is not None:
+        again = " with rerun=failed" if invocation.rerun == "all" else ""
+        return Outcome(folders, (f"stopped by {stopped}; the same command{again} goes on from here",), stopped)
+    if driver.error is not None:
+        raise LaunchError.of(driver.error) from driver.error
+    return Outcome(folders, tuple(_problems(specs, invocation)))
+
+
+def _launching(jobs: Mapping[Path, list[str]], command: Command, config: DictConfig, context: HydraContext) -> Pass:
+    """A pass over runs, with whichever launcher the config has chosen.
+
+    Args:
+        jobs: The overrides of each run, by its folder.
+        command: What the launcher calls.
+        config: The config of the whole command.
+        context: What Hydra gives its plugins.
+    """
+
+    def one_pass(folders: Sequence[Path]) -> BaseException | None:
+        with warnings.catch_warnings():
+            # joblib starts a worker anew when its memory has grown, as it should.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+            try:
+                launcher = Plugins.instance().instantiate_launcher(
+                    hydra_context=context, task_function=command, config=config
+                )
+                for made in launcher.launch([jobs[folder] for folder in folders], initial_job_idx=0):
+                    _ = made.return_value  # This raises what the job has raised.
+            except Exception as error:  # noqa: BLE001 - a launcher can raise anything
+                return error
+        return None
+
+    return one_pass
+
+
+def _problems(specs: Sequence[RunSpec], invocation: Invocation) -> Iterator[str]:
+    """Which runs have no result, and where to look."""
+    missing = 0
+    for spec in {spec.folder: spec for spec in specs}.values():
+        path, failed = spec.folder / record.RECORD_FILE, failed_path(spec.folder)
+        try:
+            if invocation.is_news(failed) and failed.exists():
+                missing += 1
+                yield f"{spec.label} failed this time, see {failed / record.RECORD_FILE}; the earlier result is kept"
+                continue
+            if read_record(spec.folder).status in record.FINAL:
+                continue
+            where = f"see {path}"
+        except record.DamagedRecordError as error:
+            where = f"see {error}" if path.exists() else "not even a record"
+        missing += 1
+        yield f"{spec.label} has no result, {where}"
+    if missing and len(specs) > 1:
+        yield f"{missing} of {len(specs)} runs failed; the others are kept"
+
+
+def _quoted(path: Path) -> str:
+    """A path as the value of an override."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
