@@ -50,6 +50,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "training/clock.py",
         "training/scores.py",
         "training/stopping.py",
+        "config/network.py:Network.model,_model,_make_cell",
         "runs/train.py:build,fit",
         "runs/trainer.py:trainer_of",
         "runs/checkpoint.py:load,restore,advance,Checkpointing.on_train_start",
