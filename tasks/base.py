@@ -41,12 +41,15 @@ class Task(ABC):
         metric: The score that tables print for this task; a key of :meth:`scores`.
         higher_is_better: Whether a larger value of ``metric`` is the better one.
         extra_metrics: Further keys of :meth:`scores` that tables print below ``metric``.
+        lower_is_better: Keys of :meth:`scores`, besides ``loss`` and ``metric``, of which a smaller value is the better
+            one.
     """
 
     readout: ClassVar[Literal["every", "last"]]
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
     extra_metrics: ClassVar[tuple[str, ...]] = ()
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
 
     input_size: int
     output_size: int
@@ -70,6 +73,14 @@ class Task(ABC):
     def baseline(self) -> float:
         """Expected loss of the best predictor without memory."""
         return self.baselines["loss"]
+
+    @property
+    def directions(self) -> dict[str, Literal["higher", "lower"]]:
+        """Whether a higher or a lower value of every key of :meth:`scores` is the better one."""
+        lower = {"loss", *self.lower_is_better} - {self.metric} | (
+            {self.metric} if not self.higher_is_better else set()
+        )
+        return {name: "lower" if name in lower else "higher" for name in self.baselines}
 
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:

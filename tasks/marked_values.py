@@ -62,6 +62,7 @@ class MarkedValues(Task):
     metric = "mse"
     higher_is_better = False
     extra_metrics = ("within_tolerance", "absolute_error")
+    lower_is_better = ("absolute_error",)
     input_size = 2
     output_size = 1
 

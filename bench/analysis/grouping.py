@@ -18,6 +18,9 @@ from bench.analysis.hyperparameters import (
 from bench.analysis.run import Run
 from bench.records.record import probed
 
+NO_YEAR = 10_000
+"""The year by which a cell without one is sorted."""
+
 
 @dataclass(frozen=True)
 class RunGroup:
@@ -60,10 +63,12 @@ def arrange(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
         runs: Runs in any order; a run that is there twice counts once.
 
     Returns:
-        Rows sorted by task and settings, and column labels in the order ``rnn``, ``lstm``, ``gru``, others by name.
+        Rows sorted by task and settings, and column labels: cells by the year in which they were published, those
+        without a year after them by name.
     """
     unique = _unique(runs)
     columns = _column_labels(unique)
+    unique = _by_column(unique, columns, of_cells=True)
     several = len({run.protocol for run in unique}) > 1
     rows: list[RunGroup] = []
     for name in sorted({run.task for run in unique}):
@@ -81,8 +86,7 @@ def arrange(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
             settings |= {"protocol": first.protocol} if several else {}
             settings |= {key: first.training.get(key) for key in split}
             rows.append(_row(name, settings, together, columns))
-    labels = sorted(set(columns.values()), key=_column_order)
-    return rows, labels
+    return rows, list(dict.fromkeys(columns[run.run_id] for run in unique))
 
 
 def arrange_by(
@@ -105,18 +109,18 @@ def arrange_by(
     protocols = sorted({run.protocol for run in unique})
     if len(protocols) > 1 and "experiment" not in (*rows, *columns) and not mixed:
         raise ValueError(f"`mixed` must be given for a table of several protocols, got {', '.join(protocols)}")
+    labels = {run.run_id: _label(columns, run.settings) for run in unique}
+    unique = _by_column(unique, labels, of_cells=list(columns[:1]) == ["cell"])
     groups: dict[tuple[Any, ...], list[Run]] = {}
-    labels: dict[str, str] = {}
     for run in unique:
         groups.setdefault((run.task, *(hashable(run.settings.get(key)) for key in rows)), []).append(run)
-        labels[run.run_id] = _label(columns, run.settings)
     found = []
     for _, together in sorted(groups.items(), key=lambda item: [sortable(value) for value in item[0]]):
         first = together[0]
         shown = {key: value for key in rows if key != "task" and (value := first.settings.get(key)) is not None}
         row = _row(first.task, {key.rpartition(".")[2]: value for key, value in shown.items()}, together, labels)
         found.append(_marked(row, rows, columns, protocols, mixed=mixed))
-    return found, sorted(set(labels.values()), key=_column_order)
+    return found, list(dict.fromkeys(labels[run.run_id] for run in unique))
 
 
 def _label(columns: Sequence[str], settings: Mapping[str, Any]) -> str:
@@ -168,9 +172,9 @@ def _unique(runs: Iterable[Run]) -> list[Run]:
 
 def _row(task: str, settings: Mapping[str, Any], runs: list[Run], columns: Mapping[str, str]) -> RunGroup:
     members: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.seed):
+    for run in runs:
         members.setdefault(columns[run.run_id], []).append(run)
-    by_column = {label: _once_a_seed(members[label]) for label in sorted(members, key=_column_order)}
+    by_column = {label: _once_a_seed(its) for label, its in members.items()}
     uneven = {
         key: {label: its[0].training.get(key) for label, its in by_column.items()}
         for key in differing(run.training for run in runs)
@@ -216,11 +220,21 @@ def _leading(task: Mapping[str, Any]) -> list[str]:
     return list(task)[:1]
 
 
-def _column_order(label: str) -> tuple[int, tuple[str | float, ...]]:
-    """Return a sort key that puts the three cells first and the others by name, and numbers in a label in order."""
-    known = ("rnn", "lstm", "gru")
-    name = label.split()[0]
-    # Splitting gives texts and numbers in turn, so that texts are compared with texts and numbers with numbers.
+def _by_column(runs: Iterable[Run], labels: Mapping[str, str], *, of_cells: bool) -> list[Run]:
+    """Sort runs by their column, and in it by their seed.
+
+    Columns of cells come in the order in which the cells were published. All others, and cells without a year, come by
+    name, with the numbers in a label in their order.
+    """
+    years: dict[str, int] = {}
+    for run in runs:
+        label, year = labels[run.run_id], run.record.cell_year if of_cells else None
+        years[label] = min(years.get(label, NO_YEAR), NO_YEAR if year is None else year)
+    places = {label: (year, _natural(label)) for label, year in years.items()}
+    return sorted(runs, key=lambda run: (places[labels[run.run_id]], run.record.seed))
+
+
+def _natural(label: str) -> tuple[str | float, ...]:
+    """Split a label so that texts are compared with texts, and numbers, which come in turn with them, with numbers."""
     parts = re.split(r"((?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]))", label)
-    natural = tuple(float(part) if i % 2 else part for i, part in enumerate(parts))
-    return (known.index(name) if name in known else len(known), natural)
+    return tuple(float(part) if i % 2 else part for i, part in enumerate(parts))

@@ -41,14 +41,15 @@ OF = {SOLVED: ("share",), STEPS: ("survival", "median", "iqm")}
 """Statistics that a metric has, its default first; all other metrics have ``OTHERS``."""
 OTHERS = ("median", "iqm")
 NAMES = {
-    "mse": "MSE",
     STEPS: "steps to solve",
     "horizon_untrained": "horizon, untrained",
     "horizon_trained": "horizon, trained",
     "decay_trained": "decay, trained",
     SPEED: "ms a step",
 }
-"""Names of metrics in tables; the name of any other metric is shown with spaces."""
+"""Names of metrics in tables; the name of any other metric is shown with spaces, or in capitals as an acronym."""
+LONGEST_ACRONYM = 3
+"""Letters up to which the name of a metric counts as an acronym."""
 
 
 @dataclass(frozen=True)
@@ -186,11 +187,8 @@ def better_of(metric: str, runs: Sequence[Run]) -> str | None:
         return "lower"
     if metric in (*HORIZONS, PARAMETERS, SPEED) or not runs:
         return None
-    facts = runs[0].record.task_facts
-    if metric == facts["metric"]:
-        return "higher" if facts["higher_is_better"] else "lower"
-    # A task's other metrics are errors and losses, or shares of what is right.
-    return "lower" if metric in ("loss", "mse", "absolute_error") else "higher"
+    # A metric of another task has no values here, whichever is better.
+    return runs[0].record.directions.get(metric, "higher")
 
 
 def times(runs: Sequence[Run]) -> tuple[list[int], list[bool]]:
@@ -272,4 +270,4 @@ def _check(key: str, name: str, allowed: Iterable[str]) -> None:
 
 def name_of(metric: str) -> str:
     """Return the name of a metric in a table."""
-    return NAMES.get(metric, metric.replace("_", " "))
+    return NAMES.get(metric) or (metric.upper() if len(metric) <= LONGEST_ACRONYM else metric.replace("_", " "))

@@ -33,6 +33,7 @@ class Cell(nn.Module, ABC):
         keeps: Those gates whose value is the share of the old state that stays, so that -1 / ln(value) is a time
             constant in steps.
         states: Names of the parts of the state, ``h`` first.
+        year: When the cell was published, by which tables order their columns; a cell without a year comes last.
 
     Args:
         input_size: Size of the input vector, at least 1.
@@ -48,6 +49,7 @@ class Cell(nn.Module, ABC):
     gates: ClassVar[tuple[str, ...]] = ()
     keeps: ClassVar[tuple[str, ...]] = ()
     states: ClassVar[tuple[str, ...]] = ("h",)
+    year: ClassVar[int | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # A kernel and a recurrence compute the equations of the class that names them. A subclass may have other

@@ -32,6 +32,7 @@ class GRUCell(Cell):
         documentation of ``torch.nn.GRU``.
     """
 
+    year = 2014
     blocks = ("reset", "update", "new")
     gates = ("reset", "update")
     keeps = ("update",)

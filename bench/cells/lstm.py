@@ -43,6 +43,7 @@ class LSTMCell(Cell):
         Jozefowicz, Zaremba & Sutskever (2015) for a bias of 1; Tallec & Ollivier (2018) for chrono.
     """
 
+    year = 1997
     blocks = ("input", "forget", "candidate", "output")
     gates = ("input", "forget", "output")
     keeps = ("forget",)

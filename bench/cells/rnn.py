@@ -33,6 +33,7 @@ class RNNCell(Cell):
         Elman (1990), Finding structure in time. Le, Jaitly & Hinton (2015), arXiv 1504.00941, for the IRNN.
     """
 
+    year = 1990
     blocks = ("candidate",)
 
     def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: str, **kwargs: Any) -> None:

@@ -20,8 +20,6 @@ HALF, LEARNT = 0.5, 0.95
 
 A network that always gives the same answer scores a percent above or below the baseline, depending on its test set.
 """
-_LOWER_IS_BETTER = ("loss", "mse", "absolute_error")
-"""Metrics for which lower is better, beside a task's own metric, whose direction is in the records."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +152,7 @@ def _metric(claim: Claim, run: Run) -> tuple[str, bool, float]:
     if baseline is None:
         allowed = ", ".join(facts["baselines"])
         raise ValueError(f"claim {claim.id}: `metric` must be one of {allowed}, got {name!r}")
-    lower = not facts["higher_is_better"] if name == facts["metric"] else name in _LOWER_IS_BETTER
-    return name, lower, baseline
+    return name, run.record.directions[name] == "lower", baseline
 
 
 def _median(runs: Iterable[Run], name: str, lower: bool) -> Estimate:

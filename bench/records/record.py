@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.records import older
+from bench.records.older import Direction
+
 SCHEMA = 1
 """Version of the record's layout; a reader refuses a record with a newer one."""
 RECORD_FILE = "record.json"
@@ -84,6 +87,16 @@ class Record:
     steps: int
     metrics: dict[str, dict[str, float | None]]
     time: dict[str, float | None]
+
+    @property
+    def directions(self) -> dict[str, Direction]:
+        """Whether a higher or a lower value of each score of the task is the better one."""
+        return self.task_facts.get("directions") or older.directions_of(self.task_facts)
+
+    @property
+    def cell_year(self) -> int | None:
+        """The year in which the cell was published; ``None`` if it does not say one."""
+        return self.model["cell_year"] if "cell_year" in self.model else older.YEARS.get(self.cell)
 
     @property
     def code_versions(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from bench.records.older import Direction
 from bench.records.record import Status
 
 Name = Annotated[str, Meta(pattern=r"\A\w[\w.-]*\Z", description="letters, digits, -, . and _")]
@@ -46,6 +47,7 @@ class _Runtime(Struct):
 
 class _Model(Struct):
     parameters: int | None
+    cell_year: int | None = None
 
 
 class _TaskFacts(Struct):
@@ -53,6 +55,7 @@ class _TaskFacts(Struct):
     higher_is_better: bool
     extra_metrics: list[str]
     baselines: Scores
+    directions: dict[str, Direction] = {}
 
 
 class _Metrics(Struct):

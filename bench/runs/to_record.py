@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import torch
 
+from bench.cells import Cell
 from bench.config.run_spec import RunSpec
+from bench.config.targets import locate
 from bench.records import provenance
 from bench.records.record import Record
 from bench.records.series import curves_table, probe_table
@@ -88,6 +90,7 @@ def _model_facts(spec: RunSpec, parameters: int | None) -> dict[str, Any]:
         "engine": spec.engine.engine,
         "engine_note": spec.engine.note,
         "parameters": parameters,
+        "cell_year": cast(type[Cell], locate(spec.config["cell"], "cell")).year,
         "parameter_budget": budget,
         "budget_residual": parameters - budget if parameters is not None and budget is not None else None,
     }
@@ -101,6 +104,7 @@ def _task_facts(task: Task) -> dict[str, Any]:
         "length": task.length,
         "delay": task.delay,
         "baselines": task.baselines,
+        "directions": task.directions,
     }
 
 

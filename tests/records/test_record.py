@@ -72,6 +72,30 @@ def test_newer_schema(tmp_path: Path):
         read_record(tmp_path / "abc")
 
 
+class TestWhatIsBetter:
+    def test_a_record_without_directions(self):
+        assert make().directions == {"loss": "lower", "mse": "lower", "within_tolerance": "higher"}
+        facts = make().task_facts | {"baselines": {"loss": 1.0, "absolute_error": 1.0, "exact": 0.1, "mse": 1.0}}
+        found = {"loss": "lower", "absolute_error": "lower", "exact": "higher", "mse": "higher"}
+        assert make(task_facts=facts | {"higher_is_better": True}).directions == found
+
+    def test_the_word_of_a_task_counts(self, tmp_path: Path):
+        said = {"loss": "lower", "mse": "higher", "regret": "lower"}
+        write(tmp_path / "abc", make(task_facts=make().task_facts | {"directions": said}))
+        assert read_record(tmp_path / "abc").directions == said
+
+    def test_a_direction_that_is_none(self, tmp_path: Path):
+        write(tmp_path / "abc", make(task_facts=make().task_facts | {"directions": {"mse": "up"}}))
+        words = "`task_facts.directions` must be a mapping, each value one of higher, lower, got {'mse': 'up'}"
+        with pytest.raises(DamagedRecordError, match=words):
+            read_record(tmp_path / "abc")
+
+    def test_the_year_of_a_cell(self):
+        assert [make(cell=cell).cell_year for cell in ("rnn", "lstm", "gru", "mine")] == [1990, 1997, 2014, None]
+        said = [make(model=make().model | {"cell_year": year}).cell_year for year in (2001, None)]
+        assert said == [2001, None]
+
+
 SCIENCE = {"task": {"length": 3}, "seed": 0}
 
 

@@ -12,6 +12,7 @@ import torchmetrics.functional as tmf
 import torchmetrics.functional.classification as tmc
 from omegaconf import OmegaConf
 
+from bench.records.older import directions_of
 from bench.training.rng import generator
 from tasks.adding_problem import TOLERANCE, AddingProblem
 from tasks.base import Batch, Task
@@ -49,6 +50,13 @@ def copying(delay: int, form: Any = "categorical") -> CopyMemory:
 def task(request: pytest.FixtureRequest) -> Task:
     name, settings = request.param
     return make(name, **settings)
+
+
+def perfect(task: Task, batch: Batch) -> torch.Tensor:
+    """The outputs of a network that solves the task."""
+    if isinstance(task, (AddingProblem, MarkedValues)):
+        return batch.targets.unsqueeze(-1)
+    return 100 * torch.nn.functional.one_hot(batch.targets, task.output_size).float()
 
 
 def memoryless(task: Task, batch: Batch) -> torch.Tensor:
@@ -127,14 +135,21 @@ class TestContract:
     def test_metric_and_extras_are_scores(self, task: Task):
         assert {task.metric, *task.extra_metrics, "loss"} <= task.baselines.keys()
 
+    def test_a_perfect_network_is_on_the_better_side_of_every_baseline(self, task: Task):
+        batch = task.sample(50, generator("eval", 2))
+        for name, values in task.scores(perfect(task, batch), batch).items():
+            assert (values.mean().item() > task.baselines[name]) == (task.directions[name] == "higher"), name
+        assert task.directions.keys() == task.baselines.keys()
+
+    def test_records_without_directions_have_the_same(self, task: Task):
+        facts = {"metric": task.metric, "higher_is_better": task.higher_is_better, "baselines": task.baselines}
+        assert directions_of(facts) == task.directions
+
     def test_the_baseline_does_not_solve_the_task_and_perfection_does(self, task: Task):
         assert not task.solved(task.baselines)
         batch = task.sample(50, generator("eval", 2))
-        if isinstance(task, (AddingProblem, MarkedValues)):
-            outputs = batch.targets.unsqueeze(-1)
-        else:
-            outputs = 100 * torch.nn.functional.one_hot(batch.targets, task.output_size).float()
-        assert task.solved({name: values.mean().item() for name, values in task.scores(outputs, batch).items()})
+        scores = task.scores(perfect(task, batch), batch)
+        assert task.solved({name: values.mean().item() for name, values in scores.items()})
 
 
 class TestAddingProblem:
