@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from bench.analysis.collection import DamagedRecordWarning, Runs, load
     from bench.analysis.run import Run
     from bench.cells import Cell
+    from bench.config.explain import ConfigError
     from bench.probes.own import gradient_flow
     from bench.report.figures.gradient_flow import plot_flow
     from bench.report.tables.shown import ShownTable, table
+    from bench.runs.call import run
+    from bench.runs.sweeper import LaunchError
     from tasks.base import Batch, Task
 
 __version__ = "0.1.0"
@@ -24,7 +27,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Cell",
+    "ConfigError",
     "DamagedRecordWarning",
+    "LaunchError",
     "Run",
     "Runs",
     "ShownTable",
@@ -32,13 +37,16 @@ __all__ = [
     "gradient_flow",
     "load",
     "plot_flow",
+    "run",
     "table",
 ]
 
 _HOMES = {
     "Batch": "tasks.base",
     "Cell": "bench.cells",
+    "ConfigError": "bench.config.explain",
     "DamagedRecordWarning": "bench.analysis.collection",
+    "LaunchError": "bench.runs.sweeper",
     "Run": "bench.analysis.run",
     "Runs": "bench.analysis.collection",
     "ShownTable": "bench.report.tables.shown",
@@ -46,6 +54,7 @@ _HOMES = {
     "gradient_flow": "bench.probes.own",
     "load": "bench.analysis.collection",
     "plot_flow": "bench.report.figures.gradient_flow",
+    "run": "bench.runs.call",
     "table": "bench.report.tables.shown",
 }
 """The module of each name."""

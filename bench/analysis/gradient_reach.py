@@ -30,12 +30,23 @@ def flow_steps(flow: pa.Table) -> list[int]:
 
 def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:
     """Return the lags, increasing, and the norms at them, after one step."""
-    # The kernels of pyarrow take several times as long for a table of some hundred rows.
-    chosen = (flow["step"].to_numpy() == step) & (flow["layer"].to_numpy() == LAYER)
+    return _curve(_shown(flow), step)
+
+
+def _shown(flow: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return steps, lags and norms of :data:`LAYER` and :data:`STATE`."""
+    # To filter by pyarrow takes several times as long for a table of some hundred rows.
+    chosen = flow["layer"].to_numpy() == LAYER
     chosen &= pc.call_function("equal", [flow["state"], pa.scalar(STATE)]).to_numpy()
-    lags, norms = flow["lag"].to_numpy()[chosen], flow["value"].to_numpy()[chosen]
-    order = np.argsort(lags, kind="stable")
-    return lags[order].tolist(), norms[order].tolist()
+    steps, lags, norms = (flow[name].to_numpy()[chosen] for name in ("step", "lag", "value"))
+    return steps, lags, norms
+
+
+def _curve(shown: tuple[np.ndarray, np.ndarray, np.ndarray], step: int) -> tuple[list[int], list[float]]:
+    steps, lags, norms = shown
+    (chosen,) = np.nonzero(steps == step)
+    chosen = chosen[np.argsort(lags[chosen], kind="stable")]
+    return lags[chosen].tolist(), norms[chosen].tolist()
 
 
 def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
@@ -43,9 +54,9 @@ def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
 
     A run that has diverged, failed or been interrupted does not count as trained.
     """
-    steps = flow_steps(flow)
-    trained = made.status == "completed" and made.steps in steps
-    return 0 if 0 in steps else None, made.steps if trained else None
+    steps = flow["step"].to_numpy()
+    trained = made.status == "completed" and bool((steps == made.steps).any())
+    return 0 if (steps == 0).any() else None, made.steps if trained else None
 
 
 def gradient_reach(flow: pa.Table, made: Record) -> GradientReach | None:
@@ -53,7 +64,8 @@ def gradient_reach(flow: pa.Table, made: Record) -> GradientReach | None:
     start, end = looks(flow, made)
     if start is None:
         return None
-    return GradientReach(reach(*flow_curve(flow, start)), reach(*flow_curve(flow, end)) if end is not None else None)
+    shown = _shown(flow)
+    return GradientReach(reach(*_curve(shown, start)), reach(*_curve(shown, end)) if end is not None else None)
 
 
 def statistic(activity: pa.Table, name: str) -> dict[str, dict[int, float]]:

@@ -137,10 +137,15 @@ To ask for one raises a :class:`bench.records.record.DamagedRecordError` where i
 
 
 def read_runs(root: Path) -> tuple[list[Run], list[DamagedRecordError]]:
-    """All runs below a folder, without their reach, and what is wrong with those that cannot be read."""
+    """Return all runs below a folder, see :func:`read_folders`."""
+    return read_folders(find_records(root))
+
+
+def read_folders(folders: Iterable[Path]) -> tuple[list[Run], list[DamagedRecordError]]:
+    """Return the runs of some folders, without their reach, and what is wrong with those that cannot be read."""
     runs: list[Run] = []
     damaged: list[DamagedRecordError] = []
-    for folder in find_records(root):
+    for folder in folders:
         try:
             runs.append(Run(read_record(folder), folder))
         except DamagedRecordError as error:

@@ -99,7 +99,7 @@ def horizon(lags: Sequence[int], norms: Sequence[float], share: float = REACH) -
         ValueError: See :func:`decay`.
     """
     _check(lags, norms)
-    at_zero = dict(zip(lags, norms, strict=True)).get(0)
+    at_zero = norms[lags.index(0)] if 0 in lags else None
     if not at_zero or not all(map(math.isfinite, norms)):
         return None
     return max(lag for lag, norm in zip(lags, norms, strict=True) if norm >= share * at_zero)
@@ -112,8 +112,7 @@ def ratio(lags: Sequence[int], norms: Sequence[float]) -> float | None:
         ValueError: See :func:`decay`.
     """
     _check(lags, norms)
-    by_lag = sorted(zip(lags, norms, strict=True))
-    near, far = by_lag[0][1], by_lag[-1][1]
+    near, far = norms[lags.index(min(lags))], norms[lags.index(max(lags))]
     return far / near if near > 0 and math.isfinite(near) and math.isfinite(far) else None
 
 
