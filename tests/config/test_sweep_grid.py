@@ -383,7 +383,7 @@ class TestPresets:
     @staticmethod
     def check_horizon(specs: list[RunSpec]) -> None:
         (lstm,) = [spec for spec in specs if spec.label.startswith("adding_problem length=25 lstm")]
-        assert lstm.hidden_size == 63
+        assert lstm.network.hidden_size == 63
 
     @staticmethod
     def check_tallec(specs: list[RunSpec]) -> None:
