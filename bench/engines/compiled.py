@@ -8,6 +8,7 @@ probes, would have to be compiled anew, so they run step by step.
 from __future__ import annotations
 
 import time
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -22,6 +23,16 @@ NUMERICS = 1
 
 CHUNK = 10
 """Number of steps that are compiled together."""
+
+
+def counted_apart(function: FunctionType) -> FunctionType:
+    """Return the function with a copy of its code, so that torch compiles it however often it has compiled another.
+
+    torch counts the compilations of each code object and stops after a few; a process trains more networks than that.
+    ``tests/compiled_engine.py`` fails where torch counts otherwise.
+    """
+    function.__code__ = function.__code__.replace()
+    return function
 
 
 class Compiled:
@@ -76,9 +87,7 @@ class Compiled:
                 hidden.append(state[0])
             return torch.stack(hidden), *state
 
-        # torch counts the compilations of each code object and stops after a few; a copy of the code has its own count.
-        chunk.__code__ = chunk.__code__.replace()
-        self._chunk = torch.compile(chunk, fullgraph=True, dynamic=False)
+        self._chunk = torch.compile(counted_apart(chunk), fullgraph=True, dynamic=False)
         self._shape = (batch_size, cell.input_size)
         inputs = cell.weight_ih.new_zeros(CHUNK, batch_size, cell.input_size)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
-from tests.conftest import TINY, Bench, command, results_of
+from bench.runs.checkpoint import advance
+from bench.runs.trainer import quiet_lightning, trainer_of
+from tests.conftest import TINY, Bench, command, results_of, spec_of
 
 SLURM = {
     "SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "t", "SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
@@ -55,3 +61,36 @@ def test_a_process_that_a_cluster_started_trains_by_itself(
     assert results_of(bench.results) == results_of(plain.results)
     rows = (bench.folder(made) / "metrics.csv").read_text().splitlines()
     assert len(rows) == len((plain.folder(made) / "metrics.csv").read_text().splitlines()) > 1
+
+
+class Counting(L.LightningModule):
+    """Keeps the step before each update, and the step of each evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.trained: list[int] = []
+        self.evaluated: list[int] = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.trained.append(self.global_step)
+        return self.weight.sum()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.evaluated.append(self.global_step)
+
+
+def test_a_fresh_trainer_goes_on_at_the_step_of_a_checkpoint(tmp_path: Path):
+    module = Counting()
+    spec = spec_of(*TINY, f"results_dir={tmp_path}", "training.max_steps=12", "training.eval_every=5")
+    with quiet_lightning():
+        trainer = trainer_of(spec, [])
+        advance(trainer, 8)
+        batches, evaluation = (DataLoader(TensorDataset(torch.zeros(size))) for size in (20, 1))
+        trainer.fit(module, batches, evaluation)
+    mend = "Lightning keeps its progress in another place: mend advance in bench/runs/checkpoint.py"
+    assert module.trained == [8, 9, 10, 11], mend
+    assert (module.evaluated, trainer.global_step) == ([10], 12), mend
