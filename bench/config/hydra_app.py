@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import io
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 from hydra import version
@@ -47,7 +48,7 @@ def opened(config_dir: str | None = None) -> Iterator[Hydra]:
         config_dir: The folder that ``--config-dir`` names.
 
     Raises:
-        ConfigError: There is no such folder.
+        ConfigError: There is no such folder, or it has a file with the name of one of ours.
     """
     with _own_state():
         search_path = create_config_search_path(CONFIG_PATH)
@@ -55,8 +56,18 @@ def opened(config_dir: str | None = None) -> Iterator[Hydra]:
             folder = Path(config_dir).absolute()
             if not folder.is_dir():
                 raise ConfigError(f"--config-dir must be a folder, got {config_dir!r}")
+            _refuse_names_of_ours(folder)
             search_path.prepend("command-line", f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
         yield Hydra.create_main_hydra2("bench", search_path)
+
+
+def _refuse_names_of_ours(folder: Path) -> None:
+    """Make sure that no file of the user's stands behind one of ours, where Hydra would never read it."""
+    ours = resources.files("conf")
+    for path in sorted(folder.glob("*/*.yaml")):
+        name = path.relative_to(folder).as_posix()
+        if ours.joinpath(name).is_file():
+            raise ConfigError(f"--config-dir must have names of its own, got {name}, which is one of ours: rename it")
 
 
 def show(parsed: argparse.Namespace) -> None:

@@ -73,6 +73,14 @@ def test_a_folder_of_ones_own_stands_behind_ours(tmp_path: Path):
     assert providers == ["hydra", "main", "command-line", "schema"]
 
 
+def test_a_file_of_ones_own_that_would_stand_behind_one_of_ours_is_refused(tmp_path: Path):
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "cell" / "gru.yaml").write_text("_target_: mine.Mine\n")
+    message = r"^--config-dir must have names of its own, got cell/gru.yaml, which is one of ours: rename it$"
+    with pytest.raises(ConfigError, match=message), hydra_app.opened(str(tmp_path)):
+        pass
+
+
 def test_a_folder_that_is_not_there():
     with (
         pytest.raises(ConfigError, match=r"^--config-dir must be a folder, got '/nowhere'$"),
