@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bench.errors import as_override
 from bench.records.record import Record
 
 _SECTIONS = ("model", "optimizer", "data", "training")
@@ -78,16 +79,14 @@ def is_one_of(value: Any, texts: Iterable[str]) -> bool:
 
 
 def text(value: Any) -> str:
-    """Return a setting as it is shown."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Return a setting as a table shows it, numbers with up to six digits."""
+    return f"{value:g}" if isinstance(value, float) else as_override(value)
 
 
 def as_text(value: Any) -> str:
-    """Return a value as an override writes it, with one text for each number: 1, 1.0 and "1e0" are the same."""
+    """Return a value for comparisons, with one text for each number: 1, 1.0 and "1e0" are the same."""
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return as_override(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(map(as_text, value))}]"
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.analysis.gradient_reach import GradientReach
 from bench.analysis.run import Run
-from bench.errors import nearest
+from bench.errors import one_of
 from bench.stats import intervals, small_samples, survival
 
 SEED = 0
@@ -123,7 +123,7 @@ def check_statistic(statistic: str, metrics: Sequence[str] | None) -> None:
     _check("statistic", statistic, STATISTICS)
     allowed = dict.fromkeys(name for metric in metrics or () for name in OF.get(metric, OTHERS))
     if metrics is not None and statistic not in allowed:
-        raise ValueError(f"`statistic` of {', '.join(metrics)} must be one of {', '.join(allowed)}, got {statistic!r}")
+        raise ValueError(f"`statistic` of {', '.join(metrics)} must be {one_of(statistic, allowed)}")
 
 
 def default_statistic(metric: str, wanted: str | None = None) -> str:
@@ -265,7 +265,7 @@ def _over_seeds(
 def _check(key: str, name: str, allowed: Iterable[str]) -> None:
     names = list(allowed)
     if name not in names:
-        raise ValueError(f"`{key}` must be one of {', '.join(names)}, got {name!r}{nearest(name, names)}")
+        raise ValueError(f"`{key}` must be {one_of(name, names)}")
 
 
 def name_of(metric: str) -> str:

@@ -12,7 +12,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.errors import nearest
+from bench.errors import nearest, one_of
 
 Compose = Callable[[list[str]], DictConfig]
 _TYPES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "String": "a text"}
@@ -80,7 +80,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
     options = list(error.options or [])
     if not group:
         return " ".join(str(error).split())
-    return f"{group} must be one of {', '.join(options)}, got {choice!r}{nearest(choice, options)}"
+    return f"{group} must be {one_of(choice, options)}"
 
 
 def _wrong_type(error: BaseException, key: str | None, overrides: list[str] | None) -> str | None:

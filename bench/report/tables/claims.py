@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.run import Run
+from bench.errors import one_of
 from bench.papers import verdicts
 from bench.papers.claims import EFFORTS, Paper, read_claims
 from bench.papers.rules import NOT_RUN, REPRODUCED
@@ -70,7 +71,7 @@ def render(judged: Judged, form: str) -> str:
         ValueError: There is no such form.
     """
     if form not in FORMS:
-        raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
+        raise ValueError(f"`form` must be {one_of(form, FORMS)}")
     return _csv(judged) if form == "csv" else formats.write([as_grid(judged)], form)
 
 

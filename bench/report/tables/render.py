@@ -21,6 +21,7 @@ from bench.analysis.metrics import (
 )
 from bench.analysis.run import Run
 from bench.analysis.table import Spec, Table
+from bench.errors import one_of
 from bench.report.tables import captions, commands, formats
 from bench.report.tables import claims as claims_table
 from bench.report.tables.comparison import grid
@@ -42,7 +43,7 @@ def render(runs: Iterable[Run], form: str, spec: Spec | None = None) -> str:
         ValueError: Another form, or a specification that does not fit the runs.
     """
     if form not in FORMS:
-        raise ValueError(f"`form` must be one of {', '.join(FORMS)}, got {form!r}")
+        raise ValueError(f"`form` must be {one_of(form, FORMS)}")
     table = Table.of(runs, spec or Spec())
     if form == "csv" and (table.spec.compare or table.spec.published):
         raise ValueError(
