@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from tqdm.auto import tqdm
-
+from bench.sweeps.bar import ProgressBar
 from bench.sweeps.state import Inventory, RunState, share_done
-from bench.sweeps.terminal import close_quietly, ended, in_notebook, summary_line, time_left
+from bench.sweeps.terminal import close_quietly, ended, summary_line, time_left
 
 SECONDS_BETWEEN_LOOKS = 0.5
-SECONDS_BETWEEN_LINES = 30.0
-BAR = "{desc} {percentage:.0f}% {bar}{postfix}"
 
 
 class Monitor:
@@ -41,16 +35,11 @@ class Monitor:
         self._on_look = on_look
         self._told: set[tuple[str, str]] = set()
         self._error: Exception | None = None
-        self._bar: tqdm[Any] | None = None
-        self._line_at = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
-        if sys.stderr.isatty() or in_notebook():
-            self._bar = tqdm(
-                total=len(self._inventory.runs), bar_format=BAR, leave=False, dynamic_ncols=True, delay=1e-9
-            )
+        self._bar = ProgressBar(len(self._inventory.runs))
         self._thread.start()
         return self
 
@@ -58,8 +47,7 @@ class Monitor:
         self._stopped.set()
         self._thread.join()
         self._look()
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
         if self._error is not None:
             raise self._error
 
@@ -97,21 +85,7 @@ class Monitor:
             assert run_state.record is not None
             done += run_state.final
             self._told.add((run_state.run.folder, run_state.state))
-            self._print(f"[{done:>{width}}/{len(run_states)}] {ended(run_state.record, run_state.run.label)}")
-        self._draw(run_states)
-
-    def _print(self, line: str) -> None:
-        if self._bar is not None:
-            self._bar.clear()
-        print(line, flush=True)
-
-    def _draw(self, run_states: Sequence[RunState]) -> None:
-        left = time_left(run_states, self._workers)
-        if self._bar is not None:
-            self._bar.n = sum(map(share_done, run_states))
-            self._bar.set_description_str(summary_line(run_states), refresh=False)
-            self._bar.set_postfix_str(left, refresh=False)
-            self._bar.refresh()
-        elif time.monotonic() - self._line_at >= SECONDS_BETWEEN_LINES:
-            self._line_at = time.monotonic()
-            print(f"{summary_line(run_states)}{left and ', about '}{left}", file=sys.stderr, flush=True)
+            self._bar.write(f"[{done:>{width}}/{len(run_states)}] {ended(run_state.record, run_state.run.label)}")
+        if self._bar.due:
+            title, left = summary_line(run_states), time_left(run_states, self._workers)
+            self._bar.show(sum(map(share_done, run_states)), title, left, f"{title}{left and ', about '}{left}")

@@ -211,7 +211,7 @@ def on_a_terminal(*overrides: str) -> str:
 
 class TestProgress:
     def test_plain_lines_where_there_is_no_terminal(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("bench.runs.progress.SECONDS_BETWEEN_LINES", 0.0)
+        monkeypatch.setattr("bench.sweeps.bar.SECONDS_BETWEEN_LINES", 0.0)
         err = bench.run("training.max_steps=20", "training.eval_every=20", "seed=1").err
         lines = [line for line in err.splitlines() if line.startswith("adding_problem gru seed=1: step ")]
         assert len(lines) == 20
@@ -222,7 +222,7 @@ class TestProgress:
     def test_a_bar_on_a_terminal(self, tmp_path: Path):
         shown = on_a_terminal(f"results_dir={tmp_path}", "training.max_steps=1000", "training.eval_every=1000")
         drawn = [part for part in shown.split("\r") if "loss" in part]
-        whole = r"adding_problem gru seed=0 +\d+%.*, loss \d\.\d{3} base 0\.167 +\d+\.\d+/s \d\d:\d\d left"
+        whole = r"adding_problem gru seed=0 +\d+%.*, loss \d\.\d{3} base 0\.167 +\d+\.\d+/s \d:\d\d left"
         assert any(re.search(whole, part) for part in drawn), drawn[:3]
         assert all(len(part) <= 80 for part in drawn)
 
