@@ -111,6 +111,17 @@ def many() -> None:
     assert cell.steps == 0, "the last one is compiled like the first"
 
 
+def gpu() -> None:
+    """On a GPU as on the CPU, step by step."""
+    cell, inputs, state = leak(6).double(), draw(2 * CHUNK + 3, 4, 3), (draw(4, 6, index=9),)
+    expected = everything(stepwise.unroll, cell, inputs, state)
+    cell, compiled = cell.cuda(), Compiled()
+    compiled.warm_up(cell, 4)
+    cell.steps = 0
+    assert error(everything(compiled, cell, inputs, state), expected) < 1e-10
+    assert cell.steps == 3
+
+
 if __name__ == "__main__":
-    {"few": few, "again": again, "many": many}[sys.argv[1]]()
+    {"few": few, "again": again, "many": many, "gpu": gpu}[sys.argv[1]]()
     print("all of it")

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ from bench.records.record import Record
 from bench.records.series import CLOCKS, PROBES
 from bench.runs.execute import execute
 from bench.runs.progress import Pulse
+from bench.training.loop import TrainingModule
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -258,8 +260,22 @@ def own_experiment(folder: Path, sweep: Any, **more: Any) -> list[str]:
     return [f"--config-dir={folder / 'mine'}", "+experiment=own"]
 
 
+def stop_at(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """Let a signal arrive in each of these steps, once."""
+    fit_step = TrainingModule.training_step
+
+    def signalled(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        if self.global_step + 1 in steps:
+            steps.discard(self.global_step + 1)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return fit_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TrainingModule, "training_step", signalled)
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    """Wait until something is so, for two minutes at most."""
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

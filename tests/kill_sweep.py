@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tests.conftest import TINY, results_of
@@ -46,25 +47,26 @@ def leased(folder: Path) -> list[int]:
     return found
 
 
-def kill_once(sweep: subprocess.Popen[bytes], folder: Path, chance: random.Random, patience: float) -> str:
-    """Wait for a random moment, then kill everything, the sweep's own process, or one of its workers.
+def kill(sweep: subprocess.Popen[bytes], folder: Path, target: str, moment: Callable[[], None]) -> str:
+    """Kill ``all`` of a sweep, its ``main`` process alone, or one ``worker`` and a moment later the rest.
 
-    The moment is one of the start, or up to ``patience`` seconds after a run has begun.
+    Args:
+        sweep: The sweep.
+        folder: Its results.
+        target: What to kill.
+        moment: Waits for the moment to do so.
+
+    Returns:
+        The target, or ``nothing`` if the sweep had ended by itself.
     """
-    if chance.random() < 0.25:
-        time.sleep(chance.uniform(0, 5))
-    else:
-        deadline = time.monotonic() + 60
-        while not leased(folder) and sweep.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0, patience))
+    moment()
     if sweep.poll() is not None:
         return "nothing"
-    target, workers = chance.choice(["all", "all", "main", "worker"]), leased(folder)
+    workers = leased(folder)
     if target == "worker" and workers:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(chance.choice(workers), signal.SIGKILL)
-        time.sleep(chance.uniform(0, patience))
+            os.kill(workers[-1], signal.SIGKILL)
+        moment()
     if target == "main":
         sweep.kill()
     else:
@@ -73,15 +75,11 @@ def kill_once(sweep: subprocess.Popen[bytes], folder: Path, chance: random.Rando
     return target
 
 
-def survive(folder: Path, kills: int, runs: int, steps: int, chance: random.Random, patience: float = 1.5) -> list[str]:
-    """Start and kill the sweep until it has been killed often enough, then let it end.
-
-    Return what was killed, in words.
-    """
+def survive(folder: Path, targets: Iterable[str], runs: int, steps: int, moment: Callable[[], None]) -> list[str]:
+    """Start and kill the sweep for each of the targets, then let it end; what was killed, see :func:`kill`."""
     killed: list[str] = []
-    while len(killed) < kills:
-        sweep = start(folder, runs, steps)
-        killed.append(kill_once(sweep, folder, chance, patience))
+    for target in targets:
+        killed.append(kill(start(folder, runs, steps), folder, target, moment))
         if killed[-1] == "nothing":
             break
     assert start(folder, runs, steps).wait(timeout=600) == 0
@@ -95,8 +93,9 @@ def main() -> int:
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         place, runs, steps = Path(scratch), 8, 60 * max(10, parsed.kills)
-        started = time.monotonic()
-        killed = survive(place / "killed", parsed.kills, runs, steps, random.Random(parsed.seed))
+        started, chance = time.monotonic(), random.Random(parsed.seed)
+        targets = chance.choices(["all", "main", "worker"], [2, 1, 1], k=parsed.kills)
+        killed = survive(place / "killed", targets, runs, steps, lambda: time.sleep(chance.uniform(0, 8)))
         print(f"{len(killed)} kills ({', '.join(killed)}) in {time.monotonic() - started:.0f} s", flush=True)
         assert start(place / "whole", runs, steps).wait(timeout=600) == 0
         one, two = results_of(place / "killed"), results_of(place / "whole")

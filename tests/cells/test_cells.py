@@ -60,9 +60,8 @@ def variant(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 class TestContract:
-    @pytest.mark.parametrize("shape", SHAPES, ids=str)
+    @pytest.mark.parametrize(("shape", "init"), list(zip(SHAPES, INITS, strict=True)), ids=str)
     @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-    @pytest.mark.parametrize("init", INITS, ids=lambda init: init.recurrent)
     def test_fused_and_stepwise_agree(
         self,
         variant: tuple[str, dict[str, Any]],

@@ -14,7 +14,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from bench.records.read import read_all
 from bench.stats.gradient_decay import clipped_share
 from bench.sweeps.terminal import duration
 from bench.training.loop import TrainingModule
-from tests.conftest import ROOT, TINY, Bench, options
+from tests.conftest import ROOT, TINY, Bench, options, wait_for
 
 DEMO_CELLS = ("rnn", "lstm", "gru")
 
@@ -102,16 +101,16 @@ class TestSweep:
         assert len(bench.records()) == 12
 
     def test_the_demo_is_a_whole_sweep_in_one_yaml(self, bench: Bench):
-        outcome = bench.run("+experiment=demo", "seed=range(0,2)")
+        outcome = bench.run("+experiment=demo", "seed=range(0,1)")
         assert outcome.code == 0, outcome.err[-500:]
         records = bench.records()
-        assert len(records) == 12
+        assert len(records) == 6
         assert {each.experiment for each in records} == {"demo"}
         assert {each.config["optimizer"]["lr"] for each in records} == {0.005}, "the experiment's numbers win"
         assert {each.steps for each in records} == {6}, "the command line's win over them"
         table = bench.call("table", str(bench.results))
         assert table.code == 0
-        assert "0/2" in table.out
+        assert "0/1" in table.out
         assert max(map(len, table.out.splitlines())) <= 80
 
     def test_its_jobs_leave_commands_that_work(self, bench: Bench):
@@ -171,24 +170,21 @@ class TestFailure:
         )
 
     def test_an_interrupted_sweep_stops_and_keeps_what_it_has(self, tmp_path: Path):
-        endless = ["training.max_steps=1000000", "training.eval_every=1000000"]
+        endless = ["training.max_steps=1000000", "training.eval_every=1000000", "training.checkpoint_every=50"]
         process = subprocess.Popen(
             [sys.executable, "-m", "bench", "run", "-m", *TINY, *endless, f"results_dir={tmp_path}", "seed=0,1"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("runs/*/*/*/.*.tmp")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(3)
+        wait_for(lambda: list(tmp_path.glob("runs/*/*/*/.*.checkpoint")) != [])
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert err.splitlines()[-1] == "bench run: stopped by SIGINT; the same command goes on from here"
         (made,) = read_all(tmp_path)[0]
         assert (made.seed, made.status, made.reason) == (0, "interrupted", "stopped by SIGINT")
-        assert made.steps > 0
+        assert made.steps >= 50
         left = {path.name for path in tmp_path.glob("runs/*/*/*/.*")}
         assert left == {".guard", f".{made.run_id}.checkpoint"}
 

@@ -14,6 +14,7 @@ import pytest
 
 from bench.records import lease
 from bench.records.lease import Owner
+from tests.conftest import wait_for
 
 NOTHING: dict[str, float] = {}
 
@@ -56,10 +57,13 @@ def test_the_heart_beats_and_tells_of_progress(tmp_path: Path, monkeypatch: pyte
     assert held is not None
     with held:
         numbers["step"] = 5.0
-        deadline = time.monotonic() + 10
-        while (holder := lease.holder_of(tmp_path / "run")) and holder.progress["step"] != 5.0:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+
+        def told() -> bool:
+            holder = lease.holder_of(tmp_path / "run")
+            return holder is not None and holder.progress["step"] == 5.0
+
+        wait_for(told)
+        holder = lease.holder_of(tmp_path / "run")
         assert holder is not None
         assert holder.owner.sweep == "sweep"
 
@@ -67,11 +71,12 @@ def test_the_heart_beats_and_tells_of_progress(tmp_path: Path, monkeypatch: pyte
 class TestDeadOwners:
     def test_a_killed_process(self, tmp_path: Path):
         code = (
-            "import sys, time; from pathlib import Path; from bench.records import lease; "
-            "lease.take(Path(sys.argv[1]), lease.this_process(), dict); print('taken', flush=True); time.sleep(60)"
+            "import sys; from pathlib import Path; from bench.records import lease; "
+            "lease.take(Path(sys.argv[1]), lease.this_process(), dict); print('taken', flush=True); sys.stdin.read()"
         )
         folder = tmp_path / "run"
-        process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdin=pipe, stdout=pipe, text=True)
         with process:
             assert process.stdout is not None
             assert process.stdout.readline() == "taken\n"
@@ -129,10 +134,7 @@ def test_who_was_taken_over_notices_and_does_not_give_back(tmp_path: Path, monke
     assert held is not None
     with held:
         path = leave_behind(tmp_path / "run")
-        deadline = time.monotonic() + 10
-        while not held.lost:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: held.lost)
     assert json.loads(path.read_text())["token"] == "other"
 
 
@@ -176,8 +178,5 @@ def test_a_lease_that_was_taken_over_made_and_given_back_is_lost(tmp_path: Path,
     folder = tmp_path / "run"
     with lease.take(folder, lease.this_process(), dict) as held:  # pyright: ignore[reportOptionalContextManager]
         lease.lease_path(folder).unlink()
-        deadline = time.monotonic() + 10
-        while not held.lost and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert held.lost
+        wait_for(lambda: held.lost)
         assert not lease.lease_path(folder).exists()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
-import random
 import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ import torch
 
 from bench.records import record
 from bench.records.read import find_records, read_all, read_record
-from bench.sweeps.driver import Driver
 from bench.training.loop import TrainingModule
 from tests import kill_sweep
-from tests.conftest import TINY, Bench, command, odd_cell, results_of, wait_for
+from tests.conftest import TINY, Bench, command, odd_cell, own_experiment, results_of, wait_for
 
 SEEDS = ("-m", "seed=0,1,2")
 
@@ -35,8 +34,7 @@ def times(bench: Bench) -> dict[int, int]:
 
 
 class TestRerun:
-    @pytest.mark.parametrize(("rerun", "again"), [("none", set()), ("failed", {1}), ("all", {0, 1, 2})])
-    def test_what_is_made_again(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, rerun: str, again: set[int]):
+    def test_what_is_made_again(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
         start = TrainingModule.on_train_start
 
         def fail(self: TrainingModule) -> None:
@@ -47,11 +45,12 @@ class TestRerun:
         monkeypatch.setattr(TrainingModule, "on_train_start", fail)
         assert bench.run(*SEEDS).code == 1
         monkeypatch.setattr(TrainingModule, "on_train_start", start)
-        before = times(bench)
-        outcome = bench.run(*SEEDS, f"rerun={rerun}")
-        assert {seed for seed, written in times(bench).items() if written != before[seed]} == again
-        assert outcome.out.startswith(f"{3 - len(again)} of 3 runs are there already, {len(again)} to do")
-        assert outcome.code == (1 if rerun == "none" else 0)
+        for rerun, again in (("none", set()), ("failed", {1}), ("all", {0, 1, 2})):
+            before = times(bench)
+            outcome = bench.run(*SEEDS, f"rerun={rerun}")
+            assert {seed for seed, written in times(bench).items() if written != before[seed]} == again
+            assert outcome.out.startswith(f"{3 - len(again)} of 3 runs are there already, {len(again)} to do")
+            assert outcome.code == (1 if rerun == "none" else 0)
 
     def test_all_does_not_lose_the_old_result_when_stopped(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
         made = bench.ready()
@@ -67,8 +66,9 @@ class TestRerun:
         assert bench.records() == [made]
 
 
-def test_workers_make_the_same_records_as_one_process(bench: Bench):
-    overrides = ("-m", "cell=gru,lstm", "seed=0,1", "training.max_steps=30", "probe=flow", "task.length=9")
+def test_workers_make_the_same_records_as_one_process(bench: Bench, tmp_path: Path):
+    rows = {"rows": [{"task": "adding_problem", "task.length": 9}, {"task": "copy_memory", "task.delay": 3}]}
+    overrides = (*own_experiment(tmp_path, rows), "cell=gru,lstm", "training.max_steps=30", "probe=flow")
     assert bench.run(*overrides, "launcher=joblib", "launcher.workers=2").code == 0
     serial = bench.beside("serial")
     outcome = serial.run(*overrides, "launcher=serial")
@@ -93,16 +93,39 @@ def test_two_sweeps_on_one_folder_share_the_work(bench: Bench):
 
 
 @pytest.mark.first
-def test_a_sweep_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path: Path):
-    # With this seed, the kills hit everything, the main process alone, and a worker alone.
-    chance = random.Random(2)
-    killed = kill_sweep.survive(tmp_path / "killed", kills=5, runs=8, steps=300, chance=chance, patience=0.75)
-    assert "nothing" not in killed
-    assert kill_sweep.start(tmp_path / "whole", runs=8, steps=300).wait(timeout=300) == 0
-    whole = results_of(tmp_path / "whole")
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ("all", "main", "worker"),
+        pytest.param(("main", "worker", "all") * 4, marks=pytest.mark.long_run),
+    ],
+    ids=len,
+)
+def test_a_sweep_killed_again_and_again_ends_like_an_undisturbed_one(
+    bench: Bench, tmp_path: Path, targets: tuple[str, ...]
+):
+    """A kill comes each time that a run has got further than before."""
+    steps, killed = 60 * len(targets), tmp_path / "killed"
+    before: set[tuple[str, int]] = set()
+
+    def further() -> None:
+        def checkpoints() -> set[tuple[str, int]]:
+            found = set()
+            for path in killed.glob("runs/*/*/*/.*.checkpoint"):
+                with contextlib.suppress(FileNotFoundError):
+                    found.add((path.name, path.stat().st_mtime_ns))
+            return found
+
+        wait_for(lambda: checkpoints() - before != set())
+        before.update(checkpoints())
+
+    assert kill_sweep.survive(killed, targets, runs=8, steps=steps, moment=further) == list(targets)
+    one_process = ("launcher=serial", "launcher.workers=null", f"training.max_steps={steps}", "seed=range(0,2)")
+    assert bench.call("run", *kill_sweep.SWEEP, *one_process, f"results_dir={bench.results}").code == 0
+    whole = results_of(bench.results)
     assert len(whole) == 8
-    assert results_of(tmp_path / "killed") == whole
-    left = {path.name for path in (tmp_path / "killed" / "runs").rglob(".*") if not path.name.endswith(".claim")}
+    assert results_of(killed) == whole
+    left = {path.name for path in (killed / "runs").rglob(".*") if not path.name.endswith(".claim")}
     assert left == {".guard"}
 
 
@@ -127,6 +150,7 @@ class TestFaults:
         assert made[5].status == "failed"
         assert "killed 3 times without getting any further" in made[5].reason
 
+    @pytest.mark.long_run
     def test_workers_that_die_before_they_begin_end_the_sweep(self, tmp_path: Path):
         mine = odd_cell(tmp_path / "mine", "")
         source = mine / "odd_cell.py"
@@ -275,14 +299,18 @@ def test_a_run_leased_by_another_process_is_waited_for(bench: Bench, monkeypatch
     folder = bench.folder(bench.beside("other").ready())
     held = lease.take(folder, lease.this_process(), lambda: {})
     assert held is not None
-    waits: list[float] = []
+    told: list[str] = []
 
-    def give_back(self: Driver) -> None:
-        waits.append(time.monotonic())
-        held.__exit__(None, None, None)
+    class Listener(io.StringIO):
+        def write(self, text: str) -> int:
+            told.append(text)
+            if text.startswith("waiting for "):
+                held.__exit__(None, None, None)
+            return len(text)
 
-    monkeypatch.setattr(Driver, "_wait", give_back)
-    outcome = bench.run()
-    assert outcome.code == 0
+    monkeypatch.setattr(sys, "stderr", Listener())
+    assert bench.run().code == 0
+    waits = [text for text in told if text.startswith("waiting for ")]
     assert len(waits) == 1
-    assert outcome.err.startswith(f"waiting for adding_problem gru seed=0, done by process {os.getpid()} on ")
+    assert waits[0].startswith(f"waiting for adding_problem gru seed=0, done by process {os.getpid()} on ")
+    assert [made.seed for made in bench.records()] == [0]

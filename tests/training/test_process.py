@@ -15,7 +15,7 @@ from bench.training.process import RuntimeConfig
 
 PROBE = """
 import json, sys, torch
-from bench import runtime
+from bench.training import process as runtime
 config = runtime.RuntimeConfig(**json.loads(sys.argv[1]))
 said = runtime.set_up(config)
 tiny = torch.full((200_000,), 1e-39)
@@ -42,9 +42,9 @@ def probe(**changes: Any) -> dict[str, Any]:
 
 
 def test_everything_on():
-    found = probe()
+    found = probe(threads=1)
     assert found["left"] == 0, "subnormals are flushed in every thread"
-    assert found["threads"] == found["said"]["threads"] == 2
+    assert found["threads"] == found["said"]["threads"] == 1
     assert found["deterministic"] is True
     assert found["tf32"] == [False, False]
     assert found["said"]["subnormals_flushed"] is True
@@ -52,25 +52,22 @@ def test_everything_on():
 
 
 def test_everything_off():
-    found = probe(threads=1, flush_subnormals=False, keep_pages=False, deterministic=False, tf32=True)
+    """And no number of threads, which means all cores."""
+    found = probe(threads=None, flush_subnormals=False, keep_pages=False, deterministic=False, tf32=True)
     assert found["left"] == 200_000
-    assert found["threads"] == 1
+    assert found["threads"] == found["said"]["threads"] == process.available_cores()
     assert found["deterministic"] is False
     assert found["tf32"] == [True, True]
     assert found["said"]["subnormals_flushed"] is False
     assert found["said"]["allocator"] == "as it was"
 
 
-def test_no_number_of_threads_means_all_cores():
-    assert probe(threads=None)["said"]["threads"] == process.available_cores()
-
-
 @pytest.mark.parametrize("name", ["flush_subnormals", "keep_pages"])
-def test_what_a_process_cannot_change_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str):
-    monkeypatch.setattr(process, "_applied", RuntimeConfig(**settings()))
-    process.check(RuntimeConfig(**settings(threads=1, deterministic=False)))
+def test_what_a_process_cannot_change_is_an_error(name: str):
+    before = RuntimeConfig(**settings())
+    process.check(RuntimeConfig(**settings(threads=1, deterministic=False)), before)
     with pytest.raises(ValueError, match=f"`{name}` must be the same for all runs of one process.*True, got False"):
-        process.check(RuntimeConfig(**settings(**{name: False})))
+        process.check(RuntimeConfig(**settings(**{name: False})), before)
 
 
 def test_devices():
