@@ -1,4 +1,4 @@
-# make setup | demo | results | test | test-long | test-gpu | numerics | coverage | lint | format | bench | throughput | probe-cost | kills | clean
+# make setup | demo | results | test | test-long | test-gpu | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 PEERS := benchmarks/.venv
 
-.PHONY: setup demo results test test-long test-gpu numerics coverage lint format bench throughput probe-cost kills clean
+.PHONY: setup demo results test test-long test-gpu numerics coverage lint format bench throughput probe-cost reading kills clean
 
 setup: $(READY)
 
@@ -70,6 +70,9 @@ throughput: setup
 
 probe-cost: setup
 	$(BIN)/python -m benchmarks.probes
+
+reading: setup
+	$(BIN)/python -m benchmarks.reading
 
 # A sweep killed 50 times at random moments, against an undisturbed one.
 kills: setup

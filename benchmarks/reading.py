@@ -69,7 +69,7 @@ def main() -> None:
     parsed = parser.parse_args()
     from bench.training.process import processor_name
 
-    rows = []
+    load, rows = os.getloadavg()[0], []
     for n in SIZES:
         rounds = []
         with tempfile.TemporaryDirectory() as folder:
@@ -86,6 +86,7 @@ def main() -> None:
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "processor": processor_name(),
         "cores": os.cpu_count(),
+        "load_at_start": round(load, 1),
         "python": platform.python_version(),
         "rows": rows,
     }

@@ -129,6 +129,8 @@ class Run:
         return read_probe(self.folder, "gradients")
 
 
+AT_ONCE = 50
+"""Runs whose reach one thread reads before it takes others."""
 TABLES = ("curves", "flow", "activity", "gradients")
 """The tables of a run, each of which is read when it is first asked for.
 
@@ -160,13 +162,17 @@ def read_reaches(runs: Iterable[Run]) -> list[DamagedRecordError]:
         What is wrong with the tables that cannot be read; their runs have no reach.
     """
 
-    def read(run: Run) -> DamagedRecordError | None:
-        try:
-            run.reach = gradient_reach(read_probe(run.folder, "flow"), run.record)
-        except DamagedRecordError as error:
-            return error
-        return None
+    def read(some: list[Run]) -> list[DamagedRecordError]:
+        damaged = []
+        for run in some:
+            try:
+                run.reach = gradient_reach(read_probe(run.folder, "flow"), run.record)
+            except DamagedRecordError as error:
+                damaged.append(error)
+        return damaged
 
-    # Decoding a table gives up the interpreter's lock for most of its time.
+    every = list(runs)
+    parts = [every[start : start + AT_ONCE] for start in range(0, len(every), AT_ONCE)]
+    # A table is decoded without the interpreter's lock. To hand over a single one takes as long as to decode it.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [error for error in pool.map(read, runs) if error is not None]
+        return [error for damaged in pool.map(read, parts) for error in damaged]
