@@ -118,4 +118,7 @@ def _own_state() -> Iterator[None]:
     try:
         yield
     finally:
+        # A launcher that makes a run in this process may have put copies in their places.
+        GlobalHydra.set_instance(instance)
+        version.VersionBase.set_instance(base)
         instance.hydra, base.version_base = hydra, version_base

@@ -38,8 +38,9 @@ def run_like(origin: Record, cell: str, seed: int, solved_at: int | None, **chan
     delay, budget = changes.pop("delay", origin.task_facts["delay"]), changes.pop("budget", BUDGET)
     config["task"]["length"], config["training"]["max_steps"] = delay, budget
     name = hashlib.sha256(repr((cell, seed, delay, budget)).encode()).hexdigest()[:12]
+    model = {key: value for key, value in origin.model.items() if key != "cell_year"}
     made = dataclasses.replace(
-        origin, run_id=name, cell=cell, seed=seed, config=config, status="completed", solved=solved_at is not None,
+        origin, run_id=name, model=model, cell=cell, seed=seed, config=config, status="completed", solved=solved_at is not None,
         steps_to_solve=solved_at, steps=budget, task_facts={**origin.task_facts, "length": delay, "delay": delay},
     )  # fmt: skip
     return Run(dataclasses.replace(made, **changes), Path())

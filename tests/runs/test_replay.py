@@ -215,7 +215,7 @@ def test_known_classes_are_trusted_where_they_belong(part: str, name: str):
         ({"status": "failed"}, "status must be one of completed, diverged to be replayed, got 'failed'"),
         ({"experiment": ".."}, "{path}: `experiment` must be letters, digits, -, . and _, got '..'"),
         ({"cell": "a/b"}, "{path}: `cell` must be letters, digits, -, . and _, got 'a/b'"),
-        ({"libraries": []}, "{path}: `libraries` must be texts by name, got []"),
+        ({"libraries": []}, "{path}: `libraries` must be a mapping, each value a text, got []"),
         ({"schema": 9}, "{path}: `schema` must be <= 1 for this version, got 9"),
         ({"steps": 5}, "{curves}: must have a row for each of 5 steps, has 6"),
     ],
