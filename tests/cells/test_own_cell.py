@@ -42,6 +42,7 @@ def test_without_a_yaml_from_its_own_folder(bench: Bench, mine: Path, monkeypatc
     assert made.cell == "LeakyGate"
 
 
+@pytest.mark.long_run
 def test_another_source_is_another_run(bench: Bench, mine: Path):
     words = (f"--config-dir={mine}", "cell=mine", "task.length=9")
     assert command("run", *TINY, f"results_dir={bench.results}", *words).returncode == 0

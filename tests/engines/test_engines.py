@@ -302,6 +302,7 @@ class TestBuilding:
         )
         assert not bench.results.exists()
 
+    @pytest.mark.long_run
     def test_a_compiler_that_fails_is_not_asked_again(self, bench: Bench, tmp_path: Path, place: Path):
         broken = tmp_path / "c++"
         broken.write_text(

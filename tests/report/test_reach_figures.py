@@ -40,9 +40,18 @@ def run_like(origin: Record, cell: str, seed: int, solved_at: int | None, **chan
     name = hashlib.sha256(repr((cell, seed, delay, budget)).encode()).hexdigest()[:12]
     model = {key: value for key, value in origin.model.items() if key != "cell_year"}
     made = dataclasses.replace(
-        origin, run_id=name, model=model, cell=cell, seed=seed, config=config, status="completed", solved=solved_at is not None,
-        steps_to_solve=solved_at, steps=budget, task_facts={**origin.task_facts, "length": delay, "delay": delay},
-    )  # fmt: skip
+        origin,
+        run_id=name,
+        model=model,
+        cell=cell,
+        seed=seed,
+        config=config,
+        status="completed",
+        solved=solved_at is not None,
+        steps_to_solve=solved_at,
+        steps=budget,
+        task_facts={**origin.task_facts, "length": delay, "delay": delay},
+    )
     return Run(dataclasses.replace(made, **changes), Path())
 
 
@@ -259,7 +268,7 @@ class TestDelaySeries:
         assert labels([runs[0], runs[3]]) == [], "no cell is there twice"
 
 
-@pytest.mark.first
+@pytest.mark.long_run
 def test_two_processes_draw_the_same_bytes(bench: Bench, tmp_path: Path):
     probed = dataclasses.replace(bench, always=("probe=flow",))
     for cell, length in itertools.product(("rnn", "gru"), (10, 20)):
