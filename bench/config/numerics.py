@@ -36,7 +36,16 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "cells": ("cells/base.py", "cells/init.py"),
     "engines.compiled": ("engines/compiled.py",),
     "engines.fused": ("engines/fused.py",),
-    "engines.native": ("engines/native/engine.py", "engines/native/build.py", "engines/native/ops.cpp"),
+    "engines.native": (
+        "engines/native/engine.py",
+        "engines/native/build.py",
+        "engines/native/ops.cpp",
+        "engines/native/layout.h",
+        "engines/native/vector_math.h",
+        "engines/native/gemm.h",
+        "engines/native/forward.h",
+        "engines/native/backward.h",
+    ),
     "engines.stepwise": ("engines/base.py", "engines/stepwise.py"),
     "probes": ("probes/activity.py", "probes/flow.py", "probes/parameters.py", "probes/probing.py"),
     "training": (
@@ -122,7 +131,7 @@ def _manifest(path: Path) -> Manifest:
 
 
 def part_names() -> list[str]:
-    """Names of all parts, sorted."""
+    """Return the names of all parts, sorted."""
     cells = (path.stem for path in BENCH.joinpath("cells").glob("*.py"))
     own_tasks = (path.stem for path in TASKS.glob("*.py"))
     found = {f"cells.{name}" for name in cells if name not in ("__init__", "base", "init")}
@@ -131,7 +140,7 @@ def part_names() -> list[str]:
 
 
 def files_of(name: str) -> dict[Path, tuple[str, ...]]:
-    """The files of a part, and for each the definitions that belong to it; none named means all."""
+    """Return the files of a part, and for each the definitions that belong to it; none named means all."""
     if name in PARTS:
         found = {}
         for place in PARTS[name]:
@@ -144,14 +153,19 @@ def files_of(name: str) -> dict[Path, tuple[str, ...]]:
 
 
 def part_of(module: str) -> str | None:
-    """The part that a module of ours belongs to, by its dotted name; ``None`` where it computes nothing."""
+    """Return the part that a module of ours belongs to, by its dotted name; ``None`` where it computes nothing."""
     package, _, rest = module.partition(".")
     file = (BENCH if package == "bench" else TASKS) / f"{rest.replace('.', '/')}.py"
-    return next((name for name in part_names() if file in files_of(name)), None)
+    return _part_of_file(BENCH, TASKS).get(file)
+
+
+@functools.cache
+def _part_of_file(*folders: Path) -> Mapping[Path, str]:
+    return {file: name for name in part_names() for file in files_of(name)}
 
 
 def part(name: str) -> Part:
-    """A part as this process found it; what runs is what was imported, not what is on disk an hour later.
+    """Return a part as this process found it; what runs is what was imported, not what is on disk an hour later.
 
     Raises:
         ValueError: Not exactly one of its files declares a version.
@@ -177,7 +191,7 @@ def _part(name: str, *folders: Path) -> Part:
 
 
 def version_of(name: str) -> str:
-    """The version of a part as identities have it: the number it declares, or a version of its own, ``1+<hash>``."""
+    """Return a part's version as identities have it: the number it declares, or a version of its own, ``1+<hash>``."""
     now, pinned = part(name), _manifest(MANIFEST).parts.get(name)
     if pinned is not None and (pinned.version, pinned.tree) == (now.version, now.tree):
         return str(now.version)
@@ -185,7 +199,7 @@ def version_of(name: str) -> str:
 
 
 def code_hash(versions: Mapping[str, str]) -> str:
-    """Twelve hexadecimal digits over the versions of the parts that a run uses.
+    """Return twelve hexadecimal digits over the versions of the parts that a run uses.
 
     Version 1 of the first parts stands for the files that they then were: identities that were made of these files
     stay as they are.

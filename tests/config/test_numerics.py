@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -228,6 +229,9 @@ def test_what_a_part_uses_of_ours_is_in_a_part():
     innocent = {"bench", "tasks", "bench.cells", "bench.engines"}
     for name in numerics.part_names():
         for file, chosen in numerics.files_of(name).items():
+            if file.suffix != ".py":
+                included = re.findall(r'^#include "(.+)"', file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+                assert {file.with_name(each) for each in included} <= set(numerics.files_of(name))
             if file.suffix != ".py" or chosen:
                 continue
             for node in ast.walk(ast.parse(file.read_bytes())):

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 NAME = "rnn_bench_native"
 SOURCE = Path(__file__).with_name("ops.cpp")
+HEADERS = sorted(SOURCE.parent.glob("*.h"))
 FLAGS = {
     "AVX512": "-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma",
     "AVX2": "-mavx2 -mfma",
@@ -88,7 +89,8 @@ def _load(say: Callable[[str], None]) -> None:
         raise NativeUnavailableError(f"it is built on Linux, and this is {platform.system()}")
     flags = _flags()
     try:
-        place = folder() / _digest(SOURCE.read_text(encoding="utf-8"), torch.__version__, platform.machine(), *flags)
+        texts = [file.read_text(encoding="utf-8") for file in (SOURCE, *HEADERS)]
+        place = folder() / _digest(*texts, torch.__version__, platform.machine(), *flags)
         library = place / "native.so"
         if _loaded(library):
             return
