@@ -30,7 +30,8 @@ def flow_steps(flow: pa.Table) -> list[int]:
 
 def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:
     """Return the lags, increasing, and the norms at them, after one step."""
-    return _curve(_shown(flow), step)
+    lags, norms = _curve(_shown(flow), step)
+    return lags.tolist(), norms.tolist()
 
 
 def _shown(flow: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,11 +43,11 @@ def _shown(flow: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return steps, lags, norms
 
 
-def _curve(shown: tuple[np.ndarray, np.ndarray, np.ndarray], step: int) -> tuple[list[int], list[float]]:
+def _curve(shown: tuple[np.ndarray, np.ndarray, np.ndarray], step: int) -> tuple[np.ndarray, np.ndarray]:
     steps, lags, norms = shown
     (chosen,) = np.nonzero(steps == step)
     chosen = chosen[np.argsort(lags[chosen], kind="stable")]
-    return lags[chosen].tolist(), norms[chosen].tolist()
+    return lags[chosen], norms[chosen]
 
 
 def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:

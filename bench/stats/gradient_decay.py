@@ -1,9 +1,9 @@
 """Numbers that describe a curve of gradient norms over lag: how fast the gradient decays and how far it reaches.
 
-The module is pure and needs no torch. A curve is two sequences of one length: lags in steps, and at each lag the norm
-of the gradient that arrives there, at least 0. A norm of 0 is an underflow: the true norm is smaller than the smallest
-number the computer can represent. Such a lag counts as not reached, and no logarithm is taken of its norm. If a norm is
-not finite, every number that depends on it is ``None``.
+The module is pure and needs no torch. A curve is two sequences or arrays of one length: lags in steps, and at each lag
+the norm of the gradient that arrives there, at least 0. A norm of 0 is an underflow: the true norm is smaller than the
+smallest number the computer can represent. Such a lag counts as not reached, and no logarithm is taken of its norm. If
+a norm is not finite, every number that depends on it is ``None``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+Numbers = Sequence[int] | Sequence[float] | np.ndarray
 
 REACH = 0.01
 """Share of the gradient at lag 0 that must arrive for a lag to count as reached."""
@@ -60,70 +62,58 @@ class Reach:
     underflow: float
 
 
-def reach(lags: Sequence[int], norms: Sequence[float]) -> Reach:
-    """Return all of this module's numbers for one curve."""
-    line = decay(lags, norms)
+def reach(lags: Numbers, norms: Numbers) -> Reach:
+    """Return all of this module's numbers for one curve.
+
+    Raises:
+        ValueError: See :func:`decay`.
+    """
+    curve = _curve(lags, norms)
+    line = _decay(*curve)
     return Reach(
-        horizon=horizon(lags, norms),
+        horizon=_horizon(*curve, REACH),
         rate=line.rate if line else None,
         r_squared=line.r_squared if line else None,
         e_folding_lag=line.e_folding_lag if line else None,
-        ratio=ratio(lags, norms),
-        underflow=underflow(norms),
+        ratio=_ratio(*curve),
+        underflow=_underflow(curve[1]),
     )
 
 
-def decay(lags: Sequence[int], norms: Sequence[float]) -> Decay | None:
+def decay(lags: Numbers, norms: Numbers) -> Decay | None:
     """Fit the least-squares line through log10 of the norms above 0; return ``None`` for fewer than two such norms.
 
     Raises:
         ValueError: Lags and norms have different lengths, there are none, or a norm is negative.
     """
-    _check(lags, norms)
-    kept = [(lag, math.log10(norm)) for lag, norm in zip(lags, norms, strict=True) if norm > 0]
-    if len(kept) < 2 or not all(map(math.isfinite, norms)):
-        return None
-    x, y = np.array(kept, dtype=np.float64).T
-    x, y = x - x.mean(), y - y.mean()
-    rate = float(x @ y / (x @ x))
-    left, whole = float(np.square(y - rate * x).sum()), float(y @ y)
-    # Rounding alone leaves about 1e-16 of variance in each point of a flat curve.
-    flat = whole <= len(kept) * 1e-24
-    return Decay(rate, 1.0 if flat else 1 - left / whole, len(kept))
+    return _decay(*_curve(lags, norms))
 
 
-def horizon(lags: Sequence[int], norms: Sequence[float], share: float = REACH) -> int | None:
+def horizon(lags: Numbers, norms: Numbers, share: float = REACH) -> int | None:
     """Return the largest lag whose norm is at least ``share`` of the norm at lag 0; ``None`` if that is 0 or missing.
 
     Raises:
         ValueError: See :func:`decay`.
     """
-    _check(lags, norms)
-    at_zero = norms[lags.index(0)] if 0 in lags else None
-    if not at_zero or not all(map(math.isfinite, norms)):
-        return None
-    return max(lag for lag, norm in zip(lags, norms, strict=True) if norm >= share * at_zero)
+    return _horizon(*_curve(lags, norms), share)
 
 
-def ratio(lags: Sequence[int], norms: Sequence[float]) -> float | None:
+def ratio(lags: Numbers, norms: Numbers) -> float | None:
     """Return the norm at the largest lag over the norm at the smallest; ``None`` where the latter is 0.
 
     Raises:
         ValueError: See :func:`decay`.
     """
-    _check(lags, norms)
-    near, far = norms[lags.index(min(lags))], norms[lags.index(max(lags))]
-    return far / near if near > 0 and math.isfinite(near) and math.isfinite(far) else None
+    return _ratio(*_curve(lags, norms))
 
 
-def underflow(norms: Sequence[float]) -> float:
+def underflow(norms: Numbers) -> float:
     """Return the share of the lags at which no gradient arrives, in [0, 1].
 
     Raises:
         ValueError: There are no norms.
     """
-    _check(norms, norms)
-    return norms.count(0) / len(norms)
+    return _underflow(_curve(norms, norms)[1])
 
 
 def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | None:
@@ -142,8 +132,41 @@ def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | No
     return sum(late < early * (1 - 1e-6) for early, late in pairs) / len(pairs) if pairs else None
 
 
-def _check(lags: Sequence[int] | Sequence[float], norms: Sequence[float]) -> None:
-    if len(lags) != len(norms) or not lags:
+def _curve(lags: Numbers, norms: Numbers) -> tuple[np.ndarray, np.ndarray]:
+    """Return lags and norms as arrays, checked as :func:`decay` says."""
+    if len(lags) != len(norms) or len(lags) == 0:
         raise ValueError(f"`norms` must have one value for each of at least one lag, got {len(norms)} for {len(lags)}")
-    if any(map((0.0).__gt__, norms)):
-        raise ValueError(f"`norms` must be >= 0, got {next(norm for norm in norms if norm < 0)}")
+    values = np.asarray(norms, dtype=np.float64)
+    if (values < 0).any():
+        raise ValueError(f"`norms` must be >= 0, got {values[values < 0][0]}")
+    return np.asarray(lags), values
+
+
+def _decay(lags: np.ndarray, norms: np.ndarray) -> Decay | None:
+    kept = norms > 0
+    points = int(np.count_nonzero(kept))
+    if points < 2 or not np.isfinite(norms).all():
+        return None
+    x, y = lags[kept].astype(np.float64), np.log10(norms[kept])
+    x, y = x - x.mean(), y - y.mean()
+    rate = float(x @ y / (x @ x))
+    left, whole = float(np.square(y - rate * x).sum()), float(y @ y)
+    # Rounding alone leaves about 1e-16 of variance in each point of a flat curve.
+    flat = whole <= points * 1e-24
+    return Decay(rate, 1.0 if flat else 1 - left / whole, points)
+
+
+def _horizon(lags: np.ndarray, norms: np.ndarray, share: float) -> int | None:
+    at_zero = norms[lags == 0]
+    if not at_zero.size or not at_zero[0] or not np.isfinite(norms).all():
+        return None
+    return int(lags[norms >= share * at_zero[0]].max())
+
+
+def _ratio(lags: np.ndarray, norms: np.ndarray) -> float | None:
+    near, far = float(norms[lags.argmin()]), float(norms[lags.argmax()])
+    return far / near if near > 0 and math.isfinite(near) and math.isfinite(far) else None
+
+
+def _underflow(norms: np.ndarray) -> float:
+    return float(np.mean(norms == 0))
