@@ -20,11 +20,11 @@ def one_of(value: Any, allowed: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a message: in one line of at most 100 characters, texts in quotes, null and true as in YAML."""
+    """Return a value in a message: in one line of at most 100 characters, texts in quotes, null and true as in YAML."""
     text = repr(value) if isinstance(value, str) else as_override(value)
     return " ".join(text.split())[:100]
 
 
 def as_override(value: Any) -> str:
-    """A setting as the command line and YAML have it, numbers with all their digits."""
+    """Return a setting as the command line and YAML have it, numbers with all their digits."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

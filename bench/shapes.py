@@ -48,7 +48,7 @@ def convert(data: Any, kind: type[T], name: str = "", *, from_texts: bool = Fals
 
 
 def words(hint: Any) -> str:
-    """A type in words, as a user would say it."""
+    """Return a type in words, as a user would say it."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return next((meta.description for meta in arguments[1:] if meta.description), words(arguments[0]))
@@ -98,12 +98,12 @@ def _below(name: str, key: str) -> str:
 
 
 def _fields(hint: Any) -> dict[str, Any]:
-    """Names and types of the entries of a class."""
+    """Return the names and types of the entries of a class."""
     return get_type_hints(_bare(hint), include_extras=True)
 
 
 def _bare(hint: Any) -> Any:
-    """A type without annotations, and without null where that is the only other one."""
+    """Return a type without annotations, and without null where that is the only other one."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _bare(arguments[0])

@@ -203,7 +203,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """The settings by which runs are chosen."""
+    """Return the settings by which runs are chosen."""
     return {"status": run.status, "seed": run.seed, **run.settings}
 
 

@@ -92,12 +92,12 @@ class Counts:
 
 
 def results(runs: Iterable[Run]) -> list[Run]:
-    """Those that have a result; a diverged run is one."""
+    """Return those that have a result; a diverged run is one."""
     return [run for run in runs if run.has_result]
 
 
 def counts_of(runs: Iterable[Run]) -> Counts:
-    """What became of runs."""
+    """Return what became of runs."""
     runs = list(runs)
     kept = results(runs)
     by_status = {status: sum(run.status == status for run in runs) for status in UNFINISHED}
@@ -180,7 +180,7 @@ def values_of(runs: Sequence[Run], metric: str) -> list[float]:
 
 
 def better_of(metric: str, runs: Sequence[Run]) -> str | None:
-    """Whether higher or lower is better."""
+    """Return whether higher or lower is better."""
     if metric == SOLVED:
         return "higher"
     if metric == STEPS:
@@ -231,12 +231,12 @@ def best_of(numbers: Sequence[MetricEstimate | None]) -> int | None:
 
 
 def _has(run: Run, metric: str) -> bool:
-    """Whether the task of a run has a score, also where the run has none."""
+    """Return whether the task of a run has a score, also where the run has none."""
     return metric in ("loss", *_scores(run), *run.record.task_facts["baselines"])
 
 
 def _scores(run: Run) -> tuple[str, ...]:
-    """What the task of a run measures, its own metric first."""
+    """Return what the task of a run measures, its own metric first."""
     return run.record.task_facts["metric"], *run.record.task_facts["extra_metrics"]
 
 

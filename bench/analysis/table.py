@@ -72,7 +72,7 @@ class Spec:
         return replace(self, **{name: value for name, value in given.items() if value not in (None, False)})
 
     def chosen(self, runs: Iterable[Run]) -> list[Run]:
-        """The runs that the table is about, all its keys checked against them.
+        """Return the runs that the table is about, all its keys checked against them.
 
         Raises:
             ValueError: There is no such key, metric or statistic, or no run is left, or none with a result.
@@ -116,7 +116,7 @@ class Table:
 
     @classmethod
     def of(cls, runs: Iterable[Run], spec: Spec) -> Table:
-        """The table of a set of runs.
+        """Return the table of a set of runs.
 
         Raises:
             ValueError: See :meth:`bench.analysis.table.Spec.chosen` and :func:`bench.analysis.grouping.arrange_by`.

@@ -57,7 +57,7 @@ def _check_flags(parsed: argparse.Namespace) -> None:
 
 
 def _only_shows(parsed: argparse.Namespace) -> bool:
-    """Whether Hydra answers by itself: with a text, or with what is wrong about a combination of its flags."""
+    """Return whether Hydra answers by itself: with a text, or with what is wrong about a combination of its flags."""
     shows = parsed.help or parsed.hydra_help or parsed.cfg or parsed.info or parsed.shell_completion
     return bool(shows or parsed.resolve or (parsed.run and parsed.multirun))
 

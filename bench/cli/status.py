@@ -40,7 +40,7 @@ def status_command(parsed: argparse.Namespace) -> int:
 
 
 def _status_of_new(name: str) -> int:
-    """An experiment of which nothing is there yet."""
+    """Return an experiment of which nothing is there yet."""
     from bench.config.experiments import names, size
 
     if name not in names():

@@ -9,7 +9,7 @@ from bench.cli.common import complain, fail
 
 
 def listed_names(text: str) -> tuple[str, ...]:
-    """The names that a comma separates, at least one."""
+    """Return the names that a comma separates, at least one."""
     found = tuple(name for name in text.split(",") if name)
     if not found:
         raise argparse.ArgumentTypeError(f"must name at least one, got {text!r}")
@@ -17,7 +17,7 @@ def listed_names(text: str) -> tuple[str, ...]:
 
 
 def key_and_values(text: str) -> tuple[str, tuple[str, ...]]:
-    """A key with the values that a comma separates."""
+    """Return a key with the values that a comma separates."""
     key, is_set, values = text.partition("=")
     if not is_set:
         raise argparse.ArgumentTypeError(f"must have the form KEY=VALUE,VALUE, got {text!r}")
@@ -25,7 +25,7 @@ def key_and_values(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _merged(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
-    """The values of each key, of one given twice those of both."""
+    """Return the values of each key, of one given twice those of both."""
     found: dict[str, tuple[str, ...]] = {}
     for key, values in pairs:
         found[key] = (*found.get(key, ()), *values)

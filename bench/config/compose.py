@@ -49,7 +49,7 @@ def compose_runs(overrides: Sequence[str], *, config_dir: str | None = None) -> 
 
 
 def compose_command(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
-    """The config of a whole command, from which that of each run follows; it has the ``hydra`` node.
+    """Return the config of a whole command, from which that of each run follows; it has the ``hydra`` node.
 
     Raises:
         ConfigError: It does not compose.
@@ -71,7 +71,7 @@ def compose_command(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
 
 
 def runs_of(config: DictConfig, loader: ConfigLoader) -> Iterator[RunSpec]:
-    """The runs of a command, one after the other, each composed and built once.
+    """Return the runs of a command, one after the other, each composed and built once.
 
     Args:
         config: What :func:`compose_command` returned, or Hydra made of the same overrides.
@@ -96,7 +96,7 @@ def runs_of(config: DictConfig, loader: ConfigLoader) -> Iterator[RunSpec]:
 
 
 def jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
-    """The overrides of each run: one list for a single run, the product of all values for a sweep.
+    """Return the overrides of each run: one list for a single run, the product of all values for a sweep.
 
     Args:
         config: See :func:`runs_of`.
@@ -153,7 +153,7 @@ def _read_sweep(config: DictConfig) -> SweepGrid:
 
 
 def _values(overrides: list[Override]) -> dict[str, list[str]]:
-    """The values of each key, as overrides have them; of a key given twice the last."""
+    """Return the values of each key, as overrides have them; of a key given twice the last."""
     found = {}
     for override in overrides:
         if override.is_sweep_override() and not override.is_discrete_sweep():

@@ -34,7 +34,7 @@ NO_CHOICE = ("published:", "table:")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The words of a command line as Hydra reads them; flags may stand anywhere among the overrides."""
+    """Return the words of a command line as Hydra reads them; flags may stand anywhere among the overrides."""
     return get_args_parser().parse_intermixed_args(arguments)
 
 

@@ -37,7 +37,7 @@ class Identity:
 def identity_of(
     config: Mapping[str, Any], runtime: RuntimeConfig, device: torch.device, precision: str, engine: Engine
 ) -> Identity:
-    """The identity of the run that a resolved config describes.
+    """Return the identity of the run that a resolved config describes.
 
     Args:
         config: The config, as plain containers.
@@ -60,7 +60,7 @@ def identity_of(
 def science(
     config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str, engine: Engine
 ) -> dict[str, Any]:
-    """All settings that can change a number."""
+    """Return all settings that can change a number."""
     found = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "seed")}
     found["model"] = {**config["model"], "engine": engine}
     found["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
@@ -73,7 +73,7 @@ def science(
 
 
 def code_of(config: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
-    """The code that a run uses, as its record has it.
+    """Return the code that a run uses, as its record has it.
 
     Args:
         config: The resolved config, as plain containers.
@@ -109,7 +109,7 @@ def code_of(config: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
 
 
 def _classes(node: Any, key: str) -> Iterator[type]:
-    """All classes that a node of the config names, at any depth."""
+    """Return all classes that a node of the config names, at any depth."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             found = locate(node, key)

@@ -38,7 +38,7 @@ class Network:
     engine: Choice
 
     def model(self, seed: int) -> SequenceModel:
-        """The network with its initial values, a function of the config and the seed; on the CPU."""
+        """Return the network with its initial values, a function of the config and the seed; on the CPU."""
         model = _model(self.cell, self.task, self.settings, self.hidden_size, self.engine.engine)
         model.reset_parameters(
             rng.generator("init", seed), self.task.delay, cast(WeightRule, self.settings.readout_init)
@@ -46,7 +46,7 @@ class Network:
         return model
 
     def shapes(self) -> dict[str, torch.Size]:
-        """The shapes of all weights, by name, without allocating any."""
+        """Return the shapes of all weights, by name, without allocating any."""
         model = model_on_meta(self.cell, self.task, self.settings, self.hidden_size)
         return {name: value.shape for name, value in model.state_dict().items()}
 
@@ -59,13 +59,13 @@ def smallest_cell(node: Mapping[str, Any]) -> Cell:
 
 
 def model_on_meta(node: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:
-    """The network without memory, for its shapes."""
+    """Return the network without memory, for its shapes."""
     with torch.device("meta"):
         return _model(node, task, settings, hidden_size, "stepwise")
 
 
 def _make_cell(node: Mapping[str, Any]) -> partial[Cell]:
-    """The cell's class with its settings; by way of Hydra, so that nested nodes are made too."""
+    """Return the cell's class with its settings; by way of Hydra, so that nested nodes are made too."""
     return hydra.utils.instantiate({**node, "_partial_": True})
 
 

@@ -78,7 +78,7 @@ def build(
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain containers, with all sections that there must be and no other."""
+    """Return the config as plain containers, with all sections that there must be and no other."""
     try:
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
@@ -93,7 +93,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _task(config: dict[str, Any]) -> Task:
-    """The task; its node takes the types of the class's arguments."""
+    """Return the task; its node takes the types of the class's arguments."""
     with _named("task"):
         node = config["task"] = check_arguments(config["task"], "task")
         task_class = locate(node, "task")
@@ -103,7 +103,7 @@ def _task(config: dict[str, Any]) -> Task:
 
 
 def _sections(config: Mapping[str, Any]) -> Sections:
-    """The sections with a fixed set of keys, and the values that stand by themselves."""
+    """Return the sections with a fixed set of keys, and the values that stand by themselves."""
     with _named("data"):
         data = _section(DataConfig, config["data"])
     with _named("training"):
@@ -141,7 +141,7 @@ def _sections(config: Mapping[str, Any]) -> Sections:
 
 
 def _cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
-    """A cell of one unit without memory, which can be probed; its node takes the types of the class's arguments."""
+    """Return a cell of one unit without memory, which can be probed; its node takes the argument types of the class."""
     with _named("cell"):
         cell_class = locate(config["cell"], "cell")
         if not (inspect.isclass(cell_class) and issubclass(cell_class, Cell)):
@@ -158,7 +158,7 @@ def _cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
 def _network(
     config: Mapping[str, Any], task: Task, cell: Cell, sections: Sections, say: Callable[[str], None] | None
 ) -> Network:
-    """The network: its hidden size, checked by a network without memory, and the engine that unrolls its cells."""
+    """Return the network, its hidden size checked by one without memory, with the engine that unrolls its cells."""
     with _named("model"):
         settings = _section(ModelConfig, config["model"])
         hidden_size = hidden_size_of(config["cell"], task, settings)
@@ -183,7 +183,7 @@ def _check_optimizer_and_logger(config: dict[str, Any]) -> None:
 
 
 def default_of(cfg: DictConfig, choices: Mapping[str, str | None]) -> Callable[[str], Any]:
-    """The value of a key where no override has it; of a config group such as the cell, its choice."""
+    """Return the value of a key where no override has it; of a config group such as the cell, its choice."""
     return lambda key: choices[key] if key in choices else OmegaConf.select(cfg, key)
 
 
@@ -201,7 +201,7 @@ def _named(section: str) -> Iterator[None]:
 
 
 def _section(kind: type[T], settings: Mapping[str, Any]) -> T:
-    """The dataclass of one section; ``+section.key=`` on the command line could have added to it."""
+    """Return the dataclass of one section; ``+section.key=`` on the command line could have added to it."""
     names = [field.name for field in fields(cast(Any, kind))]
     for name in settings:
         if name not in names:
@@ -217,7 +217,7 @@ def _qualify(message: str, section: str) -> str:
 
 
 def _name(group: str, config: Mapping[str, Any], choices: Mapping[str, str | None], overrides: list[str]) -> str:
-    """The YAML's name, or that of the class where the command line names another class than the YAML does."""
+    """Return the YAML's name, or that of the class where the command line names another class than the YAML does."""
     if any(override.lstrip("+").startswith(f"{group}._target_=") for override in overrides):
         return str(config[group]["_target_"]).rpartition(".")[2]
     choice = choices.get(group)

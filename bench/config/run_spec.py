@@ -102,15 +102,15 @@ class RunSpec(Sections):
         return " ".join((self.task_name, *self.row, self.cell_name, f"seed={self.seed}"))
 
     def model(self) -> SequenceModel:
-        """The network with its initial values, on the CPU."""
+        """Return the network with its initial values, on the CPU."""
         return self.network.model(self.seed)
 
     def shapes(self) -> dict[str, torch.Size]:
-        """The shapes of all weights, by name, without allocating any."""
+        """Return the shapes of all weights, by name, without allocating any."""
         return self.network.shapes()
 
     def make_optimizer(self) -> MakeOptimizer:
-        """The optimiser's class with its settings."""
+        """Return the optimiser's class with its settings."""
         return optimizer_maker(self.config["optimizer"])
 
     def make_logger(self) -> Any:
@@ -119,5 +119,5 @@ class RunSpec(Sections):
 
 
 def optimizer_maker(node: Mapping[str, Any]) -> MakeOptimizer:
-    """The optimiser's class with its settings, from its node of the config."""
+    """Return the optimiser's class with its settings, from its node of the config."""
     return hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")

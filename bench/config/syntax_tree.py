@@ -12,7 +12,7 @@ DECLARATION = "NUMERICS"
 
 
 def declared_versions(tree: ast.Module) -> list[int]:
-    """The numbers that a module declares as its version."""
+    """Return the numbers that a module declares as its version."""
     values = [node.value for node in tree.body if _is_declaration(node)]
     return [value.value for value in values if isinstance(value, ast.Constant) and type(value.value) is int]
 
@@ -23,7 +23,7 @@ def _is_declaration(node: ast.AST) -> TypeGuard[ast.Assign]:
 
 
 def definitions(tree: ast.Module, chosen: tuple[str, ...], *, everything: bool = False) -> list[str]:
-    """A digest of each statement of a module that can change a number.
+    """Return a digest of each statement of a module that can change a number.
 
     Args:
         tree: The module.
@@ -41,7 +41,7 @@ def definitions(tree: ast.Module, chosen: tuple[str, ...], *, everything: bool =
 
 
 def _text_of(node: Any, everything: bool) -> str:
-    """A syntax tree as text, the same in all versions of Python; empty for what computes nothing."""
+    """Return a syntax tree as text, the same in all versions of Python; empty for what computes nothing."""
     if isinstance(node, list):
         return ",".join(text for each in node if (text := _text_of(each, everything)))
     if not isinstance(node, ast.AST):

@@ -19,7 +19,7 @@ _LIBRARIES = ("torch", "lightning", "torchmetrics", "hydra", "omegaconf", "numpy
 
 
 def parts_behind(kinds: Iterable[type]) -> tuple[set[str], list[Path]]:
-    """What classes rest on: by their bases, and by what the modules of a user's import from the same folder.
+    """Return what classes rest on: by their bases, and by what the modules of a user's import from the same folder.
 
     Args:
         kinds: Classes that a config names.
@@ -55,7 +55,7 @@ def parts_behind(kinds: Iterable[type]) -> tuple[set[str], list[Path]]:
 
 @functools.cache
 def users_version(files: tuple[Path, ...]) -> str:
-    """Version of a user's code: a hash of its syntax trees, without comments and docstrings."""
+    """Return the version of a user's code: a hash of its syntax trees, without comments and docstrings."""
     digests = [
         digest("".join(definitions(ast.parse(file.read_bytes()), (), everything=True)))
         if file.suffix == ".py"
@@ -78,7 +78,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _is_users(module: str, file: Path, home: str) -> bool:
-    """Whether a module is a user's own: outside of what is installed, or of the very package that a class is from."""
+    """Return whether a module is a user's own: not installed, or of the very package that a class is from."""
     package = module.partition(".")[0]
     if package in _LIBRARIES:
         return False
@@ -93,7 +93,7 @@ def _installed() -> tuple[Path, ...]:
 
 
 def _imports(module: str, file: Path) -> Iterator[str]:
-    """Dotted names of what a module may import, wherever in it that stands."""
+    """Return the dotted names of what a module may import, wherever in it that stands."""
     loaded = sys.modules.get(module)
     package = getattr(loaded, "__package__", None) or module.rpartition(".")[0]
     for node in ast.walk(ast.parse(file.read_bytes())):

@@ -14,7 +14,7 @@ YEARS = {"rnn": 1990, "lstm": 1997, "gru": 2014}
 
 
 def directions_of(task_facts: Mapping[str, Any]) -> dict[str, Direction]:
-    """Whether a higher or a lower value of each score of a task is the better one."""
+    """Return whether a higher or a lower value of each score of a task is the better one."""
     found: dict[str, Direction] = {name: "lower" if name in LOWER else "higher" for name in task_facts["baselines"]}
     found[task_facts["metric"]] = "higher" if task_facts["higher_is_better"] else "lower"
     return found

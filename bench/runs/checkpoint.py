@@ -192,13 +192,13 @@ class Checkpointing(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """A step without an evaluation is over."""
+        """Save if it is due, after a step without an evaluation."""
         assert isinstance(pl_module, TrainingModule)
         if trainer.global_step % pl_module.config.eval_every:
             self._between_steps(trainer, pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A step with an evaluation is over."""
+        """Save if it is due, after the evaluation that follows a step."""
         assert isinstance(pl_module, TrainingModule)
         if trainer.state.fn == "fit":
             self._between_steps(trainer, pl_module)

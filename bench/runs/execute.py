@@ -88,7 +88,7 @@ def _put_in_place(draft: Path, folder: Path, made: Record, curves: pa.Table, pro
 
 
 def has_result(folder: Path) -> bool:
-    """Whether a run has a record that is a result."""
+    """Return whether a run has a record that is a result."""
     with contextlib.suppress(record.DamagedRecordError):
         return read_record(folder).status in record.FINAL
     return False

@@ -79,7 +79,7 @@ class Command:
         return self._words(["-m"] if self.multirun else [], self.overrides)
 
     def of_run(self, spec: RunSpec) -> str:
-        """The command line that makes one of its runs."""
+        """Return the command line that makes one of its runs."""
         return self._words([], spec.asked)
 
     def _words(self, flags: Sequence[str], overrides: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from bench.training import process
 
 
 def checked(specs: Iterable[RunSpec]) -> list[RunSpec]:
-    """All runs of a command, each checked before the next one is composed.
+    """Return all runs of a command, each checked before the next one is composed.
 
     Args:
         specs: The runs in their order; composing them may take its time.
@@ -34,7 +34,7 @@ def checked(specs: Iterable[RunSpec]) -> list[RunSpec]:
 
 
 def planned(specs: Sequence[RunSpec]) -> list[PlannedRun]:
-    """The runs as the sweep knows them, each once."""
+    """Return the runs as the sweep knows them, each once."""
     runs = {
         spec.folder: PlannedRun(
             run_id=spec.run_id,
@@ -49,7 +49,7 @@ def planned(specs: Sequence[RunSpec]) -> list[PlannedRun]:
 
 
 def workers_of(specs: Sequence[RunSpec]) -> int:
-    """The number of runs at once, from the launcher's settings and the machine."""
+    """Return the number of runs at once, from the launcher's settings and the machine."""
     launcher, threads = specs[0].launcher, max(spec.runtime.thread_count for spec in specs)
     if launcher.name == "serial" or len(specs) == 1:
         return 1
@@ -101,6 +101,6 @@ def _check_together(spec: RunSpec, first: RunSpec) -> None:
 
 
 def _shown(spec: RunSpec, name: str) -> str:
-    """A setting as the command line has it."""
+    """Return a setting as the command line has it."""
     value = getattr(spec, name)
     return value.name if name == "launcher" else str(value)

@@ -49,7 +49,7 @@ class LaunchError(RuntimeError):
 
     @classmethod
     def of(cls, error: BaseException) -> LaunchError:
-        """The error in one line."""
+        """Return the error in one line."""
         writing = isinstance(error, OSError) and not isinstance(error, HydraException)
         return cls(f"{'results_dir must be writable: ' if writing else ''}{explain(error)}")
 
@@ -118,7 +118,7 @@ def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcom
 
 
 def _launching(jobs: Mapping[Path, list[str]], command: Command, config: DictConfig, context: HydraContext) -> Pass:
-    """A pass over runs, with whichever launcher the config has chosen.
+    """Return a pass over runs, with whichever launcher the config has chosen.
 
     Args:
         jobs: The overrides of each run, by its folder.
@@ -166,5 +166,5 @@ def _problems(specs: Sequence[RunSpec], invocation: Invocation) -> Iterator[str]
 
 
 def _quoted(path: Path) -> str:
-    """A path as the value of an override."""
+    """Return a path as the value of an override."""
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"

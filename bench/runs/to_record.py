@@ -24,7 +24,7 @@ COLUMNS = {"loss": "train_loss", "grad_norm": "grad_norm", "grad_norm_clipped": 
 
 
 def record_of(spec: RunSpec, result: Result, command: str, runtime: Mapping[str, object]) -> Record:
-    """The record of a try.
+    """Return the record of a try.
 
     Args:
         spec: What was run.
@@ -61,7 +61,7 @@ def record_of(spec: RunSpec, result: Result, command: str, runtime: Mapping[str,
 
 
 def curves_of(result: Result) -> pa.Table:
-    """The curves as the record keeps them: a row a step, with the evaluations up to the last step."""
+    """Return the curves as the record keeps them: a row a step, with the evaluations up to the last step."""
     evaluations = [
         {"step": row.step, **row.metrics, "train_seconds": row.seconds}
         for row in result.evaluations
@@ -71,7 +71,7 @@ def curves_of(result: Result) -> pa.Table:
 
 
 def probes_of(spec: RunSpec, result: Result) -> dict[str, pa.Table]:
-    """The tables of the probes as the record keeps them; nothing after the step at which a loss diverged."""
+    """Return the tables of the probes as the record keeps them; nothing after the step at which a loss diverged."""
     return {
         name: probe_table(name, spec.run_id, [row for row in rows if row[0] <= result.steps])
         for name, rows in result.probes.items()

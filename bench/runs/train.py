@@ -124,7 +124,7 @@ def _callbacks(
     lost: Callable[[], bool],
     title: str | None,
 ) -> list[L.Callback]:
-    """What Lightning calls in each step, in this order."""
+    """Return what Lightning calls in each step, in this order."""
     baseline = spec.task.baseline
     probing = [built.probing] if built.probing is not None else []
     shown = [Progress(title, baseline)] if title is not None else []
@@ -150,7 +150,7 @@ def _failure(error: Exception) -> Outcome:
 
 
 def _result_of(built: Built, outcome: Outcome) -> Result:
-    """All that there is of a try."""
+    """Return all that there is of a try."""
     wall_seconds, module, probing = built.wall.seconds, built.module, built.probing
     parameters = parameter_count(built.model) if built.model is not None else None
     if module is None:
@@ -172,7 +172,7 @@ def _result_of(built: Built, outcome: Outcome) -> Result:
 
 
 def _curves_of(module: TrainingModule, *, failed: bool) -> dict[str, list[float]]:
-    """The curves so far; none where the device that holds them has failed."""
+    """Return the curves so far; none where the device that holds them has failed."""
     try:
         return {name: getattr(module.curves, name)[: module.steps].tolist() for name in CURVES}
     except RuntimeError:

@@ -133,7 +133,7 @@ class Driver:
             self._count_death(dead[0])
 
     def _left_by_others(self, run_state: RunState) -> bool:
-        """Whether another sweep had a run during our pass, and left it."""
+        """Return whether another sweep had a run during our pass, and left it."""
         folder = self._folder(run_state.run)
         holder = lease.holder_of(folder)
         if holder is not None and holder.owner.sweep != self.invocation.sweep:
@@ -145,7 +145,7 @@ class Driver:
         )
 
     def _count_death(self, folder: Path) -> None:
-        """The third death without a new checkpoint in between is the run's own fault."""
+        """Count a death; give the run up at the third without a new checkpoint in between, which is its own fault."""
         saved = checkpoint_path(folder)
         version = saved.stat().st_mtime if saved.exists() else 0.0
         self._deaths[folder, version] += 1

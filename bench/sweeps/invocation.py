@@ -42,7 +42,7 @@ class Invocation:
     def start(
         cls, runs: Sequence[PlannedRun], results_dir: Path, rerun: str, folder: Path, *, alone: bool
     ) -> Invocation:
-        """The invocation that starts now.
+        """Return the invocation that starts now.
 
         Args:
             runs: All its runs.
@@ -77,11 +77,11 @@ class Invocation:
         return signals.requested() is not None or Path(self.stop_file).exists()
 
     def is_news(self, folder: Path) -> bool:
-        """Whether a record was written after the start."""
+        """Return whether a record was written after the start."""
         return signature(folder) != self.before.get(str(folder))
 
     def wants(self, folder: Path) -> bool:
-        """Whether a run is still to be made."""
+        """Return whether a run is still to be made."""
         if signature(folder) is None:
             return True
         try:
@@ -95,7 +95,7 @@ class Invocation:
         return again and not self.is_news(folder)
 
     def starts_over(self, folder: Path) -> bool:
-        """Whether a checkpoint is from before, and not to be gone on from."""
+        """Return whether a checkpoint is from before, and not to be gone on from."""
         path = checkpoint_path(folder)
         with contextlib.suppress(OSError):
             return self.rerun == "all" and str(path.stat().st_mtime_ns) == self.before.get(str(path))

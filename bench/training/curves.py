@@ -32,12 +32,12 @@ class Curves:
 
     @classmethod
     def empty(cls, max_steps: int, device: torch.device) -> Curves:
-        """Curves with room for ``max_steps`` steps, on the device of the training; no number is known yet."""
+        """Return curves with room for ``max_steps`` steps, on the device of the training; no number is known yet."""
         loss, grad_norm, grad_norm_clipped = torch.full((len(CURVES), max_steps), float("nan"), device=device)
         return cls(loss, grad_norm, grad_norm_clipped)
 
     def state(self, steps: int) -> dict[str, Any]:
-        """The first ``steps`` numbers of each curve, and the evaluations, as tensors and plain containers."""
+        """Return the first ``steps`` numbers of each curve, and the evaluations, as tensors and plain containers."""
         return {
             "curves": {name: getattr(self, name)[:steps].cpu() for name in CURVES},
             "evaluations": [asdict(row) for row in self.evaluations],

@@ -122,7 +122,7 @@ class TrainingModule(L.LightningModule):
         return self.global_step if self.diverged_at is None else self.diverged_at
 
     def state(self) -> dict[str, Any]:
-        """All that a later process needs to go on after the last step, as tensors and plain containers."""
+        """Return all that a later process needs to go on after the last step, as tensors and plain containers."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         return {
@@ -154,7 +154,7 @@ class TrainingModule(L.LightningModule):
         self.clock = Clock(state["train_seconds"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimiser over all parameters of the network, with the state it had when the run was stopped."""
+        """Return the optimiser over all parameters of the network, with the state it had when the run was stopped."""
         optimizer = self.make_optimizer(self.model.parameters())
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)

@@ -28,7 +28,7 @@ class Scores:
             self._means[name].update(values)
 
     def collect(self) -> dict[str, float]:
-        """The mean of each score, by name; the next scores are those of another set."""
+        """Return the mean of each score, by name; the next scores are those of another set."""
         metrics = {name: float(value) for name, value in self._means.compute().items()}
         self._means.reset()
         return metrics

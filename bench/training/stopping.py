@@ -19,7 +19,7 @@ Criterion = Callable[[Mapping[str, float]], bool]
 
 
 def solved_in_a_row(evaluations: Sequence[Evaluation], solved: Criterion) -> int:
-    """How many of the last evaluations, without a gap, meet the criterion.
+    """Return how many of the last evaluations, without a gap, meet the criterion.
 
     Args:
         evaluations: In the order of their steps.
@@ -30,7 +30,7 @@ def solved_in_a_row(evaluations: Sequence[Evaluation], solved: Criterion) -> int
 
 
 def solved_at(evaluations: Sequence[Evaluation], solved: Criterion) -> int | None:
-    """The step of the first of :data:`SOLVED_IN_A_ROW` evaluations in a row that meet the criterion, if there are any.
+    """Return the step from which :data:`SOLVED_IN_A_ROW` evaluations in a row meet the criterion, or ``None``.
 
     Args:
         evaluations: In the order of their steps.
@@ -44,7 +44,7 @@ def solved_at(evaluations: Sequence[Evaluation], solved: Criterion) -> int | Non
 
 
 def first_not_finite(losses: Iterable[float], first_step: int) -> int | None:
-    """The step of the first loss that is infinite or NaN, if there is one.
+    """Return the step of the first loss that is infinite or NaN, if there is one.
 
     Args:
         losses: Losses of steps that follow each other.

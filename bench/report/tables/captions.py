@@ -50,7 +50,7 @@ def machine_of(run: Run) -> str:
 
 
 def code_of(run: Run) -> str:
-    """The commit; where there is none, or files had changed since, the hash of the sources that compute."""
+    """Return the commit; where there is none, or files had changed since, the hash of the sources that compute."""
     code = run.record.code
     commit = str(code.get("commit") or "")[:7]
     if commit and not code.get("dirty"):

@@ -47,7 +47,7 @@ class Judged:
 
 
 def judge_all(runs: Iterable[Run]) -> Judged:
-    """A judgement on every claim that there are runs for.
+    """Return a judgement on every claim that there are runs for.
 
     Raises:
         ValueError: A claim cannot be read, see :func:`bench.papers.claims.read_claims`, or no claim has runs.

@@ -27,7 +27,7 @@ def interval(shown: MetricEstimate) -> str:
 
 
 def entry(shown: MetricEstimate | None, runs: Sequence[Run], *, counted: bool, best: bool = False) -> Entry:
-    """What stands in one place: the number, its interval, and what became of the runs.
+    """Return what stands in one place: the number, its interval, and what became of the runs.
 
     Args:
         shown: The number; ``None`` if there are no runs.

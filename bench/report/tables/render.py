@@ -32,7 +32,7 @@ FORMS = (*formats.FORMS, "csv")
 
 
 def render(runs: Iterable[Run], form: str, spec: Spec | None = None) -> str:
-    """The table of a set of runs.
+    """Return the table of a set of runs.
 
     Args:
         runs: At least one that is completed.
