@@ -28,10 +28,17 @@ CELLS: dict[str, Callable[..., Cell]] = {
 
 
 class Leak(Cell):
-    """A cell without a kernel that counts the steps that Python makes; compiled steps are not among them."""
+    """A cell without a kernel that counts the steps that Python makes; compiled steps are not among them.
+
+    Its projection is one of its own and depends on the place of a step in the sequence.
+    """
 
     blocks = ("new",)
     steps = 0
+
+    def project(self, inputs: Any) -> Any:
+        clock = torch.linspace(0.5, 1.5, len(inputs), dtype=inputs.dtype, device=inputs.device)
+        return clock.view(-1, 1, 1) * super().project(inputs)
 
     def activate(self, projected: Any, state: Any) -> Any:
         if not torch.compiler.is_compiling():

@@ -58,12 +58,13 @@ class Compiled:
         # The state of the first chunk would otherwise need no gradient, and torch would compile that chunk separately.
         parts = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in parts)
         whole = len(inputs) // CHUNK * CHUNK
+        project = stepwise.projection(cell, inputs)
         pieces = []
-        for projected in cell.project(inputs[:whole]).split(CHUNK):
+        for projected in project(slice(whole)).split(CHUNK):
             piece, *parts = self._chunk(projected, *parts)
             pieces.append(piece)
         if whole < len(inputs):
-            piece, parts = stepwise.unroll(cell, inputs[whole:], tuple(parts))
+            piece, parts = stepwise.walk(cell, project(slice(whole, None)), tuple(parts))
             pieces.append(piece)
         return torch.cat(pieces), tuple(parts)
 
@@ -89,7 +90,7 @@ class Compiled:
 
         self._chunk = torch.compile(counted_apart(chunk), fullgraph=True, dynamic=False)
         self._shape = (batch_size, cell.input_size)
-        inputs = cell.weight_ih.new_zeros(CHUNK, batch_size, cell.input_size)
+        inputs = next(cell.parameters()).new_zeros(CHUNK, batch_size, cell.input_size)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             hidden, _ = self(cell, inputs)
         wanted = [parameter for parameter in cell.parameters() if parameter.requires_grad]

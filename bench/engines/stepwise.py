@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,9 +18,28 @@ def unroll(
     cell: Cell, inputs: Float[Tensor, "time batch input"], state: State | None = None
 ) -> tuple[Float[Tensor, "time batch hidden"], State]:
     """See :class:`bench.engines.base.Unroll`."""
-    state = cell.initial_state(inputs.shape[1]) if state is None else state
+    return walk(cell, cell.project(inputs), cell.initial_state(inputs.shape[1]) if state is None else state)
+
+
+def walk(
+    cell: Cell, projected: Float[Tensor, "time batch rows"], state: State
+) -> tuple[Float[Tensor, "time batch hidden"], State]:
+    """Unroll over inputs that are projected already."""
     hidden = []
-    for projected in cell.project(inputs):
-        state = cell.step(projected, state)
+    for each in projected:
+        state = cell.step(each, state)
         hidden.append(state[0])
     return torch.stack(hidden), state
+
+
+def projection(
+    cell: Cell, inputs: Float[Tensor, "time batch input"]
+) -> Callable[[slice | list[int]], Float[Tensor, "steps batch rows"]]:
+    """Return a function that projects some steps of a sequence, for whoever cuts it into pieces.
+
+    A projection of the cell's own may depend on the place of a step in the sequence, so it gets the whole of it.
+    """
+    if type(cell).project is Cell.project:
+        return lambda steps: cell.project(inputs[steps])
+    projected = cell.project(inputs)
+    return lambda steps: projected[steps]

@@ -205,20 +205,31 @@ def unroll_cut(
     Returns:
         The hidden states of all steps, and for each cut all parts of the state.
     """
-    state = cell.initial_state(inputs.shape[1])
+    project = stepwise.projection(cell, inputs)
     hidden: list[Tensor] = []
     states: list[State] = []
-    start = 0
-    for cut, projected in zip(cuts, cell.project(inputs[list(cuts)]), strict=True):
-        state = _unroll_piece(cell, inputs[start:cut], state, hidden, in_kernel=in_kernel)
+
+    def between(start: int, end: int, state: State) -> State:
+        """Go on over the steps between two cuts, perhaps none."""
+        if start == end:
+            return state
+        if in_kernel:
+            piece, state = fused.unroll(cell, inputs[start:end], state)
+        else:
+            piece, state = stepwise.walk(cell, project(slice(start, end)), state)
+        hidden.append(piece)
+        return state
+
+    start, state = 0, cell.initial_state(inputs.shape[1])
+    for cut, rows in zip(cuts, project(list(cuts)), strict=True):
         # The probed step itself runs by the cell's own equations. A kernel returns h and the other parts of the state
         # side by side, and the gradient that reaches the other parts by way of h would be missing.
-        before = as_nodes(state)
-        state = as_nodes(cell.step(projected, before), before)
+        before = as_nodes(between(start, cut, state))
+        state = as_nodes(cell.step(rows, before), before)
         hidden.append(state[0].unsqueeze(0))
         states.append(state)
         start = cut + 1
-    _unroll_piece(cell, inputs[start:], state, hidden, in_kernel=in_kernel)
+    between(start, len(inputs), state)
     return torch.cat(hidden), states
 
 
@@ -237,15 +248,6 @@ def as_nodes(state: State, before: State = ()) -> State:
         else:
             nodes.append(part.view_as(part) if any(part is other for other in (*before, *nodes)) else part)
     return tuple(nodes)
-
-
-def _unroll_piece(cell: Cell, inputs: Tensor, state: State, hidden: list[Tensor], *, in_kernel: bool) -> State:
-    """Run a cell from a state over some steps, perhaps none, and add the hidden states to the list."""
-    if len(inputs) == 0:
-        return state
-    piece, state = (fused.unroll if in_kernel else stepwise.unroll)(cell, inputs, state)
-    hidden.append(piece)
-    return state
 
 
 @contextlib.contextmanager

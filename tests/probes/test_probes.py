@@ -31,6 +31,7 @@ from bench.training.model import LayerTrace, SequenceModel
 from tasks.adding_problem import AddingProblem
 from tasks.base import Batch, Task
 from tasks.copy_memory import CopyMemory
+from tests.cells_made import Leak
 from tests.conftest import ROOT, TINY, Bench, assert_one_line, options, spec_of
 
 TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
@@ -160,6 +161,14 @@ def test_a_linear_cell_decays_with_its_spectral_radius(radius: float):
     assert line.rate == pytest.approx(math.log10(radius), abs=1e-6)
     assert line.r_squared == pytest.approx(1.0, abs=1e-6)
     assert points[-1].value / points[0].value == pytest.approx(radius**79, rel=1e-6)
+
+
+def test_a_projection_that_depends_on_the_step_sees_the_whole_sequence():
+    task = AddingProblem(length=40, markers="halves", solved_mse=0.01)
+    model = network(partial(Leak, init=TORCH), task)
+    whole = {point.lag: point.value for point in gradient_flow_of(model, task, probe_batch(task), range(40))}
+    for point in gradient_flow_of(model, task, probe_batch(task), [0, 8, 32]):
+        assert point.value == pytest.approx(whole[point.lag], rel=1e-12)
 
 
 def test_norms_of_any_size():
