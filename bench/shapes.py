@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -20,7 +21,6 @@ _WORDS = {
     float: "a number",
     bool: "true or false",
     str: "a text",
-    dict: "a mapping",
     type(None): "null",
 }
 
@@ -59,12 +59,13 @@ def words(hint: Any) -> str:
         return f"{'one of ' if len(arguments) > 1 else ''}{', '.join(map(str, arguments))}"
     if origin is tuple and ... not in arguments:
         return f"a list of {len(arguments)} numbers"
-    if origin in (tuple, list):
-        return "a list" if arguments[0] is Any else f"a list, each item {words(arguments[0])}"
-    if origin is dict:
-        return "a mapping" if arguments[1] is Any else f"a mapping, each value {words(arguments[1])}"
     if _is_struct(hint):
         return f"a mapping with {', '.join(_fields(hint))}"
+    kind = origin or hint
+    if isinstance(kind, type) and issubclass(kind, Mapping):
+        return f"a mapping, each value {words(arguments[1])}" if arguments[1:] not in ((), (Any,)) else "a mapping"
+    if isinstance(kind, type) and issubclass(kind, Collection) and hint not in _WORDS:
+        return f"a list, each item {words(arguments[0])}" if arguments[:1] not in ((), (Any,)) else "a list"
     return _WORDS.get(hint) or f"the settings of {getattr(hint, '__name__', hint)}"
 
 

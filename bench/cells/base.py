@@ -15,6 +15,9 @@ from bench.cells import init
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""The parameters of a torch cell, in torch's order."""
+
 State = tuple[Tensor, ...]
 """The state between two steps, each ``(batch, hidden)``; the hidden state ``h`` comes first."""
 
@@ -27,12 +30,16 @@ class Cell(nn.Module, ABC):
     every name in :attr:`blocks`. A subclass names its blocks and says how they are computed and how they make the next
     state. It is final: other cells do not inherit from it.
 
+    A cell whose equations do without one of these parameters leaves it out of :attr:`weights`, so that it is neither
+    made nor counted, and adds its own parameters in ``__init__`` and :meth:`reset_parameters`.
+
     Attributes:
         blocks: Names of the row blocks, in order; the keys of what :meth:`activate` returns.
         gates: Those blocks that are gates, with values in (0, 1).
         keeps: Those gates whose value is the share of the old state that stays, so that -1 / ln(value) is a time
             constant in steps.
         states: Names of the parts of the state, ``h`` first.
+        weights: Those of :data:`WEIGHTS` that the cell has; what it lacks is ``None``.
         year: When the cell was published, by which tables order their columns; a cell without a year comes last.
 
     Args:
@@ -42,13 +49,18 @@ class Cell(nn.Module, ABC):
         device: Where the parameters are made.
 
     Raises:
-        ValueError: A size is below 1.
+        ValueError: A size is below 1, there are no blocks, or :attr:`weights` does not fit the cell.
     """
 
+    weight_ih: nn.Parameter
+    weight_hh: nn.Parameter
+    bias_ih: nn.Parameter
+    bias_hh: nn.Parameter
     blocks: ClassVar[tuple[str, ...]]
     gates: ClassVar[tuple[str, ...]] = ()
     keeps: ClassVar[tuple[str, ...]] = ()
     states: ClassVar[tuple[str, ...]] = ("h",)
+    weights: ClassVar[tuple[str, ...]] = WEIGHTS
     year: ClassVar[int | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -74,11 +86,16 @@ class Cell(nn.Module, ABC):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.init = init
-        rows = len(self.blocks) * hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size, device=device))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size, device=device))
-        self.bias_ih = nn.Parameter(torch.empty(rows, device=device))
-        self.bias_hh = nn.Parameter(torch.empty(rows, device=device))
+        name = type(self).__name__
+        if not (blocks := getattr(self, "blocks", ())):
+            raise ValueError(f"`blocks` of {name} must name at least one block, got {blocks!r}")
+        if not self.weights or not set(self.weights) <= set(WEIGHTS):
+            raise ValueError(f"`weights` of {name} must be some of {', '.join(WEIGHTS)}, got {self.weights!r}")
+        rows = len(blocks) * hidden_size
+        sizes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
+        for weight in WEIGHTS:
+            empty = torch.empty(sizes.get(weight, rows), device=device) if weight in self.weights else None
+            self.register_parameter(weight, nn.Parameter(empty) if empty is not None else None)
         # The list keeps torch from registering the kernel as a submodule: its parameters are this cell's own.
         self._kernel = [kernel] if (kernel := self._shared_kernel()) is not None else []
 
@@ -131,7 +148,7 @@ class Cell(nn.Module, ABC):
 
     def initial_state(self, batch_size: int) -> State:
         """Return zeros, one ``(batch, hidden)`` tensor for each name in :attr:`states`."""
-        zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
+        zeros = getattr(self, self.weights[0]).new_zeros(batch_size, self.hidden_size)
         return tuple(zeros for _ in self.states)
 
     @property
@@ -152,18 +169,22 @@ class Cell(nn.Module, ABC):
             generator: Source of randomness, on the CPU.
             delay: The task's delay in steps, for initialisations that follow it.
         """
-        for block in self.weight_ih.split(self.hidden_size):
-            init.fill_weight(block, self.init.input, generator)
-        for block in self.weight_hh.split(self.hidden_size):
-            init.fill_weight(block, self.init.recurrent, generator)
-        for bias in (self.bias_ih, self.bias_hh):
-            init.fill_bias(bias, self.init.bias, self.hidden_size, generator)
+        for name, rule in (("weight_ih", self.init.input), ("weight_hh", self.init.recurrent)):
+            for block in getattr(self, name).split(self.hidden_size) if name in self.weights else ():
+                init.fill_weight(block, rule, generator)
+        for name in ("bias_ih", "bias_hh"):
+            if name in self.weights:
+                init.fill_bias(getattr(self, name), self.init.bias, self.hidden_size, generator)
 
     def _shared_kernel(self) -> nn.RNNBase | None:
         kernel = self.kernel()
+        if self.weights != WEIGHTS and (kernel is not None or self.recurrence is not None):
+            raise ValueError(
+                f"`weights` of {type(self).__name__} must be all four, as its kernel or recurrence has them"
+            )
         if kernel is None:
             return None
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        for name in WEIGHTS:
             own = getattr(self, name)
             if getattr(kernel, f"{name}_l0").shape != own.shape:
                 raise ValueError(f"`{name}` of {type(self).__name__} does not have the shape of its kernel's")
@@ -175,7 +196,7 @@ class Cell(nn.Module, ABC):
         # unless a global torch option says otherwise. After a move, cuDNN wants them in one contiguous piece.
         moved = super()._apply(fn, recurse)
         for kernel in self._kernel:
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            for name in WEIGHTS:
                 setattr(kernel, f"{name}_l0", getattr(self, name))
             kernel.flatten_parameters()
         return cast(Cell, moved)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import hydra.utils
 import torch
@@ -17,6 +17,8 @@ from bench.engines import Choice, Engine
 from bench.training import rng
 from bench.training.model import SequenceModel
 from tasks.base import Task
+
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,34 @@ class Network:
 
 
 def smallest_cell(node: Mapping[str, Any]) -> Cell:
-    """One cell without memory, made so that what is wrong with its settings is said under its name."""
-    with torch.device("meta"):
-        make = _make_cell(node)
-        return make.func(1, 1, **make.keywords)
+    """Return a cell of one unit without memory, made to find what is wrong with its settings."""
+
+    def make() -> Cell:
+        maker = _make_cell(node)
+        return maker.func(1, 1, **maker.keywords)
+
+    return _without_memory(make)
 
 
 def model_on_meta(node: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:
     """Return the network without memory, for its shapes."""
-    with torch.device("meta"):
-        return _model(node, task, settings, hidden_size, "stepwise")
+    return _without_memory(lambda: _model(node, task, settings, hidden_size, "stepwise"))
+
+
+def _without_memory(make: Callable[[], M]) -> M:
+    """Return what a function makes, on the ``meta`` device.
+
+    A cell that reads the value of a tensor while it is made cannot be made there. It gets memory on the CPU for as long
+    as it is looked at, and the random numbers that it draws are given back.
+    """
+    try:
+        with torch.device("meta"):
+            return make()
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error).lower():
+            raise
+    with torch.random.fork_rng(devices=[]):
+        return make()
 
 
 def _make_cell(node: Mapping[str, Any]) -> partial[Cell]:

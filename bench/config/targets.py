@@ -9,8 +9,10 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Union
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from bench.errors import nearest, shown
 from bench.shapes import words
@@ -75,21 +77,41 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
             if inspect.isclass(hint) and not (inspect.isclass(found) and issubclass(found, hint)):
                 raise TypeError(f"`{key}.{name}` must be {words(hint)}, got those of {value['_target_']}")
             checked[name] = check_arguments(value, f"{key}.{name}")
-        elif not _fits(value, hint):
-            raise TypeError(f"`{key}.{name}` must be {words(hint)}, got {shown(value)}")
         else:
-            checked[name] = _as_float(value, hint)
+            try:
+                checked[name] = _converted(value, hint)
+            except msgspec.ValidationError as error:
+                raise TypeError(f"`{key}.{name}` must be {words(hint)}, got {shown(value)}") from error
     return checked
 
 
-def _as_float(value: Any, hint: Any) -> Any:
-    """Turn an integer into a float where only a float fits; turn lists item by item."""
-    if isinstance(value, list):
-        kinds = [kind for kind in typing.get_args(hint) if kind is not ...] or [Any]
-        return [_as_float(item, kinds[min(i, len(kinds) - 1)]) for i, item in enumerate(value)]
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
-    integer = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if integer and float in kinds and int not in kinds else value
+def _converted(value: Any, hint: Any) -> Any:
+    """Return a YAML value as a type has it, in plain containers: an integer becomes a float where only a float fits.
+
+    A list passes for a tuple or any other sequence, but a bool does not pass for a number.
+
+    Raises:
+        msgspec.ValidationError: It does not fit.
+    """
+    return _lists(msgspec.to_builtins(msgspec.convert(value, _from_yaml(hint))))
+
+
+def _from_yaml(hint: Any) -> Any:
+    """Return a type without those members of its unions that no YAML has, such as ``Tensor`` in ``float | Tensor``."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        plain = [each for each in arguments if not isinstance(each, type) or each.__module__ == "builtins"]
+        return typing.Union[tuple(map(_from_yaml, plain or arguments))]  # noqa: UP007 - the members are in a list
+    if origin in (tuple, list, dict, Sequence, Mapping):
+        return origin[tuple(map(_from_yaml, arguments))]
+    return hint
+
+
+def _lists(value: Any) -> Any:
+    """Turn tuples into lists, as YAML has them."""
+    if isinstance(value, list | tuple):
+        return [_lists(each) for each in value]
+    return {key: _lists(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -109,28 +131,3 @@ def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
     return found
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a YAML value fits a type.
-
-    An integer passes for a float and a list for a tuple, but a bool does not pass for a number.
-    """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, argument) for argument in arguments)
-    if origin is Literal:
-        return value in arguments
-    if origin in (tuple, list):
-        kinds = [argument for argument in arguments if argument is not ...]
-        sized = origin is list or ... in arguments or len(value) == len(kinds) if isinstance(value, list) else False
-        return sized and all(_fits(item, kinds[min(i, len(kinds) - 1)]) for i, item in enumerate(value))
-    if hint in (None, type(None)):
-        return value is None
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    return hint is Any

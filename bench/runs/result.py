@@ -32,6 +32,7 @@ class Result:
     Attributes:
         outcome: How it ended.
         parameters: Trainable numbers of the network; ``None`` where the try ended before there was one.
+        without_gradient: Names of those parameters that no step has given a gradient.
         steps: Updates made, up to and with a diverged one.
         solved_at: The step at which the task counts as solved; ``None`` where it does not.
         curves: For each name in :data:`bench.training.curves.CURVES` one value a step.
@@ -46,6 +47,7 @@ class Result:
 
     outcome: Outcome
     parameters: int | None = None
+    without_gradient: Sequence[str] = ()
     steps: int = 0
     solved_at: int | None = None
     curves: Mapping[str, Sequence[float]] = field(default_factory=lambda: dict.fromkeys(CURVES, ()))

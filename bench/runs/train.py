@@ -158,6 +158,7 @@ def _result_of(built: Built, outcome: Outcome) -> Result:
     return Result(
         outcome,
         parameters=parameters,
+        without_gradient=sorted(module.without_gradient) if module.steps > 0 else (),
         steps=module.steps,
         solved_at=module.solved_at,
         curves=_curves_of(module, failed=outcome.status == "failed"),

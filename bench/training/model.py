@@ -81,7 +81,7 @@ class SequenceModel(nn.Module):
         # nn.Linear alone would draw its first values from the global generator; skip_init avoids that.
         self.readout_layer = cast(
             nn.Linear,
-            nn.utils.skip_init(nn.Linear, hidden_size, output_size, device=self.layers[0].weight_hh.device),
+            nn.utils.skip_init(nn.Linear, hidden_size, output_size, device=next(self.cells.parameters()).device),
         )
         self.dropout = dropout
         self.readout = readout

@@ -16,6 +16,7 @@ from torch import nn
 
 from bench.cells import Cell
 from bench.cells.init import Initialization, chrono_bias
+from bench.engines import stepwise
 from bench.training.rng import generator
 from tests.conftest import ROOT, options
 
@@ -231,6 +232,59 @@ def test_a_kernel_of_another_shape_is_refused():
 
     with pytest.raises(ValueError, match="`weight_ih` of Odd does not have the shape of its kernel's"):
         Odd(2, 3, init=TORCH)
+
+
+class IndRNN(Cell):
+    """A cell whose units do not see each other: it needs no recurrent matrix."""
+
+    blocks = ("new",)
+    weights = ("weight_ih", "bias_ih")
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.own = nn.Parameter(torch.empty(self.hidden_size))
+
+    def reset_parameters(self, generator: torch.Generator, delay: int) -> None:
+        super().reset_parameters(generator, delay)
+        with torch.no_grad():
+            self.own.uniform_(-1, 1, generator=generator)
+
+    def recur(self, h: Any) -> Any:
+        return self.own * h
+
+    def activate(self, projected: Any, state: Any) -> Any:
+        return {"new": torch.relu(projected + self.recur(state[0]))}
+
+    def update(self, values: Any, state: Any) -> Any:
+        return (values["new"],)
+
+
+class TestWeights:
+    def test_what_a_cell_does_without_is_not_made(self):
+        cell = IndRNN(3, 16, init=TORCH)
+        cell.reset_parameters(generator("init", 0), 1)
+        assert {name: tuple(value.shape) for name, value in cell.named_parameters()} == {
+            "weight_ih": (16, 3), "bias_ih": (16,), "own": (16,),
+        }  # fmt: skip
+        assert cell.weight_hh is None
+        hidden, _ = stepwise.unroll(cell, torch.ones(5, 2, 3))
+        assert all(gradient is not None for gradient in torch.autograd.grad(hidden.sum(), list(cell.parameters())))
+
+    @pytest.mark.parametrize("weights", [(), ("weight_ih", "weight")], ids=str)
+    def test_which_there_may_be(self, weights: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(IndRNN, "weights", weights)
+        with pytest.raises(ValueError, match="`weights` of IndRNN must be some of weight_ih, weight_hh, bias_ih, bias"):
+            IndRNN(3, 4, init=TORCH)
+
+    def test_a_kernel_needs_them_all(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(IndRNN, "recurrence", "rnn_relu")
+        with pytest.raises(ValueError, match="`weights` of IndRNN must be all four"):
+            IndRNN(3, 4, init=TORCH)
+
+    def test_a_cell_has_blocks(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(IndRNN, "blocks", ())
+        with pytest.raises(ValueError, match=r"`blocks` of IndRNN must name at least one block, got \(\)"):
+            IndRNN(3, 4, init=TORCH)
 
 
 @pytest.mark.parametrize("name", options("cell"))

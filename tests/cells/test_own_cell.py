@@ -42,6 +42,54 @@ def test_without_a_yaml_from_its_own_folder(bench: Bench, mine: Path, monkeypatc
     assert made.cell == "LeakyGate"
 
 
+OTHERS = """
+import torch
+from collections.abc import Sequence
+from torch.nn.utils import parametrizations
+from bench.cells import Cell
+
+class Idle(Cell):
+    blocks = ("new",)
+
+    def __init__(self, input_size, hidden_size, *, powers: Sequence[int], shares: dict, **settings):
+        super().__init__(input_size, hidden_size, **settings)
+        self.order = torch.randperm(hidden_size).tolist()
+        self.scale = float(torch.ones(1)) * sum(powers) * shares["all"]
+        self.turn = parametrizations.orthogonal(torch.nn.Linear(hidden_size, hidden_size, bias=False))
+
+    def activate(self, projected, state):
+        return {"new": torch.tanh(projected + self.scale * self.turn(state[0][:, self.order]))}
+
+    def update(self, values, state):
+        return (values["new"],)
+"""
+"""A cell that reads values while it is made, has settings of many kinds, and leaves parameters without a use."""
+
+
+def test_what_cells_of_others_do(bench: Bench, tmp_path: Path):
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "idle_cell.py").write_text(OTHERS)
+    (tmp_path / "cell" / "idle.yaml").write_text(
+        "_target_: idle_cell.Idle\n_partial_: true\npowers: [1, 2]\nshares: {all: 0.5}\n"
+        "init: {_target_: bench.cells.init.Initialization, input: torch, recurrent: torch, bias: torch}\n"
+    )
+    words = (f"--config-dir={tmp_path}", "cell=idle", "model.hidden_size=null", "model.parameter_budget=200")
+    outcome = bench.run(*words, "-m", "seed=0,1")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.splitlines() == [
+        "bench run: warning: idle has parameters that get no gradient and yet count: cells.0.bias_hh, "
+        "cells.0.weight_hh; see `Cell.weights`"
+    ]
+    for made in bench.records():
+        assert made.model["without_gradient"] == ["cells.0.bias_hh", "cells.0.weight_hh"]
+    made = bench.records()[0]
+    assert bench.run(*words, "seed=0", "rerun=all").code == 0
+    assert bench.records()[0].metrics == made.metrics, "what it draws while it is made follows the seed"
+    outcome = bench.run(*words, "cell.powers=3")
+    assert outcome.err == "bench run: cell.powers must be a list, each item an integer, got 3\n"
+    assert bench.run(*words, "cell.shares=null").err == "bench run: cell.shares must be a mapping, got null\n"
+
+
 @pytest.mark.long_run
 def test_another_source_is_another_run(bench: Bench, mine: Path):
     words = (f"--config-dir={mine}", "cell=mine", "task.length=9")
