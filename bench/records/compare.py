@@ -46,8 +46,8 @@ def surroundings(old: Record, new: Record) -> list[str]:
     ]
     changes += [
         f"device {name}: {old.device[name]} in the record, {new.device.get(name)} now"
-        for name in ("type", "name")
-        if old.device[name] != new.device.get(name)
+        for name in ("type", "name", "capability")
+        if name in old.device and old.device[name] != new.device.get(name)
     ]
     if old.model.get("engine") != new.model.get("engine"):
         changes.append(f"engine: {old.model.get('engine')} in the record, {new.model.get('engine')} now")

@@ -54,9 +54,11 @@ class Record:
             version, git commit, whether the checkout was dirty, and hashes of the files, ``cell`` for those of the cell
             and ``sources`` for all others.
         libraries: Versions of the libraries and of Python.
-        device: Type and name of the device, and the machine.
+        device: Type and name of the device, its instruction set as ``capability`` (missing in older records), and the
+            machine.
         runtime: How the process was set up.
-        model: Hidden size, engine, parameters, and the residual to a parameter budget.
+        model: Hidden size, engine, parameters, names of those that no step gave a gradient, and the residual to a
+            parameter budget.
         task_facts: What tables need to know about the task: its metric, whether higher is better, extra metrics,
             length, delay and baseline.
         solved: Whether the criterion was met at three evaluations in a row.

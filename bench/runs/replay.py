@@ -29,6 +29,7 @@ from bench.records.read import check_record, read_curves
 from bench.records.record import DamagedRecordError, Record
 from bench.runs import trust
 from bench.runs.execute import execute
+from bench.runs.job import own_modules
 from bench.runs.progress import Pulse
 from bench.sweeps import signals
 
@@ -50,11 +51,10 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
     Returns:
         The exit code: 0 if all is equal, 1 if not, 2 if the record cannot be replayed, 130 or 143 if stopped.
     """
-    sys.path[:0] = [str(Path(config_dir).absolute())] if config_dir else []
-    sys.path.append(str(Path.cwd()))
+    own = str(Path(config_dir).absolute()) if config_dir else None
     try:
         old, old_curves = check_record(folder), read_curves(folder)
-        with tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
+        with own_modules(own), tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
             spec = rebuild(old, Path(scratch), trusted)
             signals.listen()
             new = execute(spec, old.command, Pulse(), lambda: False, f"replay of {spec.label}")
@@ -88,6 +88,8 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
     different = different or first_probe_difference(old_probes, new_probes, allowed)
     if different is not None:
         print(f"different: {different}")
+        if not changes and "capability" not in old.device:
+            _say("the record does not say which instruction set its processor had; another one rounds otherwise")
         return 1
     curves = sum(name != "step" for name in compared(old_curves))
     metrics, probed = len(old.metrics["test"]) + len(old.metrics["eval"]), sum(map(len, old_probes.values()))

@@ -47,7 +47,7 @@ def record_of(spec: RunSpec, result: Result, command: str, runtime: Mapping[str,
         libraries={"python": platform.python_version(), **provenance.library_versions()},
         device=_device(spec.device),
         runtime=dict(runtime),
-        model=_model_facts(spec, result.parameters),
+        model=_model_facts(spec, result),
         task_facts=_task_facts(spec.task),
         solved=result.solved_at is not None,
         steps_to_solve=result.solved_at,
@@ -79,17 +79,23 @@ def probes_of(spec: RunSpec, result: Result) -> dict[str, pa.Table]:
 
 
 def _device(device: torch.device) -> dict[str, str]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else process.processor_name()
-    return {"type": device.type, "name": name, "machine": platform.machine(), "system": platform.system()}
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        found = {"name": torch.cuda.get_device_name(device), "capability": f"sm_{major}{minor}"}
+    else:
+        # Processors of one name may have other vector units, which add in another order.
+        found = {"name": process.processor_name(), "capability": torch.backends.cpu.get_cpu_capability()}
+    return {"type": device.type, **found, "machine": platform.machine(), "system": platform.system()}
 
 
-def _model_facts(spec: RunSpec, parameters: int | None) -> dict[str, Any]:
-    budget = spec.network.settings.parameter_budget
+def _model_facts(spec: RunSpec, result: Result) -> dict[str, Any]:
+    parameters, budget = result.parameters, spec.network.settings.parameter_budget
     return {
         "hidden_size": spec.network.hidden_size,
         "engine": spec.engine.engine,
         "engine_note": spec.engine.note,
         "parameters": parameters,
+        "without_gradient": list(result.without_gradient),
         "cell_year": cast(type[Cell], locate(spec.config["cell"], "cell")).year,
         "parameter_budget": budget,
         "budget_residual": parameters - budget if parameters is not None and budget is not None else None,

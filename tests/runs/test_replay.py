@@ -65,6 +65,9 @@ def test_a_final_metric_is_compared(bench: Bench):
     outcome = bench.call("replay", str(folder))
     assert outcome.code == 1
     assert outcome.out.startswith("different: final test mse: 0.5 in the record, ")
+    assert outcome.err == ""
+    change(folder, device={name: text for name, text in read_record(folder).device.items() if name != "capability"})
+    assert "does not say which instruction set its processor had" in bench.call("replay", str(folder)).err
 
 
 def test_other_surroundings_are_named_and_allow_a_tolerance(bench: Bench):
@@ -74,7 +77,7 @@ def test_other_surroundings_are_named_and_allow_a_tolerance(bench: Bench):
     change(
         folder,
         libraries=made.libraries | {"torch": "2.6.0"},
-        device=made.device | {"name": "abacus"},
+        device=made.device | {"name": "abacus", "capability": "beads"},
         code=made.code | {"numerics": made.code["numerics"] | {"training": "2"}},
         metrics=made.metrics | {"test": metrics},
     )
@@ -83,6 +86,7 @@ def test_other_surroundings_are_named_and_allow_a_tolerance(bench: Bench):
     assert outcome.out.startswith("equal within a relative difference of 0.001: 6 steps")
     assert "torch: 2.6.0 in the record, " in outcome.err
     assert "device name: abacus in the record, " in outcome.err
+    assert "device capability: beads in the record, " in outcome.err
     assert "version of training: 2 in the record, 1 now" in outcome.err
     assert bench.call("replay", str(folder), "--tolerance=1e-5").code == 1
 
