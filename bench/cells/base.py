@@ -169,7 +169,8 @@ class Cell(nn.Module, ABC):
             generator: Source of randomness, on the CPU.
             delay: The task's delay in steps, for initialisations that follow it.
         """
-        for name, rule in (("weight_ih", self.init.input), ("weight_hh", self.init.recurrent)):
+        rules: dict[str, init.RecurrentRule] = {"weight_ih": self.init.input, "weight_hh": self.init.recurrent}
+        for name, rule in rules.items():
             for block in getattr(self, name).split(self.hidden_size) if name in self.weights else ():
                 init.fill_weight(block, rule, generator)
         for name in ("bias_ih", "bias_hh"):

@@ -103,7 +103,7 @@ def _from_yaml(hint: Any) -> Any:
         plain = [each for each in arguments if not isinstance(each, type) or each.__module__ == "builtins"]
         return typing.Union[tuple(map(_from_yaml, plain or arguments))]  # noqa: UP007 - the members are in a list
     if origin in (tuple, list, dict, Sequence, Mapping):
-        return origin[tuple(map(_from_yaml, arguments))]
+        return types.GenericAlias(origin, tuple(map(_from_yaml, arguments)))
     return hint
 
 
