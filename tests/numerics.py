@@ -101,7 +101,7 @@ def numbers_of(spec: RunSpec, *, double: bool) -> dict[str, list[float]]:
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if double else torch.float32)
     try:
-        model, task = spec.model(), _doubled(spec.task) if double else spec.task
+        model, task = spec.network.model(spec.seed), _doubled(spec.task) if double else spec.task
         module = TrainingModule(task, model, spec.make_optimizer(), spec.training, spec.seed, spec.device)
         probing = Probing(spec.probe, task, spec.seed, spec.device)
         model.warm_up(spec.data.batch_size, spec.precision)

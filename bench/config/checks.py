@@ -75,12 +75,8 @@ def check_wandb(mode: str) -> None:
     """Raise ``ValueError`` unless W&B can be used in this mode without asking the user anything."""
     if mode not in ("offline", "online"):
         raise ValueError(f"`mode` must be one of offline, online, got {mode!r}")
-    if mode == "online" and not import_wandb().login(prompt=False, verify=False):
-        raise ValueError("`mode` must be offline where W&B has no key (`wandb login` stores one), got 'online'")
+    if mode == "online":
+        import wandb
 
-
-def import_wandb() -> Any:
-    """Return the wandb module, which is imported only where it is used."""
-    import wandb
-
-    return wandb
+        if not wandb.login(prompt=False, verify=False):
+            raise ValueError("`mode` must be offline where W&B has no key (`wandb login` stores one), got 'online'")

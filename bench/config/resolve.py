@@ -177,7 +177,7 @@ def _check_optimizer_and_logger(config: dict[str, Any]) -> None:
     with _named("optimizer"):
         check_optimizer(config)
     with _named("logger"):
-        config["logger"] = check_arguments(config["logger"], "logger", supplied=("info",))
+        config["logger"] = check_arguments(config["logger"], "logger", supplied=("spec", "draft"))
         if "mode" in config["logger"]:
             check_wandb(config["logger"]["mode"])
 

@@ -12,12 +12,10 @@ import torch
 
 from bench.config.network import Network
 from bench.config.schema import LauncherConfig
-from bench.engines import Choice
 from bench.probes.probing import ProbeConfig
 from bench.records import record
 from bench.training.data import DataConfig
 from bench.training.loop import MakeOptimizer, TrainingConfig
-from bench.training.model import SequenceModel
 from bench.training.process import RuntimeConfig
 from tasks.base import Task
 
@@ -87,11 +85,6 @@ class RunSpec(Sections):
         return self.network.task
 
     @property
-    def engine(self) -> Choice:
-        """How the network's cells are unrolled."""
-        return self.network.engine
-
-    @property
     def folder(self) -> Path:
         """Where the record goes."""
         return record.run_folder(self.results_dir, self.experiment, self.task_name, self.cell_name, self.run_id)
@@ -101,21 +94,9 @@ class RunSpec(Sections):
         """Task, cell and seed, for messages."""
         return " ".join((self.task_name, *self.row, self.cell_name, f"seed={self.seed}"))
 
-    def model(self) -> SequenceModel:
-        """Return the network with its initial values, on the CPU."""
-        return self.network.model(self.seed)
-
-    def shapes(self) -> dict[str, torch.Size]:
-        """Return the shapes of all weights, by name, without allocating any."""
-        return self.network.shapes()
-
     def make_optimizer(self) -> MakeOptimizer:
         """Return the optimiser's class with its settings."""
         return optimizer_maker(self.config["optimizer"])
-
-    def make_logger(self) -> Any:
-        """``RunInfo -> Logger | None``."""
-        return hydra.utils.instantiate(self.config["logger"])
 
 
 def optimizer_maker(node: Mapping[str, Any]) -> MakeOptimizer:

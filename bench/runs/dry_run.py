@@ -69,7 +69,7 @@ def _seconds(
 def seconds_per_step(spec: RunSpec) -> float:
     """Measure the time of one training step, on a network that is thrown away."""
     process.set_up(spec.runtime)
-    model = spec.model().to(spec.device)
+    model = spec.network.model(spec.seed).to(spec.device)
     optimizer = spec.make_optimizer()(model.parameters())
     times = []
     started = time.perf_counter()

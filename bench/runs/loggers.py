@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hydra.utils
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-from bench.config.checks import check_wandb, import_wandb
 from bench.config.run_spec import RunSpec
 from bench.records.record import FINAL, Record
 
@@ -17,55 +16,28 @@ CONNECT_SECONDS = 20
 """Seconds that an online W&B run may take to connect, and to finish, before it is given up."""
 
 
-@dataclass(frozen=True)
-class RunInfo:
-    """The facts about a run that a mirror is given.
-
-    Attributes:
-        run_id: The run's id.
-        experiment: Name of the experiment.
-        task: Name of the task.
-        cell: Name of the cell.
-        seed: The seed.
-        config: The resolved config.
-        draft: The folder in which the record is put together.
-        results_dir: The results folder.
-    """
-
-    run_id: str
-    experiment: str
-    task: str
-    cell: str
-    seed: int
-    config: dict[str, Any]
-    draft: Path
-    results_dir: Path
-
-
-def no_logger(info: RunInfo) -> None:
+def no_logger(spec: RunSpec, draft: Path) -> None:
     """Return ``None``: there is no mirror, and the record is all there is."""
 
 
-def csv_logger(info: RunInfo) -> Logger:
+def csv_logger(spec: RunSpec, draft: Path) -> Logger:
     """Make a logger that writes ``metrics.csv`` into the folder of the record."""
-    return CSVLogger(save_dir=info.draft, name="", version="")
+    return CSVLogger(save_dir=draft, name="", version="")
 
 
-def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) -> Logger:
+def wandb_logger(spec: RunSpec, draft: Path, *, mode: str, project: str, entity: str | None) -> Logger:
     """Make one W&B run for one run: id = run id, group = experiment, job type = task.
 
     Args:
-        info: The run.
+        spec: The run.
+        draft: The folder in which its record is put together.
         mode: ``offline`` (files below ``results_dir/wandb``, uploaded by ``wandb sync``) or ``online``.
         project: W&B project.
         entity: W&B user or team; ``None`` stands for that of the key.
-
-    Raises:
-        ValueError: The mode is unknown, or it is ``online`` and there is no key.
     """
-    check_wandb(mode)
-    wandb = import_wandb()
-    info.results_dir.mkdir(parents=True, exist_ok=True)
+    import wandb
+
+    spec.results_dir.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(
         silent=True,
         console="off",
@@ -76,15 +48,15 @@ def wandb_logger(info: RunInfo, *, mode: str, project: str, entity: str | None) 
         finish_timeout=CONNECT_SECONDS,
     )
     logger = WandbLogger(
-        name=f"{info.task} {info.cell} seed={info.seed}",
-        save_dir=info.results_dir,
-        id=info.run_id,
+        name=f"{spec.task_name} {spec.cell_name} seed={spec.seed}",
+        save_dir=spec.results_dir,
+        id=spec.run_id,
         project=project,
         entity=entity,
         mode=mode,
-        group=info.experiment,
-        job_type=info.task,
-        config=info.config,
+        group=spec.experiment,
+        job_type=spec.task_name,
+        config=spec.config,
         settings=settings,
     )
     # Lightning passes this argument unasked, and wandb then warns that it has no effect.
@@ -118,19 +90,8 @@ class Mirror:
         Raises:
             Exception: What the logger raises, for example W&B without a network.
         """
-        spec = self._spec
-        self._logger = spec.make_logger()(
-            RunInfo(
-                run_id=spec.run_id,
-                experiment=spec.experiment,
-                task=spec.task_name,
-                cell=spec.cell_name,
-                seed=spec.seed,
-                config=spec.config,
-                draft=self._draft,
-                results_dir=spec.results_dir,
-            )
-        )
+        make_logger = hydra.utils.instantiate(self._spec.config["logger"])
+        self._logger = make_logger(self._spec, self._draft)
         return self._logger
 
     def finish(self, record: Record | None) -> None:

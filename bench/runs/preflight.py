@@ -66,7 +66,7 @@ def _check_place(spec: RunSpec) -> None:
         if spec.folder.exists():
             check_record(spec.folder)
         if spec.rerun != "all":
-            checkpoint.load(checkpoint_path(spec.folder), spec.run_id, spec.shapes())
+            checkpoint.load(checkpoint_path(spec.folder), spec.run_id, spec.network.shapes())
     except record.NewerRecordError as error:
         raise ConfigError(str(error)) from error
     except record.DamagedRecordError as error:

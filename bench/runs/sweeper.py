@@ -69,7 +69,7 @@ def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcom
     specs = checked(runs_of(config, context.config_loader))
     workers = workers_of(specs)
     folders = tuple(dict.fromkeys(spec.folder for spec in specs))
-    for note in dict.fromkeys(spec.engine.note for spec in specs if spec.engine.note is not None):
+    for note in filter(None, dict.fromkeys(spec.network.engine.note for spec in specs)):
         print(f"bench run: engine {note}", file=sys.stderr)
     if command.dry_run:
         dry_run.show(specs, workers)

@@ -92,8 +92,8 @@ def _model_facts(spec: RunSpec, result: Result) -> dict[str, Any]:
     parameters, budget = result.parameters, spec.network.settings.parameter_budget
     return {
         "hidden_size": spec.network.hidden_size,
-        "engine": spec.engine.engine,
-        "engine_note": spec.engine.note,
+        "engine": spec.network.engine.engine,
+        "engine_note": spec.network.engine.note,
         "parameters": parameters,
         "without_gradient": list(result.without_gradient),
         "cell_year": cast(type[Cell], locate(spec.config["cell"], "cell")).year,

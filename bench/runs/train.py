@@ -83,14 +83,14 @@ def build(spec: RunSpec, built: Built) -> tuple[TrainingModule, Mapping[str, Any
     """
     # Nothing here draws from the global generator, but a cell of a user's may.
     torch.manual_seed(spec.seed)
-    built.model = spec.model()
+    built.model = spec.network.model(spec.seed)
     built.module = module = TrainingModule(
         spec.task, built.model, spec.make_optimizer(), spec.training, spec.seed, spec.device
     )
     if spec.probe.enabled:
         built.probing = Probing(spec.probe, spec.task, spec.seed, spec.device)
     path = checkpoint_path(spec.folder)
-    resumed = checkpoint.load(path, spec.run_id, spec.shapes())
+    resumed = checkpoint.load(path, spec.run_id, spec.network.shapes())
     if resumed is not None:
         built.wall.add(resumed["wall_seconds"])
         checkpoint.restore(path, resumed, module)

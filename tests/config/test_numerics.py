@@ -205,7 +205,8 @@ def test_ids_of_published_records_are_as_they_were():
         if alike not in specs:
             specs[alike] = rebuild(made, Path("nowhere"))
         spec = specs[alike]
-        science = identity.science(spec.config, spec.runtime, spec.device, spec.precision, spec.engine.engine)
+        engine = spec.network.engine.engine
+        science = identity.science(spec.config, spec.runtime, spec.device, spec.precision, engine)
         found = record.run_id(science | {"seed": made.seed}, numerics.code_hash(spec.code["numerics"]))
         assert found == made.run_id == folder.name
 
