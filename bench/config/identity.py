@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,49 +12,11 @@ import torch
 from bench.config import numerics, users_code
 from bench.config.targets import locate
 from bench.engines import Engine
-from bench.records import provenance, record
+from bench.records import provenance
 from bench.training.process import RuntimeConfig
 
 CODE_SECTIONS = ("task", "cell", "optimizer")
 """Sections of the config that name classes, which may be a user's own."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What makes a run the run that it is.
-
-    Attributes:
-        run_id: A hash of all settings that can change a number, and of the versions of the code.
-        kind: The same for runs that differ in nothing but the seed.
-        code: See :func:`code_of`.
-    """
-
-    run_id: str
-    kind: str
-    code: dict[str, Any]
-
-
-def identity_of(
-    config: Mapping[str, Any], runtime: RuntimeConfig, device: torch.device, precision: str, engine: Engine
-) -> Identity:
-    """Return the identity of the run that a resolved config describes.
-
-    Args:
-        config: The config, as plain containers.
-        runtime: Settings of the process.
-        device: Where the run computes.
-        precision: ``32`` or ``bf16-mixed``.
-        engine: The engine that runs.
-
-    Raises:
-        ValueError: A class whose source cannot be found.
-    """
-    settings, code = science(config, runtime, device, precision, engine), code_of(config, engine)
-    return Identity(
-        run_id=record.run_id(settings, numerics.code_hash(code["numerics"])),
-        kind=record.run_id({**settings, "seed": None}, ""),
-        code=code,
-    )
 
 
 def science(

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.cells import Cell
+from bench.config import identity, numerics
 from bench.config.checks import RERUN, check_optimizer, check_wandb, hidden_size_of, writable_folder
 from bench.config.explain import ConfigError
-from bench.config.identity import identity_of
 from bench.config.network import Network, model_on_meta, smallest_cell
 from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
@@ -25,6 +25,7 @@ from bench.engines import choose
 from bench.engines.compiled import CHUNK
 from bench.errors import nearest
 from bench.probes.probing import ProbeConfig, check_probes
+from bench.records import record
 from bench.training import process
 from bench.training.data import DataConfig
 from bench.training.loop import TrainingConfig
@@ -62,7 +63,10 @@ def build(
     _check_optimizer_and_logger(config)
     with _named(""):
         engine = network.engine.engine
-        identity = identity_of(config, sections.runtime, sections.device, sections.precision, engine)
+        settings = identity.science(config, sections.runtime, sections.device, sections.precision, engine)
+        code = identity.code_of(config, engine)
+        run_id = record.run_id(settings, numerics.code_hash(code["numerics"]))
+        kind = record.run_id({**settings, "seed": None}, "")
     return RunSpec(
         **vars(sections),
         network=network,
@@ -73,7 +77,9 @@ def build(
         asked=asked,
         row=sweep.row_of(asked),
         config=config,
-        **vars(identity),
+        code=code,
+        run_id=run_id,
+        kind=kind,
     )
 
 

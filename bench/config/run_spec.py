@@ -63,7 +63,8 @@ class RunSpec(Sections):
         row: The run's place in the experiment's rows, ``key=value``.
         config: The resolved config, as plain containers.
         code: The code that the run uses; see :func:`bench.config.identity.code_of`.
-        run_id: The identity of the run.
+        run_id: The identity of the run, a hash of all settings that can change a number and of the versions of the
+            code.
         kind: The same for runs that differ in nothing but the seed.
     """
 
