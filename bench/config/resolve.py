@@ -23,7 +23,7 @@ from bench.config.sweep_grid import SweepGrid
 from bench.config.targets import check_arguments, locate
 from bench.engines import choose
 from bench.engines.compiled import CHUNK
-from bench.errors import nearest
+from bench.errors import as_override, nearest
 from bench.probes.probing import ProbeConfig, check_probes
 from bench.records import record
 from bench.training import process
@@ -55,7 +55,9 @@ def build(
     config = _plain(cfg)
     with _named(""):
         sweep = SweepGrid.read(config.pop("sweep"))
-        sweep.check_budget(config["budget"])
+        budget, budgets = config["budget"], sweep.budgets
+        if budgets and budget not in budgets:
+            raise ConfigError(f"`budget` must be one of {', '.join(budgets)}, got {as_override(budget)}")
     asked = sweep.asked(overrides, default_of(cfg, choices))
     task = _task(config)
     sections = _sections(config)
@@ -110,17 +112,11 @@ def _task(config: dict[str, Any]) -> Task:
 
 def _sections(config: Mapping[str, Any]) -> Sections:
     """Return the sections with a fixed set of keys, and the values that stand by themselves."""
-    with _named("data"):
-        data = _section(DataConfig, config["data"])
-    with _named("training"):
-        training = _section(TrainingConfig, config["training"])
-    with _named("probe"):
-        probe = _section(ProbeConfig, config["probe"])
+    runtime = _section(RuntimeConfig, config, "runtime")
     with _named("runtime"):
-        runtime = _section(RuntimeConfig, config["runtime"])
         process.check(runtime)
+    trainer = _section(TrainerConfig, config, "trainer")
     with _named("trainer"):
-        trainer = _section(TrainerConfig, config["trainer"])
         device = process.resolve_device(trainer.accelerator)
         process.check_precision(trainer.precision, device)
     with _named(""):
@@ -130,19 +126,17 @@ def _sections(config: Mapping[str, Any]) -> Sections:
         if rerun not in RERUN:
             raise ConfigError(f"`rerun` must be one of {', '.join(RERUN)}, got {rerun!r}")
         results_dir = writable_folder(config["results_dir"])
-    with _named("launcher"):
-        launcher = _section(LauncherConfig, config["launcher"])
     return Sections(
-        data=data,
-        training=training,
-        probe=probe,
+        data=_section(DataConfig, config, "data"),
+        training=_section(TrainingConfig, config, "training"),
+        probe=_section(ProbeConfig, config, "probe"),
         runtime=runtime,
         device=device,
         precision=trainer.precision,
         seed=seed,
         rerun=rerun,
         results_dir=results_dir,
-        launcher=launcher,
+        launcher=_section(LauncherConfig, config, "launcher"),
     )
 
 
@@ -165,8 +159,8 @@ def _network(
     config: Mapping[str, Any], task: Task, cell: Cell, sections: Sections, say: Callable[[str], None] | None
 ) -> Network:
     """Return the network, its hidden size checked by one without memory, with the engine that unrolls its cells."""
+    settings = _section(ModelConfig, config, "model")
     with _named("model"):
-        settings = _section(ModelConfig, config["model"])
         hidden_size = hidden_size_of(config["cell"], task, settings)
         model_on_meta(config["cell"], task, settings, hidden_size)
         engine = choose(settings.engine, cell, sections.device, sections.precision, say)
@@ -206,13 +200,14 @@ def _named(section: str) -> Iterator[None]:
         raise ConfigError(_qualify(message, section)) from error
 
 
-def _section(kind: type[T], settings: Mapping[str, Any]) -> T:
+def _section(kind: type[T], config: Mapping[str, Any], section: str) -> T:
     """Return the dataclass of one section; ``+section.key=`` on the command line could have added to it."""
     names = [field.name for field in fields(cast(Any, kind))]
-    for name in settings:
-        if name not in names:
-            raise ConfigError(f"`{name}` is no setting{nearest(name, names)}")
-    return kind(**settings)
+    with _named(section):
+        for name in config[section]:
+            if name not in names:
+                raise ConfigError(f"`{name}` is no setting{nearest(name, names)}")
+        return kind(**config[section])
 
 
 def _qualify(message: str, section: str) -> str:

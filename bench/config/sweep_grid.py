@@ -135,15 +135,6 @@ class SweepGrid:
                 jobs.append([f"{key}={value}" for key, value in job.items()])
         return jobs
 
-    def check_budget(self, budget: str | None) -> None:
-        """Check that a budget is one that has settings.
-
-        Raises:
-            ValueError: It is not.
-        """
-        if self.budgets and budget not in self.budgets:
-            raise ValueError(f"`{BUDGET}` must be one of {', '.join(self.budgets)}, got {as_override(budget)}")
-
     def asked(self, job: Iterable[str], default: Callable[[str], Any]) -> list[str]:
         """Return the overrides of a run without those that :meth:`jobs` adds by itself."""
         job = list(job)
