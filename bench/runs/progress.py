@@ -40,18 +40,17 @@ class Progress(L.Callback):
     Args:
         title: Text in front of the bar: position in the sweep, task, cell, seed.
         baseline: The loss of the best predictor without memory.
+        pulse: Knows the pace of this process; it is called before this callback.
     """
 
-    def __init__(self, title: str, baseline: float) -> None:
+    def __init__(self, title: str, baseline: float, pulse: Pulse) -> None:
         self.title = title
         self.baseline = baseline
+        self.pulse = pulse
         self._bar: ProgressBar | None = None
-        self._first = 0
-        self._started = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar."""
-        self._first, self._started = trainer.global_step, time.perf_counter()
         self._bar = ProgressBar(trainer.max_steps)
 
     def on_train_batch_end(
@@ -64,14 +63,14 @@ class Progress(L.Callback):
         assert isinstance(pl_module, TrainingModule)
         step, steps = trainer.global_step, trainer.max_steps
         loss = float(pl_module.curves.loss[step - 1])
-        rate = (step - self._first) / (time.perf_counter() - self._started)
-        left = duration((steps - step) / rate)
+        pace = self.pulse.numbers["seconds_per_step"]
+        left = duration((steps - step) * pace)
         self._bar.show(
             step,
             self.title,
-            f"loss {loss:.3f} base {self.baseline:.3f} {rate:.2f}/s {left} left",
+            f"loss {loss:.3f} base {self.baseline:.3f} {1 / pace:.2f}/s {left} left",
             f"{self.title}: step {step}/{steps}, loss {loss:.4f} (baseline {self.baseline:.4f}), "
-            f"{rate:.1f} steps/s, at most {left} left",
+            f"{1 / pace:.1f} steps/s, at most {left} left",
         )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -56,7 +56,12 @@ def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], bool],
     built.wall.start()
     try:
         module, resumed = build(spec, built)
-        callbacks = _callbacks(spec, built, resumed, pulse, lost, title)
+        baseline = spec.task.baseline
+        probing = [built.probing] if built.probing is not None else []
+        shown = [Progress(title, baseline, pulse)] if title is not None else []
+        checkpointing = Checkpointing(spec, resumed, built.probing, built.wall, lost)
+        # In the order in which Lightning calls them in each step.
+        callbacks = [*probing, live_log.LiveLog(baseline, built.probing), pulse, *shown, checkpointing]
         fit(spec, built, module, callbacks, mirror, resumed["state"]["step"] if resumed is not None else 0)
         outcome = _outcome_of(spec, module)
     except (signals.StoppedError, KeyboardInterrupt, SystemExit):
@@ -114,22 +119,6 @@ def fit(
             trainer.validate(module, datamodule=data, verbose=False)
         if module.diverged_at is None:
             trainer.test(module, datamodule=data, verbose=False)
-
-
-def _callbacks(
-    spec: RunSpec,
-    built: Built,
-    resumed: Mapping[str, Any] | None,
-    pulse: Pulse,
-    lost: Callable[[], bool],
-    title: str | None,
-) -> list[L.Callback]:
-    """Return what Lightning calls in each step, in this order."""
-    baseline = spec.task.baseline
-    probing = [built.probing] if built.probing is not None else []
-    shown = [Progress(title, baseline)] if title is not None else []
-    checkpointing = Checkpointing(spec, resumed, built.probing, built.wall, lost)
-    return [*probing, live_log.LiveLog(baseline, built.probing), pulse, *shown, checkpointing]
 
 
 def _outcome_of(spec: RunSpec, module: TrainingModule) -> Outcome:
