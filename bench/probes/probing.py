@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -98,21 +99,19 @@ class Probing(L.Callback):
         step = trainer.global_step + 1
         if not (self._on_schedule(step) or step in (1, trainer.max_steps)):
             return
-        started = self._pause(pl_module)
-        named = dict(_model(pl_module).named_parameters())
-        norms = parameters.norms(parameters.gradients(named.items()))
-        self._before = norms, {name: parameter.detach().clone() for name, parameter in named.items()}
-        self._go_on(pl_module, started)
+        with self._measuring(pl_module) as module:
+            named = dict(module.model.named_parameters())
+            norms = parameters.norms(parameters.gradients(named.items()))
+            self._before = norms, {name: parameter.detach().clone() for name, parameter in named.items()}
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Measure what the update did, and look at the network after it."""
         if self._before is not None:
-            started = self._pause(pl_module)
-            self._add_gradients(trainer.global_step, pl_module, *self._before)
+            with self._measuring(pl_module) as module:
+                self._add_gradients(trainer.global_step, module, *self._before)
             self._before = None
-            self._go_on(pl_module, started)
         if self._on_schedule(trainer.global_step):
             self._look(trainer, pl_module)
 
@@ -129,9 +128,9 @@ class Probing(L.Callback):
         return self.config.every is not None and step % self.config.every == 0
 
     def _add_gradients(
-        self, step: int, module: L.LightningModule, norms: dict[str, float], before: dict[str, Tensor]
+        self, step: int, module: TrainingModule, norms: dict[str, float], before: dict[str, Tensor]
     ) -> None:
-        named = dict(_model(module).named_parameters())
+        named = dict(module.model.named_parameters())
         after = parameters.norms(parameters.gradients(named.items()))
         with torch.no_grad():
             ratios = parameters.update_ratios(before, named)
@@ -144,30 +143,25 @@ class Probing(L.Callback):
         module.look_for_divergence()
         if module.diverged_at is not None:
             return
-        started, step, model = self._pause(module), trainer.global_step, module.model
+        step, model = trainer.global_step, module.model
         gates = self.config.gates is not False and any(cell.gates for cell in model.layers)
+        devices = [module.device] if module.device.type == "cuda" else []
         # A user's own cell may draw from the global generators.
-        with torch.random.fork_rng([module.device] if module.device.type == "cuda" else []):
+        with self._measuring(module), torch.random.fork_rng(devices):
             flow = gradient_flow_of(model, self._task, self._batch, self._lags)
             activity = activity_of(model, self._batch.inputs, gates=gates)
-        self.rows["flow"] += [(step, *astuple(point)) for point in flow]
-        self.rows["activity"] += [(step, *astuple(each)) for each in activity]
-        self._go_on(module, started)
+            self.rows["flow"] += [(step, *astuple(point)) for point in flow]
+            self.rows["activity"] += [(step, *astuple(each)) for each in activity]
 
-    def _pause(self, module: L.LightningModule) -> float:
+    @contextlib.contextmanager
+    def _measuring(self, module: L.LightningModule) -> Iterator[TrainingModule]:
+        """Stop the clock of the training while something is measured, and count the time."""
         assert isinstance(module, TrainingModule)
         module.stop_clock()
-        return time.perf_counter()
-
-    def _go_on(self, module: L.LightningModule, started: float) -> None:
-        assert isinstance(module, TrainingModule)
+        started = time.perf_counter()
+        yield module
         self.seconds += time.perf_counter() - started
         module.clock.start()
-
-
-def _model(module: L.LightningModule) -> torch.nn.Module:
-    assert isinstance(module, TrainingModule)
-    return module.model
 
 
 def check_probes(config: ProbeConfig, task: Task, gates: Sequence[str], cell: str) -> None:
