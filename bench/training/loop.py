@@ -205,7 +205,7 @@ class TrainingModule(L.LightningModule):
         self.stop_clock()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the scores of one batch of the evaluation set."""
+        """Add the scores of one batch of the evaluation set, or of the test set."""
         self._scores.add(self.task.scores(self.model(batch.inputs), batch))
 
     def on_validation_epoch_end(self) -> None:
@@ -232,9 +232,7 @@ class TrainingModule(L.LightningModule):
         self.look_for_divergence()
         self.stop_clock()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the scores of one batch of the test set."""
-        self._scores.add(self.task.scores(self.model(batch.inputs), batch))
+    test_step = validation_step
 
     def on_test_epoch_end(self) -> None:
         """Keep the metrics of the test set; the last update may have made them infinite or NaN."""
