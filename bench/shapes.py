@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Collection, Mapping
+from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -45,6 +46,11 @@ def convert(data: Any, kind: type[T], name: str = "", *, from_texts: bool = Fals
         return msgspec.convert(data, kind, strict=not from_texts)
     except msgspec.ValidationError as error:
         raise ShapeError(_line(str(error), data, kind, name)) from error
+
+
+def yaml_names(folder: Traversable) -> list[str]:
+    """Return the names of the YAMLs in a folder, sorted, without their ending."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def words(hint: Any) -> str:

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bench.analysis.hyperparameters import as_text, hashable
+from bench.analysis.hyperparameters import as_text, hashable, listed
 from bench.analysis.run import Run, read_reaches, read_runs
-from bench.errors import nearest
+from bench.errors import one_of
 from bench.records.record import DamagedRecordError
 
 IDENTITY = ("run", "task", "cell", "seed")
@@ -78,8 +78,8 @@ class Runs(Sequence[Run]):
         wanted = {}
         for key, value in {**(settings or {}), **more}.items():
             if key not in known:
-                raise ValueError(f"`where` must name one of {', '.join(known)}, got {key!r}{nearest(key, known)}")
-            wanted[key] = {as_text(each) for each in _listed(value)}
+                raise ValueError(f"`where` must name {one_of(key, known)}")
+            wanted[key] = {as_text(each) for each in listed(value)}
         chosen = (run for run in self if all(as_text(_settings(run).get(key)) in wanted[key] for key in wanted))
         return Runs(chosen, self.damaged)
 
@@ -137,21 +137,13 @@ class Runs(Sequence[Run]):
 
     def _summary(self) -> pd.DataFrame:
         """One line for each task and cell of an experiment."""
-        lines = []
-        for experiment, task, cell in dict.fromkeys((run.experiment, run.task, run.cell) for run in self):
-            members = [run for run in self if (run.experiment, run.task, run.cell) == (experiment, task, cell)]
-            statuses = Counter(run.status for run in members)
-            lines.append(
-                {
-                    "experiment": experiment,
-                    "task": task,
-                    "cell": cell,
-                    "runs": len(members),
-                    "solved": sum(run.record.solved for run in members),
-                    "status": ", ".join(f"{count} {status}" for status, count in statuses.items()),
-                }
-            )
-        return pd.DataFrame(lines)
+
+        def told(statuses: Iterable[str]) -> str:
+            return ", ".join(f"{count} {status}" for status, count in Counter(statuses).items())
+
+        groups = self.frame().groupby(["experiment", "task", "cell"], sort=False)
+        columns = {"runs": ("status", "size"), "solved": ("solved", "sum"), "status": ("status", told)}
+        return groups.agg(**columns).reset_index()
 
     @property
     def _title(self) -> str:
@@ -196,10 +188,6 @@ def _warn(kept: list[DamagedRecordError], damaged: Iterable[DamagedRecordError])
         if str(error) not in known:
             kept.append(error)
             warnings.warn(str(error), DamagedRecordWarning, stacklevel=4)
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple | set | frozenset | range | np.ndarray) else [value]
 
 
 def _settings(run: Run) -> dict[str, Any]:

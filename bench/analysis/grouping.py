@@ -82,7 +82,9 @@ def arrange(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
             groups.setdefault(tuple(place), []).append(run)
         for _, together in sorted(groups.items(), key=lambda item: [sortable(value) for value in item[0]]):
             first = together[0]
-            settings = {key: first.task_settings.get(key) for key in (*_leading(first.task_settings), *shown)}
+            # The first setting of the task, its length or its delay, is always shown.
+            keys = (*list(first.task_settings)[:1], *shown)
+            settings = {key: first.task_settings.get(key) for key in keys}
             settings |= {"protocol": first.protocol} if several else {}
             settings |= {key: first.training.get(key) for key in split}
             rows.append(_row(name, settings, together, columns))
@@ -213,11 +215,6 @@ def _splitting_keys(runs: list[Run], columns: Mapping[str, str]) -> list[str]:
         settings = sorted((key, hashable(value)) for key, value in run.task_settings.items())
         places.setdefault((columns[run.run_id], run.protocol, *settings), []).append(run.training)
     return sorted({key for members in places.values() for key in differing(members)})
-
-
-def _leading(task: Mapping[str, Any]) -> list[str]:
-    """Return the task's first setting, which is always shown: its length or its delay."""
-    return list(task)[:1]
 
 
 def _by_column(runs: Iterable[Run], labels: Mapping[str, str], *, of_cells: bool) -> list[Run]:

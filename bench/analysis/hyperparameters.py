@@ -8,31 +8,6 @@ from typing import Any
 from bench.errors import as_override
 from bench.records.record import Record
 
-_SECTIONS = ("model", "optimizer", "data", "training")
-"""Sections whose settings make two trainings different; the settings of the probes do not."""
-
-
-def protocol_of(record: Record) -> str:
-    """Return the experiment that a run belongs to, with its budget if it has several to choose from."""
-    budget = record.config.get("budget")
-    return f"{record.experiment} ({budget})" if budget else record.experiment
-
-
-def training_of(record: Record) -> dict[str, Any]:
-    """Return all settings, except those of task, cell and seed, that make two runs different experiments."""
-    settings: dict[str, Any] = {}
-    for section in _SECTIONS:
-        settings |= {f"{section}.{key}": value for key, value in flat(record.config[section]).items()}
-    # The record tells which engine ran; "auto" may mean another one on another machine.
-    settings["model.engine"] = record.model.get("engine") or settings.get("model.engine")
-    settings["optimizer"] = str(record.config["optimizer"].get("_target_", "")).rpartition(".")[2]
-    settings["precision"] = record.config["trainer"]["precision"]
-    settings["device"] = record.device["type"]
-    held = ("threads", "flush_subnormals", "deterministic", "tf32")
-    settings |= {f"runtime.{key}": record.runtime.get(key) for key in held}
-    settings["code"] = code_of(record, cell=False)
-    return settings
-
 
 def code_of(record: Record, *, cell: bool) -> str:
     """Return the versions of the code of a run's cell, or of all other code; ``1`` if all are the first version."""
@@ -73,14 +48,14 @@ def sortable(value: Any) -> tuple[bool, float, str]:
     return (not number, float(value) if number else 0.0, str(value))
 
 
-def is_one_of(value: Any, texts: Iterable[str]) -> bool:
-    """Return whether a setting equals one of the values that texts name: ``1e-3`` is 0.001."""
-    return as_text(value) in map(as_text, texts)
-
-
 def text(value: Any) -> str:
     """Return a setting as a table shows it, numbers with up to six digits."""
     return f"{value:g}" if isinstance(value, float) else as_override(value)
+
+
+def listed(value: Any) -> tuple[Any, ...]:
+    """Return the values that a value or several stand for; a text is one value."""
+    return (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
 
 
 def as_text(value: Any) -> str:

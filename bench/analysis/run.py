@@ -17,6 +17,9 @@ from bench.analysis.gradient_reach import GradientReach, gradient_reach
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import FINAL, DamagedRecordError, Record
 
+SECTIONS = ("model", "optimizer", "data", "training")
+"""Sections whose settings make two trainings different; the settings of the probes do not."""
+
 
 @dataclass(eq=False)
 class Run:
@@ -76,12 +79,26 @@ class Run:
     @cached_property
     def protocol(self) -> str:
         """The experiment that the run belongs to, with its budget where it has one to choose."""
-        return hyperparameters.protocol_of(self.record)
+        budget = self.record.config.get("budget")
+        return f"{self.experiment} ({budget})" if budget else self.experiment
 
     @cached_property
     def training(self) -> Mapping[str, Any]:
         """Everything but task, cell and seed that makes it another experiment than others."""
-        return hyperparameters.training_of(self.record)
+        record = self.record
+        settings: dict[str, Any] = {}
+        for section in SECTIONS:
+            own = hyperparameters.flat(record.config[section])
+            settings |= {f"{section}.{key}": value for key, value in own.items()}
+        # The record tells which engine ran; "auto" may mean another one on another machine.
+        settings["model.engine"] = record.model.get("engine") or settings.get("model.engine")
+        settings["optimizer"] = str(record.config["optimizer"].get("_target_", "")).rpartition(".")[2]
+        settings["precision"] = record.config["trainer"]["precision"]
+        settings["device"] = record.device["type"]
+        held = ("threads", "flush_subnormals", "deterministic", "tf32")
+        settings |= {f"runtime.{key}": record.runtime.get(key) for key in held}
+        settings["code"] = hyperparameters.code_of(record, cell=False)
+        return settings
 
     @cached_property
     def task_settings(self) -> Mapping[str, Any]:

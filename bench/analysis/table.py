@@ -27,7 +27,8 @@ from bench.analysis.metrics import (
     results,
 )
 from bench.analysis.run import Run
-from bench.errors import nearest
+from bench.errors import one_of
+from bench.shapes import yaml_names
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ class Spec:
         return kept
 
     def _wants(self, run: Run) -> bool:
-        where = self.where or {}
-        return all(hyperparameters.is_one_of(run.settings.get(key), values) for key, values in where.items())
+        where, as_text = self.where or {}, hyperparameters.as_text
+        return all(as_text(run.settings.get(key)) in map(as_text, values) for key, values in where.items())
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,7 @@ class Table:
 
 def spec_names() -> list[str]:
     """Return the names of the tables in ``conf/table/``."""
-    folder = resources.files("conf") / "table"
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(entry.name.removesuffix(".yaml") for entry in found if entry.name.endswith(".yaml"))
+    return yaml_names(resources.files("conf") / "table")
 
 
 def read_spec(name: str) -> Spec:
@@ -178,9 +177,7 @@ def read_spec(name: str) -> Spec:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"`spec` must be a file that can be read, got {name!r} ({error})") from error
     else:
-        raise ValueError(
-            f"`spec` must be a file or one of {', '.join(spec_names())}, got {name!r}{nearest(name, spec_names())}"
-        )
+        raise ValueError(f"`spec` must be a file or {one_of(name, spec_names())}")
     try:
         node = yaml.safe_load(content)
     except yaml.YAMLError as error:
@@ -224,4 +221,4 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
 def _check(kind: str, name: str, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if name not in allowed:
-        raise ValueError(f"`{kind}` must name one of {', '.join(allowed)}, got {name!r}{nearest(name, allowed)}")
+        raise ValueError(f"`{kind}` must name {one_of(name, allowed)}")

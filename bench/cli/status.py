@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.cli.common import RUNS, complain, fail
-from bench.errors import nearest
+from bench.errors import one_of
 
 
 def status_command(parsed: argparse.Namespace) -> int:
@@ -44,7 +44,6 @@ def _status_of_new(name: str) -> int:
     from bench.config.experiments import names, size
 
     if name not in names():
-        allowed = f"a folder that is there, or one of {', '.join(names())}"
-        return fail("status", f"EXPERIMENT|DIR must be {allowed}, got {name!r}{nearest(name, names())}")
+        return fail("status", f"EXPERIMENT|DIR must be a folder that is there, or {one_of(name, names())}")
     print(f"{name}: {size(name)} runs planned, none begun; bench run +experiment={name}")
     return 0

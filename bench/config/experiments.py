@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from importlib import resources
 
+from bench.shapes import yaml_names
+
 
 def names() -> list[str]:
     """Return the names of the experiments in ``conf/experiment/``."""
-    return sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in (resources.files("conf") / "experiment").iterdir()
-        if entry.name.endswith(".yaml")
-    )
+    return yaml_names(resources.files("conf") / "experiment")
 
 
 def size(name: str) -> int:

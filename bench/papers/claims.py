@@ -18,7 +18,7 @@ import yaml
 from msgspec import Meta, Struct
 
 from bench.errors import one_of, shown
-from bench.shapes import ShapeError, convert
+from bench.shapes import ShapeError, convert, yaml_names
 
 T = TypeVar("T")
 PAPERS = "papers.yaml"
@@ -121,13 +121,13 @@ def read_claims(conf: Traversable | None = None) -> Published:
     """
     root = resources.files("conf") if conf is None else conf
     folder = root / "published"
-    names = {group: _stems(root / group) for group in ("experiment", "task", "cell")}
+    names = {group: yaml_names(root / group) for group in ("experiment", "task", "cell")}
     papers = {
         str(key): _as(Paper, f"published/{PAPERS}, paper {key}", node)
         for key, node in _read(folder / PAPERS, dict).items()
     }
     claims: list[Claim] = []
-    for name in _stems(folder):
+    for name in yaml_names(folder):
         file = f"{name}.yaml"
         if file == PAPERS:
             continue
@@ -142,10 +142,6 @@ def read_claims(conf: Traversable | None = None) -> Published:
             taken[claim.id] = name
             claims.append(claim)
     return Published(papers, tuple(claims))
-
-
-def _stems(folder: Traversable) -> list[str]:
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def _read(path: Traversable, kind: type[T]) -> T:

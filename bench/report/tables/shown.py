@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.analysis.hyperparameters import as_text
+from bench.analysis.hyperparameters import as_text, listed
 from bench.analysis.run import Run
 from bench.analysis.table import Spec, Table, read_spec
 from bench.report.tables.grid import Grid
@@ -82,10 +82,10 @@ def table(
         ValueError: See :meth:`bench.analysis.table.Table.of` and :func:`bench.analysis.table.read_spec`.
     """
     wanted = (read_spec(spec) if spec is not None else Spec()).with_flags(
-        where=None if where is None else {key: tuple(map(as_text, _listed(value))) for key, value in where.items()},
-        rows=None if rows is None else _listed(rows),
-        columns=None if columns is None else _listed(columns),
-        metrics=None if metrics is None else _listed(metrics),
+        where=None if where is None else {key: tuple(map(as_text, listed(value))) for key, value in where.items()},
+        rows=None if rows is None else listed(rows),
+        columns=None if columns is None else listed(columns),
+        metrics=None if metrics is None else listed(metrics),
         statistic=statistic,
         mixed=mixed,
         compare=compare,
@@ -93,7 +93,3 @@ def table(
     )
     made = Table.of(runs, wanted)
     return ShownTable(made, grids_below(made))
-
-
-def _listed(value: Any) -> tuple[Any, ...]:
-    return (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
