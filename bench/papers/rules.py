@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.metrics import LEAST_RUNS
+from bench.analysis.metrics import LEAST_RUNS, times
 from bench.analysis.run import Run
 from bench.papers.claims import EFFORTS, Claim
 from bench.stats.intervals import Estimate, Interval, median, success
@@ -74,15 +74,10 @@ def _below_baseline(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -
 
 
 def _before(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Finding:
-    times, flags, groups = [], [], []
-    for name, runs in zip(("first", "second"), sides, strict=True):
-        for run in runs:
-            # A run that diverged will never solve, so it is at risk for the whole budget; see bench.stats.survival.
-            made = run.record
-            times.append(made.steps_to_solve if made.solved and made.steps_to_solve is not None else budget)
-            flags.append(made.solved)
-            groups.append(name)
-    test = log_rank(times, flags, groups)
+    first, second = sides
+    # A run that diverged will never solve, so it is at risk for the whole budget; see bench.stats.survival.
+    steps, flags = times([*first, *second])
+    test = log_rank(steps, flags, ["first"] * len(first) + ["second"] * len(second))
     ahead = test.solved[0] - test.expected[0]
     verdict = UNDECIDED
     if not any(flags):
