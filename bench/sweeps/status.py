@@ -9,11 +9,13 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tabulate import tabulate
+
 from bench.records import lease, record
 from bench.records.paths import checkpoint_path
 from bench.records.read import find_records, read_record
 from bench.records.write import set_aside
-from bench.sweeps.state import Inventory, PlannedRun, RunState, SweepPlan, count, read_sweep_plans, seconds_left
+from bench.sweeps.state import Inventory, PlannedRun, RunState, count, read_sweep_plans, seconds_left
 from bench.sweeps.terminal import duration
 
 COLUMNS = {
@@ -95,7 +97,8 @@ def show(results: ResultsFolder) -> tuple[str, list[RunState]]:
         text += "\nFailed:\n" + "".join(
             f"  {run_state.run.label}: {run_state.record.reason}\n" for run_state in failed if run_state.record
         )
-    open_sweeps = [sweep.command for sweep in results.sweeps if not _is_done(sweep, run_states)]
+    final = {run_state.run.folder for run_state in run_states if run_state.final}
+    open_sweeps = [sweep.command for sweep in results.sweeps if any(run.folder not in final for run in sweep.runs)]
     if open_sweeps and not running:
         text += "\nTo go on:\n" + "".join(f"  {command}\n" for command in open_sweeps)
     return text, run_states
@@ -111,12 +114,9 @@ def _table(run_states: Sequence[RunState]) -> str:
     columns = [name for name in COLUMNS if name != "damaged" or count(run_states)["damaged"]]
     header = ["experiment", *(COLUMNS[name] for name in columns), "left"]
     rows = [header, *(_row(name, chosen, columns) for name, chosen in sorted(by_experiment.items()))]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(header))]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]))
-    return "\n".join(lines)
+    # As one of the rows, since tabulate would make the columns of a header two characters wider.
+    align = ["left", *["right"] * (len(header) - 1)]
+    return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=align)
 
 
 def _row(name: str, run_states: Sequence[RunState], columns: Sequence[str]) -> list[str]:
@@ -130,11 +130,6 @@ def _running(run_state: RunState) -> str:
     assert run_state.holder is not None
     owner, step = run_state.holder.owner, int(run_state.holder.progress.get("step", 0))
     return f"{run_state.run.label}: step {step}/{run_state.run.max_steps}, process {owner.pid} on {owner.host}"
-
-
-def _is_done(sweep: SweepPlan, run_states: Sequence[RunState]) -> bool:
-    final = {run_state.run.folder for run_state in run_states if run_state.final}
-    return all(run.folder in final for run in sweep.runs)
 
 
 def watch(results: Callable[[], ResultsFolder], seconds: float) -> list[RunState]:
