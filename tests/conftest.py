@@ -32,7 +32,6 @@ from bench.config import schema
 from bench.config.explain import ConfigError, explain
 from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
-from bench.records import record
 from bench.records.read import find_records, read_all, read_curves, read_probe, read_record
 from bench.records.record import Record
 from bench.records.series import CLOCKS, PROBES
@@ -103,7 +102,7 @@ class Bench:
         return made
 
     def folder(self, made: Record) -> Path:
-        return record.run_folder(self.results, made.experiment, made.task, made.cell, made.run_id)
+        return self.results / "runs" / made.experiment / made.task / made.cell / made.run_id
 
     def curves(self, made: Record) -> dict[str, list[float]]:
         return read_curves(self.folder(made)).to_pydict()

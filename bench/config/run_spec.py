@@ -13,7 +13,6 @@ import torch
 from bench.config.network import Network
 from bench.config.schema import LauncherConfig
 from bench.probes.probing import ProbeConfig
-from bench.records import record
 from bench.training.data import DataConfig
 from bench.training.loop import MakeOptimizer, TrainingConfig
 from bench.training.process import RuntimeConfig
@@ -88,7 +87,7 @@ class RunSpec(Sections):
     @property
     def folder(self) -> Path:
         """Where the record goes."""
-        return record.run_folder(self.results_dir, self.experiment, self.task_name, self.cell_name, self.run_id)
+        return self.results_dir / "runs" / self.experiment / self.task_name / self.cell_name / self.run_id
 
     @property
     def label(self) -> str:

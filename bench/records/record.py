@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from bench.records import older
@@ -121,11 +120,6 @@ def run_id(science: Mapping[str, Any], code_hash: str) -> str:
     """Return twelve hexadecimal digits of SHA-256 over the scientific config and the hash of the code."""
     text = json.dumps({"science": science, "code": code_hash}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def run_folder(results_dir: Path, experiment: str, task: str, cell: str, identity: str) -> Path:
-    """Return the folder of the record of a run."""
-    return results_dir / "runs" / experiment / task / cell / identity
 
 
 def probed(made: Record) -> bool:

@@ -130,6 +130,11 @@ def test_other_keys_do_not_enter_the_id(change: str):
     assert id_of(*change.split()) == id_of()
 
 
+def test_the_folder_of_a_record_names_experiment_task_cell_and_id(tmp_path: Path):
+    spec = spec_of("task=copy_memory", "cell=gru", f"results_dir={tmp_path}")
+    assert spec.folder == tmp_path / "runs" / "default" / "copy_memory" / "gru" / spec.run_id
+
+
 def test_budget_and_sweep_choose_settings_and_do_not_enter_the_id(bench: Bench, tmp_path: Path):
     settings = [{"when": {"budget": name}, "set": {"training.max_steps": 6}} for name in ("short", "long")]
     words = own_experiment(tmp_path, {"settings": settings})

@@ -15,9 +15,8 @@ from tests.records_made import CURVES, make, write
 
 
 def test_what_is_written_is_read(tmp_path: Path):
-    folder = record.run_folder(tmp_path, "default", "adding_problem", "gru", "abc")
+    folder = tmp_path / "runs" / "default" / "adding_problem" / "gru" / "abc"
     write(folder, make())
-    assert folder == tmp_path / "runs" / "default" / "adding_problem" / "gru" / "abc"
     assert read_record(folder) == make()
     assert read_curves(folder).to_pydict() == {
         "step": [1, 2, 3],
