@@ -85,13 +85,10 @@ def show(parsed: argparse.Namespace) -> None:
     with _own_state(), env_override({"HYDRA_FULL_ERROR": "1"}):
         try:
             with contextlib.redirect_stdout(shown):
-                _run_hydra(parsed, get_args_parser(), _no_job, CONFIG_PATH, CONFIG_NAME)
+                # The task is never called.
+                _run_hydra(parsed, get_args_parser(), lambda _: None, CONFIG_PATH, CONFIG_NAME)
         finally:
             print(_as_ours(shown.getvalue(), parsed), end="")
-
-
-def _no_job(_: object) -> None:
-    """Stands for the task, which nothing that only shows something calls."""
 
 
 def _as_ours(text: str, parsed: argparse.Namespace) -> str:

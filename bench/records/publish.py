@@ -60,15 +60,11 @@ class Published:
 
     def __str__(self) -> str:
         """Describe the outcome in one line for people."""
-        parts = [f"{_number(len(self.copied), 'record')} copied"]
+        parts = [f"{len(self.copied)} record{'s' if len(self.copied) != 1 else ''} copied"]
         parts += [f"{self.there} there already"] if self.there else []
         parts += [f"{self.without_result} without a result left out"] if self.without_result else []
         sizes = f": {_megabytes(self.bytes_before)} became {_megabytes(self.bytes_after)}" if self.copied else ""
         return ", ".join(parts) + sizes
-
-
-def _number(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def _megabytes(size: int) -> str:

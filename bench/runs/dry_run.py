@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import torch
 from bench.config.run_spec import RunSpec
 from bench.runs.preflight import planned
 from bench.sweeps.invocation import Invocation
-from bench.sweeps.state import Inventory, RunState, bytes_of, seconds_left
+from bench.sweeps.state import Inventory, RunState, seconds_left
 from bench.sweeps.terminal import duration
 from bench.training import process, rng
 from bench.training.clipping import clip_gradients
@@ -46,7 +47,8 @@ def show(specs: Sequence[RunSpec], workers: int) -> None:
         return
     seconds, measured = _seconds(run_states, todo, by_folder, workers)
     size = sum(_bytes(run_state, run_states, results_dir, by_folder[run_state.run.folder]) for run_state in todo)
-    print(f"about {duration(seconds)} ({measured}), {_readable(size)} on disk")
+    space = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+    print(f"about {duration(seconds)} ({measured}), {space} on disk")
 
 
 def _seconds(
@@ -89,7 +91,7 @@ def seconds_per_step(spec: RunSpec) -> float:
 
 def _bytes(run_state: RunState, run_states: Sequence[RunState], results_dir: Path, spec: RunSpec) -> float:
     alike = [
-        bytes_of(results_dir / other.run.folder)
+        sum(entry.stat().st_size for entry in os.scandir(results_dir / other.run.folder) if entry.is_file())
         for other in run_states
         if other.final and other.run.kind == run_state.run.kind
     ]
@@ -97,7 +99,3 @@ def _bytes(run_state: RunState, run_states: Sequence[RunState], results_dir: Pat
         return float(statistics.median(alike))
     times = 2 + run_state.run.max_steps // (spec.probe.every or run_state.run.max_steps) if spec.probe.enabled else 0
     return float(BYTES_A_RUN + BYTES_A_STEP * run_state.run.max_steps + BYTES_A_LOOK * times)
-
-
-def _readable(size: float) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"

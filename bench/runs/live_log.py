@@ -40,12 +40,6 @@ def probe_metrics(rows: Rows, step: int) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
-def _clipped_lately(curves: Curves, step: int) -> float:
-    """Return the share of the last :data:`STEPS_BETWEEN_LINES` steps whose gradient was clipped."""
-    lately = slice(max(0, step - STEPS_BETWEEN_LINES), step)
-    return clipped_share(curves.grad_norm[lately].tolist(), curves.grad_norm_clipped[lately].tolist()) or 0.0
-
-
 class LiveLog(L.Callback):
     """Callback that hands the curves to the trainer's logger as they grow."""
 
@@ -99,6 +93,8 @@ class LiveLog(L.Callback):
             self._log(logger, step, metrics)
 
     def _log_step(self, logger: Logger, step: int, curves: Curves) -> None:
+        lately = slice(max(0, step - STEPS_BETWEEN_LINES), step)
+        before, after = curves.grad_norm[lately].tolist(), curves.grad_norm_clipped[lately].tolist()
         self._log(
             logger,
             step,
@@ -107,7 +103,7 @@ class LiveLog(L.Callback):
                 "train/baseline": self.baseline,
                 "grad/norm": float(curves.grad_norm[step - 1]),
                 "grad/norm_clipped": float(curves.grad_norm_clipped[step - 1]),
-                "grad/clipped_share": _clipped_lately(curves, step),
+                "grad/clipped_share": clipped_share(before, after) or 0.0,
             },
         )
 

@@ -33,8 +33,6 @@ from bench.runs.job import own_modules
 from bench.runs.progress import Pulse
 from bench.sweeps import signals
 
-TOLERANCE = 1e-3
-"""Largest relative difference allowed if machine or versions differ."""
 NO_PROBE = {"enabled": False, "every": None, "batch_size": 1, "lags": "log", "gates": None}
 """Probe settings for records that were written before there were probes."""
 

@@ -7,8 +7,6 @@ import time
 
 from tqdm.auto import tqdm
 
-from bench.sweeps.terminal import in_notebook
-
 SECONDS_BETWEEN_REFRESHES = 0.4
 SECONDS_BETWEEN_LINES = 30.0
 FORMAT = "{desc} {percentage:.0f}% {bar}{postfix}"
@@ -23,7 +21,8 @@ class ProgressBar:
     """
 
     def __init__(self, total: int) -> None:
-        watched = sys.stderr.isatty() or in_notebook()
+        # The kernel of a notebook has imported ipykernel.
+        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
         self._bar = (
             tqdm(total=total, bar_format=FORMAT, leave=False, dynamic_ncols=True, delay=1e-9) if watched else None
         )

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from bench.sweeps.bar import ProgressBar
-from bench.sweeps.state import Inventory, RunState, share_done
-from bench.sweeps.terminal import close_quietly, ended, summary_line, time_left
+from bench.sweeps.state import Inventory, RunState, seconds_left, share_done
+from bench.sweeps.terminal import close_quietly, duration, ended, summary_line
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -87,5 +87,6 @@ class Monitor:
             self._told.add((run_state.run.folder, run_state.state))
             self._bar.write(f"[{done:>{width}}/{len(run_states)}] {ended(run_state.record, run_state.run.label)}")
         if self._bar.due:
-            title, left = summary_line(run_states), time_left(run_states, self._workers)
+            title, seconds = summary_line(run_states), seconds_left(run_states, self._workers)
+            left = "" if seconds is None else f"{duration(seconds)} left"
             self._bar.show(sum(map(share_done, run_states)), title, left, f"{title}{left and ', about '}{left}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -209,8 +208,3 @@ def _seconds_by_kind(run_states: Iterable[RunState]) -> dict[str, float]:
             pace = 1 / (run_state.record.time["steps_per_second"] or 1.0)
             running.setdefault(run_state.run.kind, []).append(pace * run_state.run.max_steps)
     return {kind: statistics.median(values) for kind, values in (running | ended).items()}
-
-
-def bytes_of(folder: Path) -> int:
-    """Return the size of all files of a run, in bytes."""
-    return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())

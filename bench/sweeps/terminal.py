@@ -1,4 +1,4 @@
-"""The words for the progress of a sweep: durations, states and time left; and the place where it is shown."""
+"""The words for the progress of a sweep: durations and states; and the place where it is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.records import record
 from bench.records.record import Record
-from bench.sweeps.state import RunState, count, seconds_left
+from bench.sweeps.state import RunState, count
 
 
 def close_quietly() -> None:
@@ -21,11 +21,6 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook."""
-    return "ipykernel" in sys.modules
 
 
 def ended(made: Record, label: str) -> str:
@@ -50,9 +45,3 @@ def summary_line(run_states: Sequence[RunState]) -> str:
     return ", ".join(
         [f"{done}/{len(run_states)} runs", *(f"{by_state[state]} {state}" for state in states if by_state[state])]
     )
-
-
-def time_left(run_states: Sequence[RunState], workers: int | None) -> str:
-    """Return text such as ``3:10 left``, or an empty text while there is nothing to estimate it from."""
-    seconds = seconds_left(run_states, workers)
-    return "" if seconds is None else f"{duration(seconds)} left"

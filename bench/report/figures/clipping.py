@@ -62,8 +62,6 @@ def gradient_norms(runs: Iterable[Run]) -> Figure | None:
 
 
 def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
-    if not tables:
-        return
     edges = _windows([table["step"].to_numpy() for table in tables])
     styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("grad_norm", BEFORE, {"color": color, "linestyle": LINE_STYLES[0]}),

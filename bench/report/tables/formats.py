@@ -91,14 +91,12 @@ def _fitting(grid: Grid, columns: list[int]) -> list[str]:
 
 
 def _stacked(grid: Grid, column: int, entry: Entry) -> str:
-    lines = [part for line in entry.lines for part in _wrapped(line, grid.wide.get(column))]
+    lines, width = list(entry.lines), grid.wide.get(column)
+    if width is not None:
+        lines = [part for line in lines for part in textwrap.wrap(line, width) or [""]]
     if entry.best and lines:
         lines[0] = f"*{lines[0]}"
     return "\n".join(lines)
-
-
-def _wrapped(line: str, width: int | None) -> list[str]:
-    return [line] if width is None else textwrap.wrap(line, width) or [""]
 
 
 def _with_rules(body: list[list[str]], rules: frozenset[int]) -> list[Any]:

@@ -14,7 +14,6 @@ from bench.analysis.metrics import (
     PARAMETERS,
     SOLVED,
     UNFINISHED,
-    MetricEstimate,
     best_of,
     counts_of,
     name_of,
@@ -92,17 +91,13 @@ def _row_entries(table: Table, row: RunGroup, metric: str, columns: Sequence[str
     return [
         # The cost of a network has no spread over seeds.
         entry(
-            _bare(each) if metric == PARAMETERS and each else each,
+            replace(each, low=None, high=None, better=None) if metric == PARAMETERS and each else each,
             row.runs.get(column, []),
             counted=counted,
             best=i == best,
         )
         for i, (column, each) in enumerate(zip(columns, numbers, strict=True))
     ]
-
-
-def _bare(shown: MetricEstimate) -> MetricEstimate:
-    return MetricEstimate(shown.metric, shown.statistic, shown.value, None, None, shown.n, None)
 
 
 def _baseline(row: RunGroup, metric: str) -> Entry:
