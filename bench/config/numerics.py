@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
+from msgspec import Struct
 
 import bench
 import tasks
@@ -86,8 +88,7 @@ class Part:
     tree: str
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(Struct, frozen=True):
     """What the manifest says of a part.
 
     Attributes:
@@ -99,11 +100,10 @@ class Pin:
 
     version: int
     tree: str
-    files: tuple[str, ...] | None
+    files: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """``numerics.json``.
 
     Attributes:
@@ -112,17 +112,12 @@ class Manifest:
     """
 
     shared: tuple[str, ...]
-    parts: Mapping[str, Pin]
+    parts: dict[str, Pin]
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read the manifest."""
-    data = json.loads(path.read_text(encoding="utf-8"))
-    pins = {
-        name: Pin(pin["version"], pin["tree"], tuple(pin["files"]) if "files" in pin else None)
-        for name, pin in data["parts"].items()
-    }
-    return Manifest(tuple(data["shared"]), pins)
+    return msgspec.json.decode(path.read_bytes(), type=Manifest)
 
 
 @functools.cache
