@@ -37,7 +37,7 @@ def through_bench(everything: bool) -> float:
     Args:
         everything: Whether to run with a logger, checkpoints every 100 steps and a bar on a terminal, or with none.
     """
-    from bench.records.read import read_all
+    from bench.records.read import find_records, read_record
 
     with tempfile.TemporaryDirectory() as folder:
         words = (
@@ -49,7 +49,7 @@ def through_bench(everything: bool) -> float:
             _on_a_terminal([*command, "logger=wandb", "logger.mode=offline", "training.checkpoint_every=100"])
         else:
             subprocess.run([*command, "training.checkpoint_every=null"], cwd=ROOT, check=True, capture_output=True)
-        (made,) = read_all(Path(folder))[0]
+        (made,) = map(read_record, find_records(Path(folder)))
     milliseconds = made.time["milliseconds_per_step"]
     assert milliseconds is not None
     return milliseconds
@@ -102,7 +102,7 @@ def seconds_of(*command: str) -> float:
 
 def further_runs() -> tuple[float, float]:
     """Return the seconds that one more run adds to a sweep of one-step runs: outside training, and in all."""
-    from bench.records.read import read_all
+    from bench.records.read import find_records, read_record
 
     def sweep(seeds: int) -> tuple[float, list[float]]:
         with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +112,7 @@ def further_runs() -> tuple[float, float]:
                 f"results_dir={folder} seed=range({seeds})"
             )
             seconds = seconds_of(sys.executable, "-m", "bench", "run", *words.split(), "-m")
-            made = sorted(read_all(Path(folder))[0], key=lambda each: each.seed)
+            made = sorted(map(read_record, find_records(Path(folder))), key=lambda each: each.seed)
             return seconds, [_outside(each) for each in made]
 
     few, many = sweep(2), sweep(12)

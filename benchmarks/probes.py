@@ -83,7 +83,7 @@ def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
 
 def seconds(cell: str, length: int, steps: int, probe: str) -> tuple[float, float]:
     """Return the seconds of training and probing in one run, and of probing alone, as its record says."""
-    from bench.records.read import read_all
+    from bench.records.read import find_records, read_record
 
     with tempfile.TemporaryDirectory() as folder:
         words = (
@@ -92,7 +92,7 @@ def seconds(cell: str, length: int, steps: int, probe: str) -> tuple[float, floa
             f"runtime.threads={THREADS} trainer=cpu results_dir={folder}"
         )
         subprocess.run([sys.executable, "-m", "bench", "run", *words.split()], check=True, capture_output=True)
-        (made,) = read_all(Path(folder))[0]
+        (made,) = map(read_record, find_records(Path(folder)))
     training, probing = made.time["train_seconds"], made.time["probe_seconds"]
     assert training is not None
     assert probing is not None

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.records.read import read_all
+from bench.records.read import find_records
 
 HERE = Path(__file__).parent
 SWEEP = ("+experiment=demo", "task=adding_problem", "seed=range(0,4)", "trainer=cpu")
@@ -37,7 +37,7 @@ def seconds(way: str) -> float:
         started = time.perf_counter()
         subprocess.run(words, check=True, capture_output=True)
         taken = time.perf_counter() - started
-        assert len(read_all(Path(folder))[0]) == 12
+        assert len(find_records(Path(folder))) == 12
     return taken
 
 

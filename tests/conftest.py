@@ -32,7 +32,7 @@ from bench.config import schema
 from bench.config.explain import ConfigError, explain
 from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
-from bench.records.read import find_records, read_all, read_curves, read_probe, read_record
+from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import Record
 from bench.records.series import CLOCKS, PROBES
 from bench.runs.execute import execute
@@ -83,9 +83,7 @@ class Bench:
         return self.call("run", *TINY, f"results_dir={self.results}", *self.always, *overrides)
 
     def records(self) -> list[Record]:
-        found, damaged = read_all(self.results)
-        assert damaged == []
-        return found
+        return [read_record(folder) for folder in find_records(self.results)]
 
     def one(self, *overrides: str) -> Record:
         """Make one run without Hydra's launcher, from a config that is composed once, and return its record."""

@@ -135,14 +135,3 @@ def find_records(root: Path) -> list[Path]:
         if RECORD_FILE in files:
             found.append(Path(folder))
     return sorted(found)
-
-
-def read_all(root: Path) -> tuple[list[Record], list[DamagedRecordError]]:
-    """Read all records below ``root``; return them, and the errors of those that cannot be read."""
-    records, damaged = [], []
-    for folder in find_records(root):
-        try:
-            records.append(read_record(folder))
-        except DamagedRecordError as error:
-            damaged.append(error)
-    return records, damaged

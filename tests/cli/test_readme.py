@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.analysis.run import read_reaches, read_runs
-from bench.records.read import check_record, find_records, read_all, read_curves, read_record
+from bench.records.read import check_record, find_records, read_curves, read_record
 from bench.report.tables.render import render
 from benchmarks import report
 from tests.conftest import ROOT, Bench
@@ -81,7 +81,7 @@ def test_the_cost_of_probes_and_the_gain_of_workers_are_those_measured():
     seconds = [statistics.median(through[f"{way}_seconds"]) for way in ("workers", "serial")]
     assert f"one thread each {seconds[0]:.0f} s, and one process of two threads {seconds[1]:.0f} s" in said
     assert f"{through['ratio']:.2f} times the runs an hour" in said
-    shares = [made.time["probe_seconds"] / made.time["train_seconds"] for made in read_all(DEMO)[0]]  # type: ignore[operator]
+    shares = [made.time["probe_seconds"] / made.time["train_seconds"] for made in map(read_record, find_records(DEMO))]  # type: ignore[operator]
     assert f"pays {100 * min(shares):.1f} to {100 * max(shares):.1f} % of the training time" in said
 
 

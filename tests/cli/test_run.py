@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.records.read import read_all
+from bench.records.read import find_records, read_record
 from bench.stats.gradient_decay import clipped_share
 from bench.sweeps.terminal import duration
 from bench.training.loop import TrainingModule
@@ -182,7 +182,7 @@ class TestFailure:
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert err.splitlines()[-1] == "bench run: stopped by SIGINT; the same command goes on from here"
-        (made,) = read_all(tmp_path)[0]
+        (made,) = map(read_record, find_records(tmp_path))
         assert (made.seed, made.status, made.reason) == (0, "interrupted", "stopped by SIGINT")
         assert made.steps >= 50
         left = {path.name for path in tmp_path.glob("runs/*/*/*/.*")}

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from bench.records import record
-from bench.records.read import find_records, read_all, read_record
+from bench.records.read import find_records, read_record
 from bench.training.loop import TrainingModule
 from tests import kill_sweep
 from tests.conftest import TINY, Bench, command, odd_cell, own_experiment, results_of, wait_for
@@ -145,7 +145,8 @@ class TestFaults:
         )  # fmt: skip
         assert done.returncode == 1
         assert "a worker was killed (out of memory?); its run goes on" in done.stderr
-        made = {each.config["data"]["batch_size"]: each for each in read_all(tmp_path / "results")[0]}
+        records = map(read_record, find_records(tmp_path / "results"))
+        made = {each.config["data"]["batch_size"]: each for each in records}
         assert made[4].status == "completed"
         assert made[5].status == "failed"
         assert "killed 3 times without getting any further" in made[5].reason
@@ -209,7 +210,7 @@ class TestFaults:
         hold.unlink()
         out, _ = ours.communicate(timeout=120)
         assert ours.returncode == 0
-        assert sorted(made.steps for made in read_all(tmp_path / "results")[0]) == [6, 9]
+        assert sorted(made.steps for made in map(read_record, find_records(tmp_path / "results"))) == [6, 9]
         assert "[2/2] adding_problem odd seed=0: unsolved at step 9" in out
 
     def test_a_closed_pipe_neither_ends_a_sweep_nor_keeps_it_from_stopping(self, tmp_path: Path):
