@@ -18,13 +18,12 @@ from bench.analysis import metrics
 from bench.analysis.delay_series import DelaySeries, delay_series
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
-from bench.report.figures.style import COLUMN_INCHES, GREY, grid, key_above, legend, look, titled
+from bench.report.figures.style import COLUMN_INCHES, GREY, PANELS_ACROSS, grid, key_above, legend, look, titled
 from bench.stats.intervals import success
 
 UNTRAINED, TRAINED = "untrained", "trained"
 DIAGONAL = "horizon = delay"
 SOLVED = "share of seeds solved\n(95 % interval)"
-PANELS_ACROSS = 2
 MARKERS = "os^Dv<>"
 NOTE_CHARACTERS = 52
 CLOSEST_TICKS = 0.07

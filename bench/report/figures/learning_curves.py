@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from matplotlib.axes import Axes
@@ -10,9 +9,8 @@ from matplotlib.figure import Figure
 
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
-from bench.report.figures.style import PANEL_INCHES, grid, legend, look, titled
+from bench.report.figures.style import PANEL_INCHES, legend, look, panels_of, titled
 
-PANELS_ACROSS = 2
 WITHOUT_MEMORY = "without memory"
 
 
@@ -23,15 +21,10 @@ def learning_curves(runs: Iterable[Run]) -> Figure:
     if its loss was no longer finite. The dashed grey line is the best predictor without memory.
     """
     rows, columns = arrange(runs)
-    across = min(PANELS_ACROSS, len(rows))
-    down = math.ceil(len(rows) / across)
-    figure, axes = grid(down, across, width=PANEL_INCHES[0] * across, height=PANEL_INCHES[1])
-    panels = list(axes.flat)
-    for panel, row in zip(panels, rows, strict=False):
+    figure, panels = panels_of(len(rows), height=PANEL_INCHES)
+    for panel, row in zip(panels, rows, strict=True):
         _panel(panel, row, columns)
-    for panel in panels[len(rows) :]:
-        panel.remove()
-    legend(figure, panels[: len(rows)], [*columns, WITHOUT_MEMORY])
+    legend(figure, panels, [*columns, WITHOUT_MEMORY])
     return figure
 
 

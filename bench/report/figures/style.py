@@ -20,9 +20,10 @@ from bench.analysis.run import Run
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)))
-PANEL_INCHES = (3.4, 2.3)
+PANEL_INCHES = 2.3
 COLUMN_INCHES = 3.4
 PAGE_INCHES = 6.8
+PANELS_ACROSS = 2
 TITLE_CHARACTERS = 52
 STEP = "training step"
 MOST_ACROSS = 4
@@ -49,6 +50,21 @@ def grid(down: int, across: int, *, width: float, height: float, **shared: Any) 
     return plt.subplots(
         down, across, figsize=(width, height * down), squeeze=False, layout="constrained", **shared
     )  # fmt: skip
+
+
+def panels_of(count: int, *, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """Make panels, up to :data:`PANELS_ACROSS` of them beside each other.
+
+    Args:
+        count: Number of panels.
+        height: Height of each, in inches.
+        shared: See :func:`grid`.
+    """
+    across = min(PANELS_ACROSS, count)
+    figure, axes = grid(math.ceil(count / across), across, width=COLUMN_INCHES * across, height=height, **shared)
+    for panel in axes.flat[count:]:
+        panel.remove()
+    return figure, list(axes.flat[:count])
 
 
 def look(index: int) -> dict[str, Any]:

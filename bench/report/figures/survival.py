@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from bench.analysis import metrics
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
-from bench.report.figures.delay import PANELS_ACROSS, SOLVED
-from bench.report.figures.style import GREY, KEY_POINTS, PANEL_INCHES, grid, key_above, legend, look, titled
+from bench.report.figures.delay import SOLVED
+from bench.report.figures.style import GREY, KEY_POINTS, PANEL_INCHES, key_above, legend, look, panels_of, titled
 from bench.stats.survival import Survival, survival
 
 UNSOLVED = "not solved within the budget"
@@ -34,15 +33,10 @@ def draw_survival(runs: Iterable[Run]) -> Figure | None:
     rows = [row for row in rows if any(map(metrics.results, row.runs.values()))]
     if not rows:
         return None
-    across = min(PANELS_ACROSS, len(rows))
-    down = math.ceil(len(rows) / across)
-    figure, axes = grid(down, across, width=PANEL_INCHES[0] * across, height=PANEL_INCHES[1])
-    panels = list(axes.flat)
-    for panel, row in zip(panels, rows, strict=False):
+    figure, panels = panels_of(len(rows), height=PANEL_INCHES)
+    for panel, row in zip(panels, rows, strict=True):
         _survival_panel(panel, row, columns)
-    for panel in panels[len(rows) :]:
-        panel.remove()
-    legend(figure, panels[: len(rows)], [UNSOLVED])
+    legend(figure, panels, [UNSOLVED])
     return figure
 
 

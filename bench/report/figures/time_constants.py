@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from bench.analysis.gradient_reach import statistic
 from bench.analysis.run import Run
 from bench.report.figures.gradient_flow import probed_rows
-from bench.report.figures.style import COLUMN_INCHES, STEP, grid, legend, look, titled
+from bench.report.figures.style import PANELS_ACROSS, STEP, legend, look, panels_of, titled
 
 LONGEST_TAU = 1e6
 """Largest time constant that is drawn; longer ones, such as the infinite one of a gate of 1, are drawn there."""
@@ -33,13 +32,9 @@ def time_constants(runs: Iterable[Run]) -> Figure | None:
     if not lines:
         return None
     rows = [row for row in rows if any(label == row.label for label, _, _ in lines)]
-    across = min(2, len(rows))
-    figure, axes = grid(
-        math.ceil(len(rows) / across), across, width=COLUMN_INCHES * across, height=2.2, sharey=True
-    )  # fmt: skip
+    figure, panels = panels_of(len(rows), height=2.2, sharey=True)
     order = list(dict.fromkeys(f"{column} {gate} gate" for _, column, gate in lines))
-    panels = list(axes.flat)
-    for panel, row in zip(panels, rows, strict=False):
+    for panel, row in zip(panels, rows, strict=True):
         for (label, column, gate), by_quantile in lines.items():
             if label != row.label:
                 continue
@@ -57,11 +52,9 @@ def time_constants(runs: Iterable[Run]) -> Figure | None:
         panel.set_xlim(left=0)
         titled(panel, row.label)
         panel.set_xlabel(STEP)
-    for down in axes:
-        down[0].set_ylabel("time constant (steps)")
-    for panel in panels[len(rows) :]:
-        panel.remove()
-    legend(figure, panels[: len(rows)], [*order, "delay of the task"])
+    for panel in panels[::PANELS_ACROSS]:
+        panel.set_ylabel("time constant (steps)")
+    legend(figure, panels, [*order, "delay of the task"])
     return figure
 
 
