@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
-from bench.report.figures.style import PANEL_INCHES, legend, look, panels_of, titled
+from bench.report.figures.style import PANEL_HEIGHT, legend, look, panels_of, titled
 
 WITHOUT_MEMORY = "without memory"
 
@@ -21,7 +21,7 @@ def learning_curves(runs: Iterable[Run]) -> Figure:
     if its loss was no longer finite. The dashed grey line is the best predictor without memory.
     """
     rows, columns = arrange(runs)
-    figure, panels = panels_of(len(rows), height=PANEL_INCHES)
+    figure, panels = panels_of(len(rows), height=PANEL_HEIGHT)
     for panel, row in zip(panels, rows, strict=True):
         _panel(panel, row, columns)
     legend(figure, panels, [*columns, WITHOUT_MEMORY])

@@ -20,7 +20,7 @@ from bench.analysis.run import Run
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)))
-PANEL_INCHES = 2.3
+PANEL_HEIGHT = 2.3
 COLUMN_INCHES = 3.4
 PAGE_INCHES = 6.8
 PANELS_ACROSS = 2

@@ -15,7 +15,7 @@ from bench.analysis import metrics
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
 from bench.report.figures.delay import SOLVED
-from bench.report.figures.style import GREY, KEY_POINTS, PANEL_INCHES, key_above, legend, look, panels_of, titled
+from bench.report.figures.style import GREY, KEY_POINTS, PANEL_HEIGHT, key_above, legend, look, panels_of, titled
 from bench.stats.survival import Survival, survival
 
 UNSOLVED = "not solved within the budget"
@@ -33,7 +33,7 @@ def draw_survival(runs: Iterable[Run]) -> Figure | None:
     rows = [row for row in rows if any(map(metrics.results, row.runs.values()))]
     if not rows:
         return None
-    figure, panels = panels_of(len(rows), height=PANEL_INCHES)
+    figure, panels = panels_of(len(rows), height=PANEL_HEIGHT)
     for panel, row in zip(panels, rows, strict=True):
         _survival_panel(panel, row, columns)
     legend(figure, panels, [UNSOLVED])
