@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -177,19 +176,6 @@ def spec_of(*overrides: str) -> RunSpec:
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, None, list(overrides))) from error
     return build(cfg, chosen, list(overrides))
-
-
-def command(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a separate process."""
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 def results_of(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tests.conftest import TINY, results_of
+from tests.processes import Process
 
 SWEEP = (
     "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=gru,lstm", "task=adding_problem,copy_memory",
@@ -29,13 +29,12 @@ SWEEP = (
 )  # fmt: skip
 
 
-def start(folder: Path, runs: int, steps: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, runs: int, steps: int) -> Process:
     """Start the sweep in its own group of processes."""
     words = [*SWEEP, f"training.max_steps={steps}", f"seed=range(0,{runs // 4})", f"results_dir={folder}"]
-    with (folder.parent / f"{folder.name}.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bench", "run", *words], start_new_session=True, stdout=log, stderr=log
-        )
+    log = folder.parent / f"{folder.name}.log"
+    log.touch()
+    return Process("run", *words, output=log, new_session=True)
 
 
 def leased(folder: Path) -> list[int]:
@@ -47,7 +46,7 @@ def leased(folder: Path) -> list[int]:
     return found
 
 
-def kill(sweep: subprocess.Popen[bytes], folder: Path, target: str, moment: Callable[[], None]) -> str:
+def kill(sweep: Process, folder: Path, target: str, moment: Callable[[], None]) -> str:
     """Kill ``all`` of a sweep, its ``main`` process alone, or one ``worker`` and a moment later the rest.
 
     Args:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, Bench, command, readme_block, readme_cell
+from tests.conftest import TINY, Bench, readme_block, readme_cell
+from tests.processes import command
 
 
 @pytest.fixture

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import platform
 import pty
 import re
+import select
 import shlex
 import signal
 import struct
-import subprocess
-import sys
 import termios
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from bench.stats.gradient_decay import clipped_share
 from bench.sweeps.terminal import duration
 from bench.training.loop import TrainingModule
 from tests.conftest import ROOT, TINY, Bench, options, wait_for
+from tests.processes import Process
 
 DEMO_CELLS = ("rnn", "lstm", "gru")
 
@@ -171,12 +170,7 @@ class TestFailure:
 
     def test_an_interrupted_sweep_stops_and_keeps_what_it_has(self, tmp_path: Path):
         endless = ["training.max_steps=1000000", "training.eval_every=1000000", "training.checkpoint_every=50"]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench", "run", "-m", *TINY, *endless, f"results_dir={tmp_path}", "seed=0,1"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = Process("run", "-m", *TINY, *endless, f"results_dir={tmp_path}", "seed=0,1")
         wait_for(lambda: list(tmp_path.glob("runs/*/*/*/.*.checkpoint")) != [])
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -193,15 +187,13 @@ def on_a_terminal(*overrides: str) -> str:
     """Return what a tiny run or sweep shows on a terminal of 80 columns."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    words = [sys.executable, "-m", "bench", "run", *TINY, "task.length=10", *overrides]
-    process = subprocess.Popen(words, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"})
-    os.close(slave)
+    process = Process("run", *TINY, "task.length=10", *overrides, output=os.ttyname(slave), TERM="xterm")
     shown = b""
-    # At the end of the output Linux raises an error, and other systems return nothing.
-    with contextlib.suppress(OSError):
-        while part := os.read(master, 4096):
-            shown += part
-    assert process.wait(timeout=60) == 0
+    while process.poll() is None or select.select([master], [], [], 0)[0]:
+        if select.select([master], [], [], 0.1)[0]:
+            shown += os.read(master, 4096)
+    os.close(slave)
+    assert process.wait() == 0
     return shown.decode()
 
 

@@ -18,7 +18,8 @@ from bench.engines import Choice, choose, fused, stepwise
 from bench.engines.compiled import CHUNK
 from bench.engines.native import engine as native
 from tests.cells_made import CELLS, TORCH, draw, draw_state, error, everything, make
-from tests.conftest import ROOT, TINY, Bench, command, probes_of
+from tests.conftest import ROOT, TINY, Bench, probes_of
+from tests.processes import command
 
 SIZES = [
     *[(2, batch, hidden) for batch in (1, 3, 33) for hidden in (1, 7, 50, 130)],

@@ -27,7 +27,8 @@ from bench.report.figures.survival import draw_survival
 from bench.stats.gradient_decay import Reach
 from bench.stats.intervals import success
 from bench.stats.survival import survival
-from tests.conftest import Bench, command
+from tests.conftest import Bench
+from tests.processes import command
 
 BUDGET = 600
 

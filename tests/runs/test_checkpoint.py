@@ -6,8 +6,6 @@ import dataclasses
 import os
 import pickle
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from bench.runs.checkpoint import DamagedCheckpointError
 from bench.sweeps import signals
 from bench.training.loop import TrainingModule
 from tests.conftest import TINY, Bench, results_of, stop_at, wait_for
+from tests.processes import Process
 
 SETTINGS = {
     "two layers, dropout, fixed set": (
@@ -108,8 +107,7 @@ def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: 
 def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Signals):
     overrides = ("training.max_steps=900", "training.eval_every=300", "training.checkpoint_every=50", "cell=lstm",
                  "task.length=20")  # fmt: skip
-    words = [sys.executable, "-m", "bench", "run", *TINY, f"results_dir={bench.results}", *bench.always, *overrides]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = Process("run", *TINY, f"results_dir={bench.results}", *bench.always, *overrides)
     wait_for(lambda: list(bench.results.rglob(".*.checkpoint")) != [])
     process.send_signal(number)
     _, err = process.communicate(timeout=60)

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bench.runs.checkpoint import advance
 from bench.runs.trainer import quiet_lightning, trainer_of
-from tests.conftest import TINY, Bench, command, results_of, spec_of
+from tests.conftest import TINY, Bench, results_of, spec_of
+from tests.processes import command
 
 SLURM = {
     "SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "t", "SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",

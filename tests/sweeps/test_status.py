@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from bench.records import record
 from bench.records.read import find_records
 from bench.training.loop import TrainingModule
 from tests.conftest import TINY, Bench, odd_cell, wait_for
+from tests.processes import Process
 
 
 def row(text: str, experiment: str = "default") -> dict[str, str]:
@@ -56,7 +55,6 @@ def test_counts_every_state(bench: Bench, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_running_one_is_named_and_a_watch_ends_with_the_sweep(bench: Bench, tmp_path: Path):
-    words = [sys.executable, "-m", "bench"]
     bench.one("seed=5")
     hold = tmp_path / "hold"
     hold.touch()
@@ -65,14 +63,11 @@ def test_a_running_one_is_named_and_a_watch_ends_with_the_sweep(bench: Bench, tm
         f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n"
         "            time.sleep(0.02)\n",
     )
-    process = subprocess.Popen(
-        [*words, "run", *TINY, f"--config-dir={mine}", "cell=odd", "task.length=9", f"results_dir={bench.results}"],
-        stdout=subprocess.DEVNULL,
-    )
+    process = Process("run", *TINY, f"--config-dir={mine}", "cell=odd", "task.length=9", f"results_dir={bench.results}")
     try:
         wait_for(lambda: len(list(bench.results.rglob(".*.claim"))) == 1)
-        with (tmp_path / "shown").open("w") as shown:
-            watch = subprocess.Popen([*words, "status", str(bench.results), "--watch", "0.2"], stdout=shown)
+        (tmp_path / "shown").touch()
+        watch = Process("status", bench.results, "--watch", "0.2", output=tmp_path / "shown")
         wait_for(lambda: (tmp_path / "shown").read_text().count("Running:") >= 2)
     finally:
         hold.unlink()

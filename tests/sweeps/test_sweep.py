@@ -22,7 +22,8 @@ from bench.records import record
 from bench.records.read import find_records, read_record
 from bench.training.loop import TrainingModule
 from tests import kill_sweep
-from tests.conftest import TINY, Bench, command, odd_cell, own_experiment, results_of, wait_for
+from tests.conftest import TINY, Bench, odd_cell, own_experiment, results_of, wait_for
+from tests.processes import Process, command
 
 SEEDS = ("-m", "seed=0,1,2")
 
@@ -80,8 +81,8 @@ def test_workers_make_the_same_records_as_one_process(bench: Bench, tmp_path: Pa
 @pytest.mark.first
 def test_two_sweeps_on_one_folder_share_the_work(bench: Bench):
     sweep_of_six = ("-m", "training.max_steps=300", "seed=range(0,6)", "logger=csv")
-    words = [sys.executable, "-m", "bench", "run", *TINY, f"results_dir={bench.results}", *sweep_of_six]
-    sweeps = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    words = ["run", *TINY, f"results_dir={bench.results}", *sweep_of_six]
+    sweeps = [Process(*words) for _ in range(2)]
     outputs = [sweep.communicate(timeout=120) for sweep in sweeps]
     assert [sweep.returncode for sweep in sweeps] == [0, 0], outputs
     assert len(results_of(bench.results)) == 6
@@ -127,6 +128,12 @@ def test_a_sweep_killed_again_and_again_ends_like_an_undisturbed_one(
     assert results_of(killed) == whole
     left = {path.name for path in (killed / "runs").rglob(".*") if not path.name.endswith(".claim")}
     assert left == {".guard"}
+
+
+def small_files() -> None:
+    """Let this process write no more than 2,000 bytes to a file."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
 
 class TestFaults:
@@ -199,11 +206,10 @@ class TestFaults:
             f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n"
             "            time.sleep(0.02)\n",
         )
-        words = [sys.executable, "-m", "bench", "run", f"--config-dir={mine}", *TINY, "cell=odd",
-                 f"results_dir={tmp_path / 'results'}"]  # fmt: skip
-        other = subprocess.Popen([*words, "training.max_steps=9"], stdout=subprocess.DEVNULL)
+        words = ["run", f"--config-dir={mine}", *TINY, "cell=odd", f"results_dir={tmp_path / 'results'}"]
+        other = Process(*words, "training.max_steps=9")
         wait_for(lambda: len(kill_sweep.leased(tmp_path / "results")) == 1)
-        ours = subprocess.Popen([*words, "-m", "training.max_steps=9,6"], stdout=subprocess.PIPE, text=True)
+        ours = Process(*words, "-m", "training.max_steps=9,6")
         wait_for(lambda: len(kill_sweep.leased(tmp_path / "results")) == 2)
         other.kill()
         other.wait()
@@ -230,12 +236,7 @@ class TestFaults:
         assert len(find_records(tmp_path)) < 20
 
     def test_a_full_disk_stops_the_run_with_one_line(self, bench: Bench):
-        def small_files() -> None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-
-        words = [sys.executable, "-B", "-m", "bench", "run", *TINY, f"results_dir={bench.results}"]
-        done = subprocess.run(words, preexec_fn=small_files, capture_output=True, text=True, check=False)
+        done = command("run", *TINY, f"results_dir={bench.results}", before=small_files)
         assert done.returncode == 1
         first = done.stderr.splitlines()[0]
         assert first.startswith(

@@ -1,0 +1,129 @@
+"""Processes of their own that run ``bench``, forked from one that has imported it already.
+
+To start Python and import torch and Lightning takes several times as long as what most tests look at. A forked process
+is as real: it has its own number, signals, streams and memory, and can be killed. Tests of the start itself, or of what
+is written to a pipe, use ``subprocess``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.cli.main import main
+
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(["bench.runs.launch"])
+
+
+class Process:
+    """A command of ``bench`` that runs in a process of its own, as :class:`subprocess.Popen` has it.
+
+    Attributes:
+        pid: The number of the process.
+
+    Args:
+        words: The command's words.
+        cwd: Where it runs.
+        output: The file or terminal that it writes to; ``None`` keeps what it writes for :meth:`communicate`.
+        new_session: Whether it leads a group of processes.
+        before: A function of a module, which is called in the process before the command.
+        environment: Variables besides those of this process.
+    """
+
+    def __init__(
+        self,
+        *words: str | Path,
+        cwd: Path | None = None,
+        output: str | Path | None = None,
+        new_session: bool = False,
+        before: Callable[[], None] | None = None,
+        **environment: str,
+    ) -> None:
+        self._kept = [tempfile.NamedTemporaryFile("r") for _ in range(2)] if output is None else []  # noqa: SIM115
+        streams = [str(output)] * 2 if output is not None else [file.name for file in self._kept]
+        given = (list(map(str, words)), streams, str(cwd or Path.cwd()), {**os.environ, **environment})
+        self._process = _server.Process(target=_run, args=(*given, new_session, before))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, negative for a signal; ``None`` while the process is there."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """Return :attr:`returncode`."""
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, if the process is there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill the process."""
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = 300) -> int:
+        """Wait for the process to end, and return its exit code."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("bench", timeout)
+        return self.returncode
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        """Wait for the process to end, and return its output and errors."""
+        self.wait(timeout)
+        out, err = (file.read() for file in self._kept)
+        return out, err
+
+
+def command(
+    *words: str | Path, cwd: Path | None = None, before: Callable[[], None] | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; see :class:`Process`."""
+    process = Process(*words, cwd=cwd, before=before, **environment)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(words, process.wait(), out, err)
+
+
+def _run(
+    words: list[str],
+    streams: Sequence[str],
+    folder: str,
+    environment: dict[str, str],
+    new_session: bool,
+    before: Callable[[], None] | None,
+) -> None:
+    """Become the command, in the forked process."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    if new_session:
+        os.setsid()
+    for number, name in enumerate(streams, start=1):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY), number)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    if before is not None:
+        before()
+    sys.argv = ["bench", *words]
+    try:
+        main(words)
+    except SystemExit as ended:
+        code = ended.code
+    # The process ends as Python itself does: multiprocessing would wait for the workers of joblib, and they for us.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
