@@ -103,7 +103,9 @@ def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: 
     assert results_of(bench.results) == results_of(whole.results)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long_run)]
+)
 def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Signals):
     overrides = ("training.max_steps=900", "training.eval_every=300", "training.checkpoint_every=50", "cell=lstm",
                  "task.length=20")  # fmt: skip
