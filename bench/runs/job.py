@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +31,10 @@ from bench.sweeps.terminal import ended
 
 _served: str | None = None
 """Token of the invocation that this worker had its last job from."""
+_at_work = threading.Lock()
+"""Is held while a run is made."""
+SECONDS_BETWEEN_LOOKS = 1.0
+"""Time after which a worker looks again whether the process that started it is there."""
 
 schema.register()  # A worker composes configs, too, and imports this module first.
 
@@ -63,6 +71,10 @@ class Command:
         _listen(invocation)
         if invocation.stopped:
             return
+        with _at_work:
+            self._make(cfg, invocation)
+
+    def _make(self, cfg: DictConfig, invocation: Invocation) -> None:
         hydra_config = HydraConfig.get()
         with own_modules(self.config_dir):
             spec = build(cfg, hydra_config.runtime.choices, list(hydra_config.overrides.task))
@@ -109,11 +121,25 @@ def _listen(invocation: Invocation) -> None:
     global _served
     if lease.this_process().sweep == invocation.sweep:
         return
+    if _served is None:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     if invocation.token != _served:
         # In a notebook, this worker may have been stopped during an earlier sweep.
         signals.forget()
         _served = invocation.token
     signals.listen(patient=True)
+
+
+def _end_with(parent: int) -> None:
+    """In a worker, end when the process that started it has: its queue would let the worker wait for ever.
+
+    A run that is being made stops at its next step, with a checkpoint.
+    """
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with _at_work:
+        os._exit(143)
 
 
 def _make(spec: RunSpec, command: str, invocation: Invocation) -> None:
