@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -49,8 +50,10 @@ class Process:
         before: Callable[[], None] | None = None,
         **environment: str,
     ) -> None:
-        self._kept = [tempfile.NamedTemporaryFile("r") for _ in range(2)] if output is None else []  # noqa: SIM115
-        streams = [str(output)] * 2 if output is not None else [file.name for file in self._kept]
+        self._kept = [Path(_empty_file()) for _ in range(2)] if output is None else []
+        for path in self._kept:
+            weakref.finalize(self, path.unlink)
+        streams = [str(output)] * 2 if output is not None else [str(path) for path in self._kept]
         given = (list(map(str, words)), streams, str(cwd or Path.cwd()), {**os.environ, **environment})
         self._process = _server.Process(target=_run, args=(*given, new_session, before))
         self._process.start()
@@ -85,8 +88,14 @@ class Process:
     def communicate(self, timeout: float = 300) -> tuple[str, str]:
         """Wait for the process to end, and return its output and errors."""
         self.wait(timeout)
-        out, err = (file.read() for file in self._kept)
+        out, err = (path.read_text(encoding="utf-8") for path in self._kept)
         return out, err
+
+
+def _empty_file() -> str:
+    number, name = tempfile.mkstemp(prefix="bench-")
+    os.close(number)
+    return name
 
 
 def command(
