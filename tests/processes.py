@@ -17,8 +17,10 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from bench.cli.main import main
 
@@ -48,7 +50,7 @@ class Process:
         output: str | Path | None = None,
         new_session: bool = False,
         before: Callable[[], None] | None = None,
-        **environment: str,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._kept = [Path(_empty_file()) for _ in range(2)] if output is None else []
         for path in self._kept:
@@ -99,10 +101,13 @@ def _empty_file() -> str:
 
 
 def command(
-    *words: str | Path, cwd: Path | None = None, before: Callable[[], None] | None = None, **environment: str
+    *words: str | Path,
+    cwd: Path | None = None,
+    before: Callable[[], None] | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; see :class:`Process`."""
-    process = Process(*words, cwd=cwd, before=before, **environment)
+    process = Process(*words, cwd=cwd, before=before, environment=environment)
     out, err = process.communicate()
     return subprocess.CompletedProcess(words, process.wait(), out, err)
 
@@ -127,12 +132,13 @@ def _run(
     if before is not None:
         before()
     sys.argv = ["bench", *words]
+    code: Any = 0
     try:
         main(words)
     except SystemExit as ended:
         code = ended.code
     # The process ends as Python itself does: multiprocessing would wait for the workers of joblib, and they for us.
-    threading._shutdown()
-    atexit._run_exitfuncs()
+    getattr(threading, "_shutdown")()  # noqa: B009 - it has no public name
+    getattr(atexit, "_run_exitfuncs")()  # noqa: B009
     sys.stdout.flush()
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)

@@ -187,7 +187,8 @@ def on_a_terminal(*overrides: str) -> str:
     """Return what a tiny run or sweep shows on a terminal of 80 columns."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = Process("run", *TINY, "task.length=10", *overrides, output=os.ttyname(slave), TERM="xterm")
+    words = ("run", *TINY, "task.length=10", *overrides)
+    process = Process(*words, output=os.ttyname(slave), environment={"TERM": "xterm"})
     shown = b""
     while process.poll() is None or select.select([master], [], [], 0)[0]:
         if select.select([master], [], [], 0.1)[0]:

@@ -285,7 +285,7 @@ class TestBuilding:
     @pytest.mark.usefixtures("place")
     def test_without_a_compiler_it_says_so_once_and_in_the_record(self, bench: Bench):
         words = (*TINY, f"results_dir={bench.results}", "cell=gru", "seed=0,1", "-m")
-        done = command("run", *words, CXX="no-such-compiler")
+        done = command("run", *words, environment={"CXX": "no-such-compiler"})
         assert done.returncode == 0, done.stderr
         note = "fused instead of native: there is no C++ compiler named no-such-compiler"
         assert done.stderr.count(f"bench run: engine {note}\n") == 1
@@ -295,7 +295,7 @@ class TestBuilding:
     @pytest.mark.usefixtures("place")
     def test_asked_for_without_a_compiler_is_an_error(self, bench: Bench):
         words = (f"results_dir={bench.results}", "cell=gru", "model.engine=native")
-        done = command("run", *words, CXX="no-such-compiler")
+        done = command("run", *words, environment={"CXX": "no-such-compiler"})
         assert done.returncode == 2
         assert done.stderr == (
             "bench run: model.engine must be auto, fused, stepwise or compiled here, got 'native': there is no C++ "
@@ -314,7 +314,7 @@ class TestBuilding:
         def asked() -> int:
             return Path(f"{broken}.log").read_text().count("ops.cpp")
 
-        done = command("run", *TINY, f"results_dir={bench.results}", "cell=gru", CXX=str(broken))
+        done = command("run", *TINY, f"results_dir={bench.results}", "cell=gru", environment={"CXX": str(broken)})
         assert done.returncode == 0, done.stderr
         assert "building the native kernels for this machine, once" in done.stderr
         (log,) = place.rglob("failed-*.log")
@@ -367,7 +367,7 @@ class TestBuilding:
         folder = bench.results / "runs" / "default" / made.task / made.cell / made.run_id
         assert len(probes_of(folder)["flow"]) > 0
         nowhere = {"TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions"), "CXX": "no-such-compiler"}
-        done = command("replay", str(folder), cwd=None, **nowhere)
+        done = command("replay", str(folder), environment=nowhere)
         assert "bench replay: warning: engine: native in the record, fused now" in done.stderr
         assert done.returncode == 0, done.stdout
         assert done.stdout.startswith("equal within a relative difference of 0.001")

@@ -53,7 +53,8 @@ def test_a_process_that_a_cluster_started_trains_by_itself(
     folder = tmp_path / "where the job starts"
     folder.mkdir()
     (folder / "hpc_ckpt_1.ckpt").write_text("what Lightning would go on from")
-    done = command("run", *TINY, f"results_dir={bench.results}", "logger=csv", cwd=folder, PATH=srun, **environment)
+    done = command("run", *TINY, f"results_dir={bench.results}", "logger=csv", cwd=folder,
+                   environment={"PATH": srun, **environment})  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     label, _, said = done.stdout.partition(": ")
     assert label == "adding_problem gru seed=0"
