@@ -8,6 +8,9 @@ Each name is imported when it is first used, so that the import of this package 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,6 +61,29 @@ _HOMES = {
     "table": "bench.report.tables.shown",
 }
 """The module of each name."""
+
+
+def _take_names() -> None:
+    """Import the packages beside this one from where it is: a module of the user's may have the same name.
+
+    Raises:
+        ImportError: One of the names is taken already.
+    """
+    for name in ("conf", "tasks"):
+        start = Path(__file__).parents[1] / name / "__init__.py"
+        if name in sys.modules:
+            found = sys.modules[name].__file__
+            if found is None or not start.samefile(found):
+                raise ImportError(f"{name} is a package of rnn-bench, and is {found} here: give that another name")
+            continue
+        spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[str(start.parent)])
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+
+
+_take_names()
 
 
 def __getattr__(name: str) -> Any:

@@ -8,13 +8,13 @@ from typing import Any
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """``", did you mean X?"`` for the most similar name, or nothing."""
+    """Return ``", did you mean X?"`` for the most similar name, or nothing."""
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f", did you mean {close[0]}?" if close else ""
 
 
 def one_of(value: Any, allowed: Iterable[str]) -> str:
-    """``one of A, B, got 'Bb', did you mean B?``, for a message about a value that is not allowed."""
+    """Return ``one of A, B, got 'Bb', did you mean B?``, for a message about a value that is not allowed."""
     names = list(allowed)
     return f"one of {', '.join(names)}, got {shown(value)}{nearest(str(value), names)}"
 

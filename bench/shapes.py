@@ -76,7 +76,7 @@ def words(hint: Any) -> str:
 
 
 def _line(error: str, data: Any, kind: Any, name: str) -> str:
-    """One line for an error of msgspec's, such as ``Expected `int`, got `str` - at `$.time.steps` ``."""
+    """Return one line for an error of msgspec's, such as ``Expected `int`, got `str` - at `$.time.steps` ``."""
     parts = re.fullmatch(r"(.*?)(?: - at ((?:`key` in )?`\$[^`]*`))?", error, re.DOTALL)
     assert parts is not None
     hint, found, place = kind, parts[1], parts[2] or ""

@@ -69,11 +69,18 @@ def kill(sweep: Process, folder: Path, target: str, moment: Callable[[], None]) 
     if target == "main":
         sweep.kill()
         # Workers stop by themselves, with a checkpoint; one that has not begun is nobody's.
-        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        wait_for(lambda: not any(map(is_running, workers)))
     with contextlib.suppress(ProcessLookupError):
         os.killpg(sweep.pid, signal.SIGKILL)
     sweep.wait()
     return target
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process is there and no zombie."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def survive(folder: Path, targets: Iterable[str], runs: int, steps: int, moment: Callable[[], None]) -> list[str]:

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +60,7 @@ class Process:
         given = (list(map(str, words)), streams, str(cwd or Path.cwd()), {**os.environ, **environment})
         self._process = _server.Process(target=_run, args=(*given, new_session, before))
         self._process.start()
+        weakref.finalize(self, _end, self._process)
         assert self._process.pid is not None
         self.pid = self._process.pid
 
@@ -84,14 +86,20 @@ class Process:
         """Wait for the process to end, and return its exit code."""
         self._process.join(timeout)
         if self.returncode is None:
+            self.kill()
             raise subprocess.TimeoutExpired("bench", timeout)
         return self.returncode
 
     def communicate(self, timeout: float = 300) -> tuple[str, str]:
-        """Wait for the process to end, and return its output and errors."""
+        """Wait for the process to end, and return its output and errors, which must have been kept."""
         self.wait(timeout)
         out, err = (path.read_text(encoding="utf-8") for path in self._kept)
         return out, err
+
+
+def _end(process: BaseProcess) -> None:
+    if process.exitcode is None:
+        process.kill()
 
 
 def _empty_file() -> str:

@@ -25,7 +25,12 @@ def make(**changes: Any) -> Record:
         "command": "bench run seed=0",
         "config": {
             "task": {"_target_": "tasks.adding_problem.AddingProblem", "length": 100, "markers": "halves"},
-            "cell": {"_target_": "bench.cells.gru.GRUCell", "init": {"input": "torch"}},
+            "cell": {
+                "_target_": "bench.cells.gru.GRUCell",
+                "init": {"input": "torch"},
+                "reset": "after",
+                "initial_state": "zeros",
+            },
             "model": {"hidden_size": 8, "layers": 1},
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
             "data": {"batch_size": 4},

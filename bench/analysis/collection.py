@@ -110,7 +110,7 @@ class Runs(Sequence[Run]):
         return self._tidy("gradients")
 
     def _tidy(self, name: str) -> pd.DataFrame:
-        """One table of every run below each other, with the run in front; one that cannot be read is warned of."""
+        """Return one table of every run below each other, the run in front; one that cannot be read is warned of."""
 
         def read(run: Run) -> pa.Table | DamagedRecordError:
             try:
@@ -136,7 +136,7 @@ class Runs(Sequence[Run]):
         return frame
 
     def _summary(self) -> pd.DataFrame:
-        """One line for each task and cell of an experiment."""
+        """Return one line for each task and cell of an experiment."""
 
         def told(statuses: Iterable[str]) -> str:
             return ", ".join(f"{count} {status}" for status, count in Counter(statuses).items())
@@ -196,7 +196,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
 
 def _row(run: Run) -> dict[str, Any]:
-    """One row of :meth:`Runs.frame`."""
+    """Return one row of :meth:`Runs.frame`."""
     made, reach = run.record, run.reach
     start, end = (None, None) if reach is None else (reach.start, reach.end)
     return {

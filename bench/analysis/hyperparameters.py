@@ -54,8 +54,8 @@ def text(value: Any) -> str:
 
 
 def listed(value: Any) -> tuple[Any, ...]:
-    """Return the values that a value or several stand for; a text is one value."""
-    return (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    """Return one value or several as a tuple; a text or a mapping is one value."""
+    return (value,) if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable) else tuple(value)
 
 
 def as_text(value: Any) -> str:

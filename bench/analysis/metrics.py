@@ -133,7 +133,7 @@ def default_statistic(metric: str, wanted: str | None = None) -> str:
 
 
 def estimate(runs: Sequence[Run], metric: str, statistic: str) -> MetricEstimate:
-    """One number over runs that differ in nothing but the seed; where they differ in more, these are strata.
+    """Return one number over runs that differ in nothing but the seed; where they differ in more, these are strata.
 
     Args:
         runs: The runs, of which those with a result count. A diverged run has no score and counts as the worst.
@@ -156,7 +156,7 @@ def estimate(runs: Sequence[Run], metric: str, statistic: str) -> MetricEstimate
 
 
 def values_of(runs: Sequence[Run], metric: str) -> list[float]:
-    """The value of each run that has one; NaN for a diverged run's score, infinite for steps that solved nothing."""
+    """Return the value of each run that has one: NaN for a diverged run's score, infinite for steps without success."""
     if metric == SOLVED:
         found = [run.record.solved for run in runs]
     elif metric in HORIZONS:
@@ -192,13 +192,13 @@ def better_of(metric: str, runs: Sequence[Run]) -> str | None:
 
 
 def times(runs: Sequence[Run]) -> tuple[list[int], list[bool]]:
-    """Time to solve of each run, or its whole budget where it did not, and whether it did."""
+    """Return the time to solve of each run, or its whole budget where it did not, and whether it did."""
     found = [(run.record.steps_to_solve, run.budget) for run in runs]
     return [budget if steps is None else steps for steps, budget in found], [steps is not None for steps, _ in found]
 
 
 def bimodal(runs: Sequence[Run], metric: str) -> str | None:
-    """A sentence where the runs fall into two groups by a score; see :func:`bench.stats.small_samples.two_groups`."""
+    """Say where runs fall into two groups by a score; see :func:`bench.stats.small_samples.two_groups`."""
     values = values_of(results(runs), metric)
     groups = small_samples.two_groups(values) if values else None
     return groups.note if groups is not None else None

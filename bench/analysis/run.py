@@ -17,7 +17,7 @@ from bench.analysis.gradient_reach import GradientReach, gradient_reach
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import FINAL, DamagedRecordError, Record
 
-SECTIONS = ("model", "optimizer", "data", "training")
+_SECTIONS = ("model", "optimizer", "data", "training")
 """Sections whose settings make two trainings different; the settings of the probes do not."""
 
 
@@ -87,7 +87,7 @@ class Run:
         """Everything but task, cell and seed that makes it another experiment than others."""
         record = self.record
         settings: dict[str, Any] = {}
-        for section in SECTIONS:
+        for section in _SECTIONS:
             own = hyperparameters.flat(record.config[section])
             settings |= {f"{section}.{key}": value for key, value in own.items()}
         # The record tells which engine ran; "auto" may mean another one on another machine.

@@ -31,7 +31,8 @@ class Cell(nn.Module, ABC):
     state. It is final: other cells do not inherit from it.
 
     A cell whose equations do without one of these parameters leaves it out of :attr:`weights`, so that it is neither
-    made nor counted, and adds its own parameters in ``__init__`` and :meth:`reset_parameters`.
+    made nor counted. It overrides :meth:`project` or :meth:`recur` where these need what it lacks, and adds its own
+    parameters in ``__init__`` and :meth:`reset_parameters`.
 
     Attributes:
         blocks: Names of the row blocks, in order; the keys of what :meth:`activate` returns.
@@ -46,6 +47,8 @@ class Cell(nn.Module, ABC):
         input_size: Size of the input vector, at least 1.
         hidden_size: Size of each part of the state, at least 1.
         init: How the parameters start; see :class:`bench.cells.init.Initialization`.
+        initial_state: The state before the first step: ``zeros``, or ``learned``, a parameter ``start (parts, hidden)``
+            that starts at 0 and is the same for all sequences.
         device: Where the parameters are made.
 
     Raises:
@@ -77,9 +80,12 @@ class Cell(nn.Module, ABC):
         hidden_size: int,
         *,
         init: init.Initialization,
+        initial_state: str = "zeros",
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
+        if initial_state not in ("zeros", "learned"):
+            raise ValueError(f"`initial_state` must be one of zeros, learned, got {initial_state!r}")
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
             if size < 1:
                 raise ValueError(f"`{name}` must be >= 1, got {size}")
@@ -96,6 +102,8 @@ class Cell(nn.Module, ABC):
         for weight in WEIGHTS:
             empty = torch.empty(sizes.get(weight, rows), device=device) if weight in self.weights else None
             self.register_parameter(weight, nn.Parameter(empty) if empty is not None else None)
+        size = (len(self.states), hidden_size)
+        self.start = nn.Parameter(torch.empty(size, device=device)) if initial_state == "learned" else None
         # The list keeps torch from registering the kernel as a submodule: its parameters are this cell's own.
         self._kernel = [kernel] if (kernel := self._shared_kernel()) is not None else []
 
@@ -147,7 +155,9 @@ class Cell(nn.Module, ABC):
         return self.update(self.activate(projected, state), state)
 
     def initial_state(self, batch_size: int) -> State:
-        """Return zeros, one ``(batch, hidden)`` tensor for each name in :attr:`states`."""
+        """Return the state before the first step: one ``(batch, hidden)`` tensor for each name in :attr:`states`."""
+        if self.start is not None:
+            return tuple(part.expand(batch_size, -1) for part in self.start)
         zeros = getattr(self, self.weights[0]).new_zeros(batch_size, self.hidden_size)
         return tuple(zeros for _ in self.states)
 
@@ -176,10 +186,12 @@ class Cell(nn.Module, ABC):
         for name in ("bias_ih", "bias_hh"):
             if name in self.weights:
                 init.fill_bias(getattr(self, name), self.init.bias, self.hidden_size, generator)
+        if self.start is not None:
+            self.start.zero_()
 
     def _shared_kernel(self) -> nn.RNNBase | None:
         kernel = self.kernel()
-        if self.weights != WEIGHTS and (kernel is not None or self.recurrence is not None):
+        if set(self.weights) != set(WEIGHTS) and (kernel is not None or self.recurrence is not None):
             raise ValueError(
                 f"`weights` of {type(self).__name__} must be all four, as its kernel or recurrence has them"
             )

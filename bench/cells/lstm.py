@@ -18,7 +18,7 @@ NUMERICS = 1
 
 @final
 class LSTMCell(Cell):
-    """Long short-term memory with a forget gate and without peepholes, in torch's block order i, f, g, o.
+    """Long short-term memory with a forget gate, in torch's block order i, f, g, o; by default without peepholes.
 
         i = sigmoid(W_i x + U_i h + b_i)        input gate
         f = sigmoid(W_f x + U_f h + b_f)        forget gate
@@ -27,19 +27,25 @@ class LSTMCell(Cell):
         c' = f * c + i * g
         h' = o * tanh(c')
 
+    With peepholes, the gates see the cell state, each unit its own: p_i * c and p_f * c are added in i and f, and
+    p_o * c' in o.
+
     Args:
         input_size: Size of the input vector.
         hidden_size: Size of the hidden state and of the cell state.
         forget_bias: ``None`` leaves b_f as ``init.bias`` says. A number sets b_f, the sum of torch's two biases, to
             that number. ``"chrono"`` draws b_f from log U[1, T_max - 1] and sets b_i = -b_f; see
             :func:`bench.cells.init.chrono_bias`.
+        peepholes: Whether there are peepholes: a parameter ``weight_peephole (3*hidden)`` in the order i, f, o, which
+            starts as U(-1/sqrt(hidden), 1/sqrt(hidden)). With them there is no kernel.
         kwargs: See :class:`bench.cells.base.Cell`.
 
     Raises:
         ValueError: ``forget_bias`` is a word other than ``chrono``, or a number that is not finite.
 
     References:
-        Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate and its bias;
+        Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate and its bias; Gers,
+        Schraudolph & Schmidhuber (2002) for the peepholes;
         Jozefowicz, Zaremba & Sutskever (2015) for a bias of 1; Tallec & Ollivier (2018) for chrono.
     """
 
@@ -55,6 +61,7 @@ class LSTMCell(Cell):
         hidden_size: int,
         *,
         forget_bias: float | str | None,
+        peepholes: bool = False,
         **kwargs: Any,
     ) -> None:
         if isinstance(forget_bias, str) and forget_bias != "chrono":
@@ -62,14 +69,22 @@ class LSTMCell(Cell):
         if isinstance(forget_bias, float) and not math.isfinite(forget_bias):
             raise ValueError(f"`forget_bias` must be finite, got {forget_bias}")
         self.forget_bias = forget_bias
+        self.peepholes = peepholes
         super().__init__(input_size, hidden_size, **kwargs)
+        self.weight_peephole = None
+        if peepholes:
+            self.weight_peephole = nn.Parameter(torch.empty(3 * hidden_size, device=self.weight_hh.device))
 
     def activate(
         self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
     ) -> dict[str, Float[Tensor, "batch hidden"]]:
         """Compute ``input``, ``forget``, ``candidate`` and ``output`` as in the class docstring."""
-        h, _ = state
+        h, c = state
         i, f, g, o = self.split(projected + self.recur(h))
+        if self.weight_peephole is not None:
+            p_i, p_f, p_o = self.weight_peephole.chunk(3)
+            i, f = i + p_i * c, f + p_f * c
+            o = o + p_o * (torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g))
         return {
             "input": torch.sigmoid(i),
             "forget": torch.sigmoid(f),
@@ -92,14 +107,16 @@ class LSTMCell(Cell):
         """1, the bound of tanh; the output gate only makes it smaller."""
         return 1.0
 
-    def kernel(self) -> nn.RNNBase:
-        """Make a ``torch.nn.LSTM``."""
-        return nn.LSTM(self.input_size, self.hidden_size, device="meta")
+    def kernel(self) -> nn.RNNBase | None:
+        """Make a ``torch.nn.LSTM``, which has no peepholes."""
+        return nn.LSTM(self.input_size, self.hidden_size, device="meta") if not self.peepholes else None
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator, delay: int) -> None:
         """Fill all parameters, then the forget bias; see :class:`bench.cells.base.Cell`."""
         super().reset_parameters(generator, delay)
+        if self.weight_peephole is not None:
+            self.weight_peephole.uniform_(-(self.hidden_size**-0.5), self.hidden_size**-0.5, generator=generator)
         if self.forget_bias is None:
             return
         if self.forget_bias == "chrono":
@@ -116,6 +133,6 @@ class LSTMCell(Cell):
         self.bias_hh[rows] = 0
 
     @property
-    def recurrence(self) -> str:
-        """The name ``lstm``."""
-        return "lstm"
+    def recurrence(self) -> str | None:
+        """The name ``lstm``, without peepholes."""
+        return "lstm" if not self.peepholes else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +15,20 @@ from bench.cli.figures import figures_command
 from bench.cli.publish import publish_command
 from bench.cli.replay import replay_command
 from bench.cli.report import report_command
+from bench.cli.runs import runs_command
 from bench.cli.status import status_command
 from bench.cli.table import key_and_values, listed_names, table_command
+
+PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
+"""What stands for characters of ours where a terminal has none of them; a question mark stands for all others."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    codecs.register_error("plain", _in_plain_characters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
     try:
         sys.exit(_main(sys.argv[1:] if arguments is None else arguments))
     except BrokenPipeError:
@@ -27,6 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
 
         close_quietly()
         sys.exit(0)
+
+
+def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
+    """Return what is written for characters that the encoding of a stream does not have."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(PLAIN.get(each, "?") for each in error.object[error.start : error.end]), error.end
 
 
 def _main(arguments: list[str]) -> int:
@@ -84,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     status.add_argument("--repair", action="store_true", help="set damaged records aside, so that they are made again")
     status.set_defaults(command=status_command)
+    runs = commands.add_parser("runs", help="one line a run, its fields parted by tabs, for grep and cut")
+    runs.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
+    runs.set_defaults(command=runs_command)
     replay = commands.add_parser("replay", help="make a run again from its record, and compare every number")
     replay.add_argument("run", metavar="RUN", help="the folder of a record, or a run id below results")
     replay.add_argument("--trust", action="append", default=[], metavar="NAME", help="a class or module of your own")

@@ -40,7 +40,7 @@ def status_command(parsed: argparse.Namespace) -> int:
 
 
 def _status_of_new(name: str) -> int:
-    """Return an experiment of which nothing is there yet."""
+    """Say how many runs an experiment plans of which none has begun, and return the exit code."""
     from bench.config.experiments import names, size
 
     if name not in names():

@@ -105,6 +105,8 @@ def jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
     Raises:
         ConfigError: A sweep of the wrong form, or one where a single run is asked for.
     """
+    if config.hydra.job.chdir:
+        raise ConfigError("hydra.job.chdir must be false, as all paths are from where the command is given, got true")
     overrides = list(config.hydra.overrides.task)
     parser = OverridesParser.create(config_loader=loader)
     sweep = _read_sweep(config)

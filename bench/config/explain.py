@@ -36,7 +36,12 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             return _unknown_choice(cause)
         if isinstance(cause, OverrideParseException):
-            return f"{cause.override!r} must have the form key=value ({' '.join(str(cause).split())})"
+            reason = " ".join(str(cause).split())
+            quoted = re.search(r"[^\w./:+~@=,\[\]{}()*-]|=.*=", str(cause.override))
+            hint = (
+                "; a value with other characters is put into two kinds of quotes, \"key='a value'\"" if quoted else ""
+            )
+            return f"{cause.override!r} must have the form key=value{hint} ({reason})"
     for pattern in (
         r"Could not override '(?P<key>[^']+)'\. No match in the defaults list",
         r"Could not override '(?P<key>[^']+)'",
@@ -45,6 +50,8 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
     ):
         if found := re.search(pattern, text):
             typed = next((t for c in chain if (t := _wrong_type(c, found["key"], overrides))), None)
+            if typed is None and "already at" in text:
+                return f"{found['key']} is there already: change it without a plus, {found['key']}=..."
             return typed or _unknown_key(found["key"], compose, overrides or [])
     for cause in chain:
         if typed := _wrong_type(cause, None, overrides):

@@ -92,7 +92,7 @@ def show(parsed: argparse.Namespace) -> None:
 
 
 def _as_ours(text: str, parsed: argparse.Namespace) -> str:
-    """Hydra's text without the folders of ``conf/`` that are no choice of a run, and with the name of this command."""
+    """Return Hydra's text without the folders of ``conf/`` that no run chooses, and with the name of this command."""
     if parsed.help:
         lines = text.splitlines(keepends=True)
         return "".join(line for line in lines if not line.startswith(NO_CHOICE))

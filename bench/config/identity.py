@@ -12,7 +12,7 @@ import torch
 from bench.config import numerics, users_code
 from bench.config.targets import locate
 from bench.engines import Engine
-from bench.records import provenance
+from bench.records import older, provenance
 from bench.training.process import RuntimeConfig
 
 CODE_SECTIONS = ("task", "cell", "optimizer")
@@ -24,6 +24,7 @@ def science(
 ) -> dict[str, Any]:
     """Return all settings that can change a number."""
     found = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "seed")}
+    found["cell"] = older.as_before(config["cell"])
     found["model"] = {**config["model"], "engine": engine}
     found["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
     found["probe"] = config["probe"] if config["probe"]["enabled"] else {"enabled": False}

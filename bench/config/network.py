@@ -54,7 +54,7 @@ class Network:
 
 
 def smallest_cell(node: Mapping[str, Any]) -> Cell:
-    """Return a cell of one unit without memory, made to find what is wrong with its settings."""
+    """Return a cell of one unit, made without memory where it can be, to find what is wrong with its settings."""
 
     def make() -> Cell:
         maker = _make_cell(node)
@@ -64,7 +64,7 @@ def smallest_cell(node: Mapping[str, Any]) -> Cell:
 
 
 def model_on_meta(node: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:
-    """Return the network without memory, for its shapes."""
+    """Return the network for its shapes, without memory where its cells can be made so."""
     return _without_memory(lambda: _model(node, task, settings, hidden_size, "stepwise"))
 
 
@@ -77,7 +77,7 @@ def _without_memory(make: Callable[[], M]) -> M:
     try:
         with torch.device("meta"):
             return make()
-    except (NotImplementedError, RuntimeError) as error:
+    except (NotImplementedError, RuntimeError, TypeError) as error:
         if "meta" not in str(error).lower():
             raise
     with torch.random.fork_rng(devices=[]):

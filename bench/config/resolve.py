@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar, cast
 
+import msgspec
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bench import shapes
 from bench.cells import Cell
 from bench.config import identity, numerics
 from bench.config.checks import RERUN, check_optimizer, check_wandb, hidden_size_of, writable_folder
@@ -20,12 +22,13 @@ from bench.config.network import Network, model_on_meta, smallest_cell
 from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
 from bench.config.sweep_grid import SweepGrid
-from bench.config.targets import check_arguments, locate
+from bench.config.targets import check_arguments, locate, parameters_of
 from bench.engines import choose
 from bench.engines.compiled import CHUNK
 from bench.errors import as_override, nearest
 from bench.probes.probing import ProbeConfig, check_probes
 from bench.records import record
+from bench.records.validation import Name
 from bench.training import process
 from bench.training.data import DataConfig
 from bench.training.loop import TrainingConfig
@@ -33,6 +36,14 @@ from bench.training.process import RuntimeConfig
 from tasks.base import Task
 
 T = TypeVar("T")
+
+
+class _Names(msgspec.Struct):
+    """What names the folders of a run."""
+
+    experiment: Name
+    task: Name
+    cell: Name
 
 
 def build(
@@ -53,7 +64,13 @@ def build(
         ConfigError: Anything wrong with it.
     """
     config = _plain(cfg)
+    for group in ("task", "cell"):
+        with _named(group):
+            config[group] = _of_its_class(config[group], group, overrides)
+    names = {group: _name(group, config, choices, overrides) for group in ("task", "cell")}
+    names["experiment"] = (choices.get("experiment") or "default").replace("/", "-")
     with _named(""):
+        shapes.convert(names, _Names)
         sweep = SweepGrid.read(config.pop("sweep"))
         budget, budgets = config["budget"], sweep.budgets
         if budgets and budget not in budgets:
@@ -72,9 +89,9 @@ def build(
     return RunSpec(
         **vars(sections),
         network=network,
-        experiment=(choices.get("experiment") or "default").replace("/", "-"),
-        task_name=_name("task", config, choices, overrides),
-        cell_name=_name("cell", config, choices, overrides),
+        experiment=names["experiment"],
+        task_name=names["task"],
+        cell_name=names["cell"],
         overrides=overrides,
         asked=asked,
         row=sweep.row_of(asked),
@@ -98,6 +115,16 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
         if name not in Config.__dataclass_fields__:
             raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
     return config
+
+
+def _of_its_class(node: Any, group: str, overrides: list[str]) -> Any:
+    """Return a node; if the command line names another class than the YAML, without those settings that it lacks."""
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    given = {".".join(key.split(".")[:2]) for key in keys}
+    if f"{group}._target_" not in given or not isinstance(node, dict):
+        return node
+    taken = parameters_of(locate(node, group))
+    return {key: value for key, value in node.items() if key[:1] == "_" or key in taken or f"{group}.{key}" in given}
 
 
 def _task(config: dict[str, Any]) -> Task:

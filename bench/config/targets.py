@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -33,10 +35,25 @@ def locate(node: Any, key: str) -> Callable[..., Any]:
     except Exception as error:
         # Importing a user's file can raise any exception.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"`{key}._target_` must be importable, got {target!r} ({reason})") from error
+        raise ValueError(
+            f"`{key}._target_` must be importable, got {target!r} ({reason}){_shadowed(module)}"
+        ) from error
     if not callable(found):
         raise ValueError(f"`{key}._target_` must be a class or a function, got {target!r}")
     return found
+
+
+def _shadowed(module: str) -> str:
+    """Return a hint where a user's own module has the name of a package of ours, which Python finds first."""
+    name = module.partition(".")[0]
+    if name not in ("bench", "conf", "tasks"):
+        return ""
+    ours = Path(importlib.import_module(name).__file__ or "").parent
+    for folder in map(Path, sys.path):
+        for found in (folder / f"{name}.py", folder / name):
+            if found.exists() and not found.samefile(ours):
+                return f"; {name} is a package of rnn-bench: give {found} another name"
+    return ""
 
 
 def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] = ()) -> dict[str, Any]:
@@ -55,7 +72,7 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
         TypeError: A value has the wrong type.
     """
     target = locate(node, key)
-    parameters = _parameters(target)
+    parameters = parameters_of(target)
     supplied = set(supplied)
     allowed = [name for name in parameters if name not in supplied]
     given = {name: value for name, value in node.items() if not name.startswith("_")}
@@ -88,19 +105,30 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
 def _converted(value: Any, hint: Any) -> Any:
     """Return a YAML value as a type has it, in plain containers: an integer becomes a float where only a float fits.
 
-    A list passes for a tuple or any other sequence, but a bool does not pass for a number.
+    A list passes for a tuple or any other sequence, but a bool does not pass for a number. A type that msgspec does not
+    know is not checked.
 
     Raises:
         msgspec.ValidationError: It does not fit.
     """
-    return _lists(msgspec.to_builtins(msgspec.convert(value, _from_yaml(hint))))
+    try:
+        return _lists(msgspec.to_builtins(msgspec.convert(value, _from_yaml(hint))))
+    except TypeError:
+        return value
+
+
+_PLAIN = (
+    bool, int, float, str, list, tuple, dict, type(None), Sequence, Mapping, typing.Literal, typing.Union,
+    types.UnionType,
+)  # fmt: skip
+"""What a value of a YAML can be, as :func:`typing.get_origin` has it."""
 
 
 def _from_yaml(hint: Any) -> Any:
     """Return a type without those members of its unions that no YAML has, such as ``Tensor`` in ``float | Tensor``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        plain = [each for each in arguments if not isinstance(each, type) or each.__module__ == "builtins"]
+        plain = [each for each in arguments if (typing.get_origin(each) or each) in _PLAIN]
         return typing.Union[tuple(map(_from_yaml, plain or arguments))]  # noqa: UP007 - the members are in a list
     if origin in (tuple, list, dict, Sequence, Mapping):
         return types.GenericAlias(origin, tuple(map(_from_yaml, arguments)))
@@ -114,7 +142,7 @@ def _lists(value: Any) -> Any:
     return {key: _lists(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
-def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def parameters_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return named parameters with resolved hints; ``**kwargs`` of a class stand for the parameters of its bases."""
     found: dict[str, inspect.Parameter] = {}
     owners = inspect.getmro(target) if inspect.isclass(target) else (target,)

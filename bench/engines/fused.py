@@ -21,6 +21,9 @@ def unroll(
     """
     if cell.fused is None:
         raise ValueError(f"`engine` fused needs a cell with a kernel, {type(cell).__name__} has none")
-    parts = [part.unsqueeze(0) for part in state] if state is not None else []
+    if state is None and cell.start is not None:
+        state = cell.initial_state(inputs.shape[1])
+    # The kernel of a GPU wants each part in one piece.
+    parts = [part.contiguous().unsqueeze(0) for part in state] if state is not None else []
     hidden, end = cell.fused(inputs, None if not parts else tuple(parts) if len(parts) > 1 else parts[0])
     return hidden, tuple(part[0] for part in end) if len(cell.states) > 1 else (end[0],)

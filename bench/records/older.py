@@ -1,4 +1,4 @@
-"""What records of earlier versions do not say of their task and their cell, from what is known of those there were."""
+"""What records of earlier versions do not say, from what is known of the tasks, cells and settings that there were."""
 
 from __future__ import annotations
 
@@ -11,6 +11,31 @@ LOWER = ("loss", "mse", "absolute_error")
 """The scores that were errors and losses; all others were shares of what is right."""
 YEARS = {"rnn": 1990, "lstm": 1997, "gru": 2014}
 """The year in which each cell was published, by the name of the cell."""
+
+LATER: Mapping[str, Mapping[str, Any]] = {
+    "bench.cells.gru.GRUCell": {"reset": "after", "initial_state": "zeros"},
+    "bench.cells.lstm.LSTMCell": {"peepholes": False, "initial_state": "zeros"},
+    "bench.cells.rnn.RNNCell": {"initial_state": "zeros"},
+}
+"""Settings that classes got later, by ``_target_``, with the value under which they compute what they did before.
+
+A record that lacks such a setting has this value, and a run with this value keeps the id that it had without.
+"""
+
+
+def completed(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a node of a record's config with the settings that its class got later."""
+    return {**node, **{key: value for key, value in _later(node).items() if key not in node}}
+
+
+def as_before(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a node of a config without the settings of :data:`LATER` that change nothing."""
+    later = _later(node)
+    return {key: value for key, value in node.items() if key not in later or later[key] != value}
+
+
+def _later(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return LATER.get(str(node.get("_target_")), {})
 
 
 def directions_of(task_facts: Mapping[str, Any]) -> dict[str, Direction]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench import shapes
-from bench.records import thinning
+from bench.records import older, thinning
 from bench.records.record import (
     CURVES_FILE,
     FINAL,
@@ -46,6 +46,7 @@ def read_record(folder: Path) -> Record:
     except shapes.ShapeError as error:
         raise DamagedRecordError(f"{path}: {error}") from error
     del data["schema"]
+    data["config"]["cell"] = older.completed(data["config"]["cell"])
     return Record(**data)
 
 
@@ -129,7 +130,7 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def find_records(root: Path) -> list[Path]:
-    """Folders below ``root`` that hold a record, sorted; drafts are left out."""
+    """Return the folders below ``root`` that hold a record, sorted; drafts are left out."""
     found = []
     for folder, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import shlex
 import signal
@@ -21,7 +22,6 @@ from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
 from bench.records import lease
 from bench.records.paths import checkpoint_path
-from bench.records.record import Record
 from bench.records.write import recover
 from bench.runs.execute import execute
 from bench.runs.progress import Pulse
@@ -121,13 +121,17 @@ def _listen(invocation: Invocation) -> None:
     global _served
     if lease.this_process().sweep == invocation.sweep:
         return
-    if _served is None:
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    first = _served is None
     if invocation.token != _served:
         # In a notebook, this worker may have been stopped during an earlier sweep.
         signals.forget()
         _served = invocation.token
     signals.listen(patient=True)
+    if first:
+        # The process that started this one may be gone by now.
+        parent = multiprocessing.parent_process()
+        number = parent.pid if parent is not None and parent.pid is not None else os.getppid()
+        threading.Thread(target=_end_with, args=(number,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
@@ -158,19 +162,5 @@ def _make(spec: RunSpec, command: str, invocation: Invocation) -> None:
         if invocation.starts_over(spec.folder):
             checkpoint_path(spec.folder).unlink(missing_ok=True)
         made = execute(spec, command, pulse, lambda: held.lost, spec.label if invocation.alone else None)
-    _warn_of_idle_parameters(made)
     if invocation.alone:
         print(ended(made, spec.label), flush=True)
-
-
-_warned: set[tuple[str, ...]] = set()
-"""What has been said of idle parameters, so that a sweep says it once."""
-
-
-def _warn_of_idle_parameters(made: Record) -> None:
-    """Name the parameters that got no gradient: they are counted and saved, and do nothing."""
-    idle = tuple(made.model["without_gradient"])
-    if idle and (made.cell, *idle) not in _warned:
-        _warned.add((made.cell, *idle))
-        print(f"bench run: warning: {made.cell} has parameters that get no gradient and yet count: {', '.join(idle)}; "
-              "see `Cell.weights`", file=sys.stderr)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -112,6 +113,9 @@ def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcom
     if stopped is not None:
         again = " with rerun=failed" if invocation.rerun == "all" else ""
         return Outcome(folders, (f"stopped by {stopped}; the same command{again} goes on from here",), stopped)
+    for cell, names in _idle_parameters(specs, invocation).items():
+        print(f"bench run: warning: {cell} has parameters that get no gradient and yet count: {', '.join(names)}; "
+              "see `Cell.weights`", file=sys.stderr)  # fmt: skip
     if driver.error is not None:
         raise LaunchError.of(driver.error) from driver.error
     return Outcome(folders, tuple(_problems(specs, invocation)))
@@ -142,6 +146,18 @@ def _launching(jobs: Mapping[Path, list[str]], command: Command, config: DictCon
         return None
 
     return one_pass
+
+
+def _idle_parameters(specs: Sequence[RunSpec], invocation: Invocation) -> dict[str, list[str]]:
+    """Return the parameters of each cell that no step of a run made now gave a gradient."""
+    found: dict[str, list[str]] = {}
+    for spec in specs:
+        if invocation.is_news(spec.folder):
+            with contextlib.suppress(record.DamagedRecordError):
+                made = read_record(spec.folder)
+                if names := made.model.get("without_gradient"):
+                    found.setdefault(made.cell, names)
+    return found
 
 
 def _problems(specs: Sequence[RunSpec], invocation: Invocation) -> Iterator[str]:

@@ -122,7 +122,7 @@ def fit(
 
 
 def _outcome_of(spec: RunSpec, module: TrainingModule) -> Outcome:
-    """How a try that no exception ended has ended."""
+    """Return how a try that no exception ended has ended."""
     if module.diverged_at is not None:
         return Outcome("diverged", f"loss not finite at step {module.diverged_at}")
     if spec.training.stop_when_solved and module.solved_at is not None:
@@ -131,7 +131,7 @@ def _outcome_of(spec: RunSpec, module: TrainingModule) -> Outcome:
 
 
 def _failure(error: Exception) -> Outcome:
-    """How a try that an exception ended has ended; called while the exception is being handled."""
+    """Return how a try that an exception ended has ended, while the exception is being handled."""
     text = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
     last = traceback.extract_tb(error.__traceback__)[-1]
     reason = f"{text} ({Path(last.filename).name}:{last.lineno})"
@@ -147,7 +147,7 @@ def _result_of(built: Built, outcome: Outcome) -> Result:
     return Result(
         outcome,
         parameters=parameters,
-        without_gradient=sorted(module.without_gradient) if module.steps > 0 else (),
+        without_gradient=sorted(module.without_gradient or ()),
         steps=module.steps,
         solved_at=module.solved_at,
         curves=_curves_of(module, failed=outcome.status == "failed"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Numbers = Sequence[int] | Sequence[float] | np.ndarray
+Curve = Sequence[int] | Sequence[float] | np.ndarray
 
 REACH = 0.01
 """Share of the gradient at lag 0 that must arrive for a lag to count as reached."""
@@ -62,7 +62,7 @@ class Reach:
     underflow: float
 
 
-def reach(lags: Numbers, norms: Numbers) -> Reach:
+def reach(lags: Curve, norms: Curve) -> Reach:
     """Return all of this module's numbers for one curve.
 
     Raises:
@@ -80,7 +80,7 @@ def reach(lags: Numbers, norms: Numbers) -> Reach:
     )
 
 
-def decay(lags: Numbers, norms: Numbers) -> Decay | None:
+def decay(lags: Curve, norms: Curve) -> Decay | None:
     """Fit the least-squares line through log10 of the norms above 0; return ``None`` for fewer than two such norms.
 
     Raises:
@@ -89,7 +89,7 @@ def decay(lags: Numbers, norms: Numbers) -> Decay | None:
     return _decay(*_curve(lags, norms))
 
 
-def horizon(lags: Numbers, norms: Numbers, share: float = REACH) -> int | None:
+def horizon(lags: Curve, norms: Curve, share: float = REACH) -> int | None:
     """Return the largest lag whose norm is at least ``share`` of the norm at lag 0; ``None`` if that is 0 or missing.
 
     Raises:
@@ -98,7 +98,7 @@ def horizon(lags: Numbers, norms: Numbers, share: float = REACH) -> int | None:
     return _horizon(*_curve(lags, norms), share)
 
 
-def ratio(lags: Numbers, norms: Numbers) -> float | None:
+def ratio(lags: Curve, norms: Curve) -> float | None:
     """Return the norm at the largest lag over the norm at the smallest; ``None`` where the latter is 0.
 
     Raises:
@@ -107,7 +107,7 @@ def ratio(lags: Numbers, norms: Numbers) -> float | None:
     return _ratio(*_curve(lags, norms))
 
 
-def underflow(norms: Numbers) -> float:
+def underflow(norms: Curve) -> float:
     """Return the share of the lags at which no gradient arrives, in [0, 1].
 
     Raises:
@@ -132,7 +132,7 @@ def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | No
     return sum(late < early * (1 - 1e-6) for early, late in pairs) / len(pairs) if pairs else None
 
 
-def _curve(lags: Numbers, norms: Numbers) -> tuple[np.ndarray, np.ndarray]:
+def _curve(lags: Curve, norms: Curve) -> tuple[np.ndarray, np.ndarray]:
     """Return lags and norms as arrays, checked as :func:`decay` says."""
     if len(lags) != len(norms) or len(lags) == 0:
         raise ValueError(f"`norms` must have one value for each of at least one lag, got {len(norms)} for {len(lags)}")

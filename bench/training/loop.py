@@ -75,7 +75,8 @@ class TrainingModule(L.LightningModule):
         divergence: Knows the first step with a loss that is not finite.
         solved_at: The step at which the task counts as solved, see :func:`bench.training.stopping.solved_at`.
         test_metrics: Filled by the one look at the test set.
-        without_gradient: Names of the parameters that no step has given a gradient so far.
+        without_gradient: Names of the parameters that no step of this process has given a gradient; none before the
+            first.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class TrainingModule(L.LightningModule):
         self.divergence = Divergence()
         self.solved_at: int | None = None
         self.test_metrics: dict[str, float] = {}
-        self.without_gradient = {name for name, weight in model.named_parameters() if weight.requires_grad}
+        self.without_gradient: set[str] | None = None
         self._optimizer_state: dict[str, Any] | None = None
         self._steps_between_looks = 1 if device.type == "cpu" else STEPS_BETWEEN_LOOKS
         names = task.scores(
@@ -178,9 +179,9 @@ class TrainingModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip, after backward and before the update; keep both norms."""
-        if self.without_gradient:
-            reached = {name for name, weight in self.model.named_parameters() if weight.grad is not None}
-            self.without_gradient -= reached
+        if self.without_gradient is None or self.without_gradient:
+            idle = {name for name, weight in self.model.named_parameters() if weight.grad is None}
+            self.without_gradient = idle if self.without_gradient is None else self.without_gradient & idle
         before, after = clip_gradients(self._weights, self.config.clip_norm, self.config.clip_value)
         self.curves.grad_norm[self.global_step] = before
         self.curves.grad_norm_clipped[self.global_step] = after

@@ -15,12 +15,15 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from bench.cells import Cell
+from bench.cells.gru import GRUCell
 from bench.cells.init import Initialization, chrono_bias
-from bench.engines import stepwise
+from bench.cells.lstm import LSTMCell
+from bench.engines import Unroll, fused, stepwise
+from bench.engines.native import engine as native
 from bench.training.rng import generator
+from tests.cells_made import CELLS, TORCH, draw
 from tests.conftest import ROOT, options
 
-TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
 INITS = [
     TORCH,
     Initialization(input="glorot", recurrent="glorot", bias="zero"),
@@ -232,6 +235,62 @@ def test_a_kernel_of_another_shape_is_refused():
 
     with pytest.raises(ValueError, match="`weight_ih` of Odd does not have the shape of its kernel's"):
         Odd(2, 3, init=TORCH)
+
+
+class TestVariants:
+    def test_a_gru_with_its_reset_gate_before_the_product(self):
+        cell = GRUCell(3, 4, reset="before", init=TORCH)
+        cell.reset_parameters(generator("init", 0), 1)
+        cell.double()
+        inputs, h = draw(6, 2, 3), torch.zeros(2, 4, dtype=torch.double)
+        (w_r, w_z, w_n), (u_r, u_z, u_n) = cell.weight_ih.chunk(3), cell.weight_hh.chunk(3)
+        (b_r, b_z, b_n), (c_r, c_z, c_n) = cell.bias_ih.chunk(3), cell.bias_hh.chunk(3)
+        found, _ = stepwise.unroll(cell, inputs)
+        for x, expected in zip(inputs, found, strict=True):
+            reset = torch.sigmoid(x @ w_r.T + b_r + h @ u_r.T + c_r)
+            z = torch.sigmoid(x @ w_z.T + b_z + h @ u_z.T + c_z)
+            h = (1 - z) * torch.tanh(x @ w_n.T + b_n + (reset * h) @ u_n.T + c_n) + z * h
+            assert torch.allclose(h, expected, atol=1e-14)
+        assert (cell.fused, cell.recurrence) == (None, None)
+        with pytest.raises(ValueError, match="`reset` must be one of after, before, got 'later'"):
+            GRUCell(3, 4, reset="later", init=TORCH)
+
+    def test_an_lstm_with_peepholes(self):
+        cell = LSTMCell(3, 4, forget_bias=None, peepholes=True, init=TORCH)
+        cell.reset_parameters(generator("init", 0), 1)
+        cell.double()
+        assert cell.weight_peephole is not None
+        assert 0.1 < float(cell.weight_peephole.detach().abs().max()) < 0.5
+        p_i, p_f, p_o = cell.weight_peephole.chunk(3)
+        inputs, h, c = draw(6, 2, 3), *(torch.zeros(2, 4, dtype=torch.double) for _ in range(2))
+        found, _ = stepwise.unroll(cell, inputs)
+        for x, expected in zip(inputs, found, strict=True):
+            rows = x @ cell.weight_ih.T + cell.bias_ih + h @ cell.weight_hh.T + cell.bias_hh
+            i, f, g, o = rows.chunk(4, dim=-1)
+            c = torch.sigmoid(f + p_f * c) * c + torch.sigmoid(i + p_i * c) * torch.tanh(g)
+            h = torch.sigmoid(o + p_o * c) * torch.tanh(c)
+            assert torch.allclose(h, expected, atol=1e-14)
+        assert (cell.fused, cell.recurrence) == (None, None)
+
+    @pytest.mark.parametrize("unroll", [stepwise.unroll, fused.unroll, native.unroll])
+    @pytest.mark.parametrize("name", CELLS)
+    def test_a_learned_initial_state(self, name: str, unroll: Unroll):
+        cell = CELLS[name](3, 4, initial_state="learned")
+        cell.reset_parameters(generator("init", 0), 1)
+        cell.double()
+        assert cell.start is not None
+        assert not cell.start.any()
+        with torch.no_grad():
+            cell.start.copy_(draw(len(cell.states), 4))
+        inputs = draw(5, 2, 3)
+        given = tuple(part.detach().expand(2, 4).contiguous().requires_grad_() for part in cell.start)
+        found, expected = unroll(cell, inputs)[0], stepwise.unroll(cell, inputs, given)[0]
+        assert torch.allclose(found, expected, atol=1e-12)
+        (gradient,) = torch.autograd.grad(found.square().sum(), [cell.start])
+        parts = torch.autograd.grad(expected.square().sum(), given)
+        assert torch.allclose(gradient, torch.stack([part.sum(0) for part in parts]), atol=1e-12)
+        with pytest.raises(ValueError, match="`initial_state` must be one of zeros, learned, got 'ones'"):
+            CELLS[name](3, 4, initial_state="ones")
 
 
 class IndRNN(Cell):

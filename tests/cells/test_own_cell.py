@@ -41,6 +41,8 @@ def test_without_a_yaml_from_its_own_folder(bench: Bench, mine: Path, monkeypatc
     assert bench.run("cell._target_=leaky_gate.LeakyGate").code == 0
     (made,) = bench.records()
     assert made.cell == "LeakyGate"
+    outcome = bench.run("cell._target_=leaky_gate.LeakyGate", "cell.reset=before")
+    assert outcome.err.startswith("bench run: cell.reset is no setting of LeakyGate")
 
 
 OTHERS = """

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from bench.config.experiments import names
 from bench.config.explain import ConfigError, explain
 from bench.records import record
 from bench.training import process
-from tests.conftest import TINY, Bench, assert_one_line, spec_of
+from tests.conftest import ROOT, TINY, Bench, assert_one_line, spec_of
 
 COMMAND_LINE = [
     # unknown options
@@ -40,10 +43,16 @@ COMMAND_LINE = [
     ("cell=gru +cell.forget_bias=1", "cell.forget_bias is no setting of GRUCell"),
     ("task=copy_memory task.length=5", "task.length is no setting, did you mean task.delay?"),
     ("+foo=1", "foo is no setting"),
+    ("+seed=1", "seed is there already: change it without a plus, seed=..."),
     ("+model.size=1", "model.size is no setting"),
     ("~task.length", "task.length must be given, AddingProblem needs it"),
     ("cell", "'cell' must have the form key=value"),
     ("=3", "'=3' must have the form key=value"),
+    (
+        "results_dir=a=b",
+        "'results_dir=a=b' must have the form key=value; a value with other characters is put into two kinds of "
+        "quotes, \"key='a value'\"",
+    ),
     # wrong types
     ("task.length=abc", "task.length must be an integer, got 'abc'"),
     # values out of range
@@ -77,6 +86,7 @@ COMMAND_LINE = [
     ("launcher.name=fast", "launcher.name must be one of serial, joblib, got 'fast'"),
     ("hydra.launcher.n_jobs=3", "hydra.launcher.n_jobs is not for bench run, launcher.workers sets it, got 3"),
     ("-m hydra.sweep.dir=x", "hydra.sweep.dir is not for bench run, results_dir sets it, got x"),
+    ("-m hydra.job.chdir=true", "hydra.job.chdir must be false, as all paths are from where the command is given"),
     ("hydra/launcher=nope", "hydra/launcher must be one of basic, joblib, got 'nope'"),
     ("--plan task.length=0", "task.length must be >= 2, got 0"),
     # places that cannot be written to
@@ -406,3 +416,44 @@ def test_unknown_commands_and_flags(bench: Bench, arguments: list[str]):
     assert outcome.code == 2
     assert outcome.err.startswith("usage: bench")
     assert "error:" in outcome.err
+
+
+@pytest.mark.parametrize("group", ["cell", "task", "experiment"])
+def test_a_name_that_no_folder_can_have(bench: Bench, tmp_path: Path, group: str):
+    (tmp_path / "mine" / group).mkdir(parents=True)
+    text = {"experiment": "# @package _global_\nseed: 3\n"}.get(group) or (
+        ROOT / "conf" / group / {"cell": "gru.yaml", "task": "adding_problem.yaml"}[group]
+    ).read_text(encoding="utf-8")
+    (tmp_path / "mine" / group / "one%two.yaml").write_text(text, encoding="utf-8")
+    plus = "+" if group == "experiment" else ""
+    outcome = bench.run(f"--config-dir={tmp_path / 'mine'}", f"{plus}{group}=one%two")
+    assert_one_line(outcome, "run", f"{group} must be letters, digits, -, . and _, got 'one%two'")
+    assert not bench.results.exists()
+
+
+class TestNamesOfOurs:
+    """A user's module may be called as one of our packages."""
+
+    def test_ours_is_found_by_its_place(self, tmp_path: Path):
+        for name in ("tasks", "conf"):
+            (tmp_path / f"{name}.py").write_text("raise RuntimeError('not ours')\n")
+        words = [sys.executable, "-c", "import bench, conf, tasks.copy_memory as found; print(found.__file__)"]
+        place = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+        done = subprocess.run(words, cwd=tmp_path, env=place, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == (f"{ROOT / 'tasks' / 'copy_memory.py'}\n", "")
+
+    def test_one_that_is_there_before_is_named(self, tmp_path: Path):
+        (tmp_path / "tasks.py").touch()
+        words = [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r}); import tasks, bench"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.stderr.splitlines()[-1] == (
+            f"ImportError: tasks is a package of rnn-bench, and is {tmp_path / 'tasks.py'} here: give that another name"
+        )
+
+    def test_one_that_is_behind_ours_is_named(self, bench: Bench, tmp_path: Path):
+        (tmp_path / "tasks.py").touch()
+        outcome = bench.run(f"--config-dir={tmp_path}", "task._target_=tasks.Mine")
+        hint = f"; tasks is a package of rnn-bench: give {tmp_path / 'tasks.py'} another name"
+        assert outcome.code == 2
+        assert outcome.err.startswith("bench run: task._target_ must be importable, got 'tasks.Mine' (AttributeError: ")
+        assert outcome.err.endswith(f"{hint}\n")

@@ -96,7 +96,7 @@ COMMANDS = [
     line.partition("#")[0].strip()
     for text in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     for line in text.splitlines()
-    if line.startswith("bench run") and "--config-dir" not in line and "--help" not in line and "--dry-run" not in line
+    if line.startswith("bench run ") and "--config-dir" not in line and "--help" not in line and "--dry-run" not in line
 ]
 
 

@@ -12,6 +12,7 @@ import shlex
 import signal
 import struct
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -190,10 +191,13 @@ def on_a_terminal(*overrides: str) -> str:
     words = ("run", *TINY, "task.length=10", *overrides)
     process = Process(*words, output=os.ttyname(slave), environment={"TERM": "xterm"})
     shown = b""
+    deadline = time.monotonic() + 120
     while process.poll() is None or select.select([master], [], [], 0)[0]:
         if select.select([master], [], [], 0.1)[0]:
             shown += os.read(master, 4096)
+        assert time.monotonic() < deadline
     os.close(slave)
+    os.close(master)
     assert process.wait() == 0
     return shown.decode()
 

@@ -35,6 +35,9 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "cell.nonlinearity=relu": ("cell=rnn",),
     "cell.forget_bias=3": ("cell=lstm",),
     "cell.forget_bias=chrono": ("cell=lstm",),
+    "cell.peepholes=true": ("cell=lstm",),
+    "cell.reset=before": ("cell=gru",),
+    "cell.initial_state=learned": ("task.length=9",),
     "cell.init.input=glorot": (),
     "cell.init.recurrent=orthogonal": (),
     "cell.init.recurrent=identity": (),
@@ -206,6 +209,8 @@ def test_the_wheel_carries_the_yaml_and_finds_it(tmp_path: Path):
         archive.extractall(installed)
     yaml = {str(path.relative_to(ROOT)) for path in (ROOT / "conf").rglob("*.yaml")}
     assert yaml <= names
+    native = (ROOT / "bench" / "engines" / "native").glob("*.[ch]*")
+    assert {"bench/engines/native/layout.h", *(str(path.relative_to(ROOT)) for path in native)} <= names
     assert "bench/report/figures/paper.mplstyle" in names
     tops = {name.partition("/")[0] for name in names if "dist-info" not in name}
     assert tops == {"bench", "tasks", "conf", "hydra_plugins"}

@@ -21,6 +21,7 @@ from bench.analysis.grouping import arrange, arrange_by
 from bench.analysis.metrics import MetricEstimate
 from bench.analysis.run import Run, read_reaches, read_runs
 from bench.analysis.table import Spec, Table, read_spec, spec_names
+from bench.cli.main import main
 from bench.report.tables import captions
 from bench.report.tables.render import FORMS, render
 from bench.stats import intervals, survival
@@ -244,6 +245,15 @@ def test_no_torch_in_the_process(bench: Bench, tmp_path: Path):
     words = [sys.executable, "-c", script, str(bench.results)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_terminal_that_lacks_characters(monkeypatch: pytest.MonkeyPatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1", write_through=True))
+    with pytest.raises(SystemExit) as stopped:
+        main(["table", str(ROOT / "results" / "demo")])
+    assert stopped.value.code == 0
+    assert "[1200, inf]" in written.getvalue().decode("latin-1")
 
 
 def test_to_a_file(bench: Bench, tmp_path: Path):

@@ -220,12 +220,16 @@ class TestFaults:
         assert sorted(made.steps for made in map(read_record, find_records(tmp_path / "results"))) == [6, 9]
         assert "[2/2] adding_problem odd seed=0: unsolved at step 9" in out
 
-    def test_a_closed_pipe_neither_ends_a_sweep_nor_keeps_it_from_stopping(self, tmp_path: Path):
+    @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long_run)])
+    def test_a_closed_pipe_neither_ends_a_sweep_nor_keeps_it_from_stopping(self, tmp_path: Path, workers: int):
         words = [sys.executable, "-m", "bench", "run", "-m", *TINY, "training.max_steps=300",
                  "training.eval_every=300", "seed=range(0,20)", f"results_dir={tmp_path}"]  # fmt: skip
+        words += ["launcher=joblib", f"launcher.workers={workers}"] if workers > 1 else []
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        assert process.stdout.readline() == "0 of 20 runs are there already, 20 to do\n"
+        assert process.stdout.readline() == (
+            f"0 of 20 runs are there already, 20 to do{', 2 at once' if workers > 1 else ''}\n"
+        )
         process.stdout.close()
         wait_for(lambda: len(find_records(tmp_path)) >= 2)
         process.terminate()

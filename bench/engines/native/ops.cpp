@@ -25,6 +25,7 @@
 #include "forward.h"
 #include "gemm.h"
 #include "layout.h"
+#include "vector_math.h"
 
 namespace {
 

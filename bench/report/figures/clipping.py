@@ -31,7 +31,7 @@ POINTS = 60
 
 
 def gradient_norms(runs: Iterable[Run]) -> Figure | None:
-    """One row a task, one panel a cell: norm of the gradient of all parameters before and after the clip.
+    """Draw one row a task, one panel a cell: norm of the gradient of all parameters before and after the clip.
 
     Lines are medians over seeds and over windows of steps. The band of the norm before the clip goes from the smallest
     to the largest value of both. Thinned curves contribute the steps that they keep. The function returns ``None`` if

@@ -36,7 +36,7 @@ LAG = "lag (steps before the first answer)"
 
 
 def gradient_flow(runs: Iterable[Run]) -> Figure | None:
-    """One row a task: the gradient norm over lag at initialisation and after training, one line a cell.
+    """Draw one row a task: the gradient norm over lag at initialisation and after training, one line a cell.
 
     The norm is that of the hidden state of the lowest layer. Lines are medians over seeds, and bands go from the
     smallest to the largest value. After training the figure shows completed runs only. The function returns ``None`` if
@@ -81,7 +81,7 @@ def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 
 def flow_heatmap(runs: Iterable[Run]) -> Figure | None:
-    """One row a task, one panel a cell: gradient norm over lag and training step.
+    """Draw one row a task, one panel a cell: gradient norm over lag and training step.
 
     The norm is that of the hidden state of the lowest layer: its median over the seeds that were still training. A
     field is hatched if no gradient arrives there, and grey if the norm was not finite.
@@ -120,7 +120,7 @@ def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: Log
 
 
 def probed_rows(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
-    """Rows of the runs with a curve over lag, and the columns of all runs, for the same colours in every figure."""
+    """Return the rows with a curve over lag, and the columns of all runs, which keeps the colours of all figures."""
     return rows_having(runs, lambda run: run.flow.num_rows > 0)
 
 
@@ -179,7 +179,7 @@ def _floor(panels: Sequence[Axes]) -> None:
 
 
 def _over_training(runs: Sequence[Run]) -> tuple[list[int], list[int], np.ndarray]:
-    """Steps, lags, and the median over the seeds that have the step, ``(step, lag)``."""
+    """Return steps, lags, and the median over the seeds that have the step, ``(step, lag)``."""
     by_step: dict[int, list[dict[int, float]]] = {}
     for run in runs:
         flow = run.flow

@@ -15,7 +15,7 @@ WITHOUT_MEMORY = "without memory"
 
 
 def learning_curves(runs: Iterable[Run]) -> Figure:
-    """One panel a task: its metric on the evaluation set over training steps, one line a seed, one colour a cell.
+    """Draw one panel a task: its metric on the evaluation set over training steps, one line a seed, one colour a cell.
 
     Each cell has its colour. A line ends where its run ended: with a dot if the run has solved the task, with a cross
     if its loss was no longer finite. The dashed grey line is the best predictor without memory.

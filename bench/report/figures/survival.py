@@ -22,7 +22,7 @@ UNSOLVED = "not solved within the budget"
 
 
 def draw_survival(runs: Iterable[Run]) -> Figure | None:
-    """One panel a task: share of the seeds that have solved it, over training steps, one line a cell.
+    """Draw one panel a task: share of the seeds that have solved it, over training steps, one line a cell.
 
     The share is one minus the Kaplan-Meier estimate. The band is its pointwise 95 % interval, which exists from the
     first seed that solves to the last but one. A tick at the end of a line stands for runs that have not solved within

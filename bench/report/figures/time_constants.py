@@ -17,7 +17,7 @@ LONGEST_TAU = 1e6
 
 
 def time_constants(runs: Iterable[Run]) -> Figure | None:
-    """One panel a task: time constants of the gates that keep the state, over training.
+    """Draw one panel a task: time constants of the gates that keep the state, over training.
 
     Lines are the median over units, steps and sequences, and bands hold 90 % of these values; both are medians over
     seeds. The dashed grey line is the task's delay. A line ends where the last seed ended.
@@ -59,7 +59,7 @@ def time_constants(runs: Iterable[Run]) -> Figure | None:
 
 
 def _taus(runs: Sequence[Run]) -> dict[str, dict[str, dict[int, float]]]:
-    """Gate to quantile to step to its median over the seeds that have the step."""
+    """Return gate to quantile to step to its median over the seeds that have the step."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     for quantile in ("tau_05", "tau_50", "tau_95"):
         values: dict[str, dict[int, list[float]]] = {}
