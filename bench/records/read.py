@@ -27,6 +27,9 @@ from bench.records.series import PROBES, probe_file, probe_table
 from bench.records.validation import RecordFile
 
 
+_PROBE_SCHEMAS = {name: pa.schema({"run": pa.string(), **columns}) for name, columns in PROBES.items()}
+
+
 def read_record(folder: Path) -> Record:
     """Read the record of one folder.
 
@@ -84,7 +87,7 @@ def read_probe(folder: Path, name: str) -> pa.Table:
         return probe_table(name, "", [])
     with _parquet(path) as file:
         table = file.read(use_threads=False)  # For a table this small, threads take longer than they save.
-    expected = pa.schema({"run": pa.string(), **PROBES[name]})
+    expected = _PROBE_SCHEMAS[name]
     if not table.schema.equals(expected):
         raise DamagedRecordError(f"{path}: must have the columns {', '.join(expected.names)}, and only those")
     return table
