@@ -9,8 +9,8 @@ from bench.config import hydra_app
 from bench.config.explain import ConfigError, explain
 from bench.runs import launch
 from bench.runs.sweeper import LaunchError
+from bench.sweeps import signals
 
-EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143}
 DRY_RUN_FLAGS = ("--dry-run", "--plan")
 """One flag by two names."""
 NOT_OURS = {
@@ -28,8 +28,8 @@ def run_command(arguments: list[str]) -> int:
         arguments: What follows ``bench run``.
 
     Returns:
-        The exit code: 0 if every run is there, 1 if one has no result, 2 if the command line is wrong, 130 or 143 if
-        stopped by a signal.
+        The exit code: 0 if every run is there, 1 if one has no result, 2 if the command line is wrong, or that of
+        :func:`bench.sweeps.signals.exit_code`.
     """
     dry_run = any(flag in arguments for flag in DRY_RUN_FLAGS)
     parsed = hydra_app.parse([argument for argument in arguments if argument not in DRY_RUN_FLAGS])
@@ -43,10 +43,10 @@ def run_command(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print("bench run: interrupted", file=sys.stderr)
-        return EXIT_CODES["SIGINT"]
+        return signals.exit_code("SIGINT")
     for problem in outcome.problems:
         print(f"bench run: {problem}", file=sys.stderr)
-    return EXIT_CODES[outcome.stopped] if outcome.stopped is not None else int(bool(outcome.problems))
+    return signals.exit_code(outcome.stopped) if outcome.stopped is not None else int(bool(outcome.problems))
 
 
 def _check_flags(parsed: argparse.Namespace) -> None:

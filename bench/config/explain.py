@@ -37,7 +37,7 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
             return _unknown_choice(cause)
         if isinstance(cause, OverrideParseException):
             reason = " ".join(str(cause).split())
-            quoted = re.search(r"[^\w./:+~@=,\[\]{}()*-]|=.*=", str(cause.override))
+            quoted = re.search(r"[^\w./:+~@=,\[\]{}()*-]|=.*=", str(cause.override), re.ASCII)
             hint = (
                 "; a value with other characters is put into two kinds of quotes, \"key='a value'\"" if quoted else ""
             )

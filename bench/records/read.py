@@ -26,7 +26,6 @@ from bench.records.record import (
 from bench.records.series import PROBES, probe_file, probe_table
 from bench.records.validation import RecordFile
 
-
 _PROBE_SCHEMAS = {name: pa.schema({"run": pa.string(), **columns}) for name, columns in PROBES.items()}
 
 

@@ -47,7 +47,8 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
         tolerance: Largest relative difference allowed if the surroundings differ.
 
     Returns:
-        The exit code: 0 if all is equal, 1 if not, 2 if the record cannot be replayed, 130 or 143 if stopped.
+        The exit code: 0 if all is equal, 1 if not, 2 if the record cannot be replayed, or that of
+        :func:`bench.sweeps.signals.exit_code`.
     """
     own = str(Path(config_dir).absolute()) if config_dir else None
     try:
@@ -59,7 +60,7 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
             stopped = signals.requested()
             if stopped is not None:
                 print(f"bench replay: stopped by {stopped}", file=sys.stderr)
-                return 130 if stopped == "SIGINT" else 143
+                return signals.exit_code(stopped)
             new_curves = read_curves(spec.folder)
             old_probes, new_probes = probe_rows(folder), probe_rows(spec.folder)
     except (ConfigError, DamagedRecordError) as error:

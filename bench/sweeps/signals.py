@@ -1,4 +1,4 @@
-"""Handling of SIGINT and SIGTERM: the first stops a run after its step, with a checkpoint; the second at once."""
+"""Handling of signals that ask to stop: the first stops a run after its step, with a checkpoint; the second at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import signal
 import threading
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Ctrl-C, a request to end, a terminal that has gone, and the warning of a scheduler such as SLURM."""
 
 
 class StoppedError(BaseException):
@@ -26,6 +27,11 @@ class _State:
 _state = _State()
 
 
+def exit_code(name: str) -> int:
+    """Return the code with which a command ends that a signal has stopped, as shells have it."""
+    return 128 + signal.Signals[name]
+
+
 def requested() -> str | None:
     """Return the name of the signal that asked this process to stop; ``None`` if there was none."""
     return _state.requested
@@ -42,7 +48,7 @@ def forget() -> None:
 
 
 def listen(*, patient: bool = False) -> None:
-    """Take SIGINT and SIGTERM as requests to stop from now on.
+    """Take :data:`SIGNALS` as requests to stop from now on; one that is ignored stays so, as SIGHUP under ``nohup``.
 
     Args:
         patient: Whether a second signal stops no sooner. Workers need this: they may get one signal from the terminal
@@ -50,7 +56,8 @@ def listen(*, patient: bool = False) -> None:
     """
     _state.patient = patient
     if _state.found is None:
-        _state.found = {number: signal.getsignal(number) for number in SIGNALS}
+        found = {number: signal.getsignal(number) for number in SIGNALS}
+        _state.found = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
     listen_again()
 
 
@@ -58,7 +65,7 @@ def listen_again() -> None:
     """Take the signals back from Lightning, which takes them over whenever it starts."""
     # Only the main thread may set handlers. Elsewhere there is no need: nobody sends signals there.
     if _state.found is not None and threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
+        for number in _state.found:
             signal.signal(number, _on_signal)
 
 

@@ -86,6 +86,7 @@ COMMAND_LINE = [
     ("launcher.name=fast", "launcher.name must be one of serial, joblib, got 'fast'"),
     ("hydra.launcher.n_jobs=3", "hydra.launcher.n_jobs is not for bench run, launcher.workers sets it, got 3"),
     ("-m hydra.sweep.dir=x", "hydra.sweep.dir is not for bench run, results_dir sets it, got x"),
+    ("results_dir=früher", "'results_dir=früher' must have the form key=value; a value with other characters is put"),
     ("-m hydra.job.chdir=true", "hydra.job.chdir must be false, as all paths are from where the command is given"),
     ("hydra/launcher=nope", "hydra/launcher must be one of basic, joblib, got 'nope'"),
     ("--plan task.length=0", "task.length must be >= 2, got 0"),

@@ -104,7 +104,12 @@ def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long_run)]
+    "number",
+    [
+        signal.SIGUSR1,
+        signal.SIGKILL,
+        *[pytest.param(each, marks=pytest.mark.long_run) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)],
+    ],
 )
 def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Signals):
     overrides = ("training.max_steps=900", "training.eval_every=300", "training.checkpoint_every=50", "cell=lstm",
@@ -120,7 +125,7 @@ def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Sign
         assert process.returncode == -9
         assert bench.records() == []
     else:
-        assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+        assert process.returncode == 128 + number
         assert err == f"bench run: stopped by {number.name}; the same command goes on from here\n"
         (made,) = bench.records()
         assert (made.status, made.steps) == ("interrupted", step)

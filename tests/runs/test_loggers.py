@@ -29,6 +29,7 @@ def read_back(folder: Path) -> list[dict[str, Any]]:
 
 def test_two_jobs_of_one_process_are_two_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WANDB_MODE", "online")  # the config decides, and its default is offline
+    monkeypatch.setenv("WANDB_RUN_ID", "the-same-for-all")
     outcome = bench.run(
         "-m",
         "logger=wandb",
