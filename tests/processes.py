@@ -25,6 +25,27 @@ from typing import Any
 
 from bench.cli.main import main
 
+CLUSTERS: Mapping[str, Mapping[str, str]] = {
+    "SLURM": {
+        "SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "t", "SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "0", "SLURM_NODELIST": "n1",
+    },
+    "torchrun": {
+        "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "4",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none",
+    },
+    "LSF": {
+        "LSB_JOBID": "7", "LSB_DJOB_RANKFILE": "/nowhere", "JSM_NAMESPACE_SIZE": "4", "JSM_NAMESPACE_RANK": "1",
+        "JSM_NAMESPACE_LOCAL_RANK": "1",
+    },
+    "MPI": {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "1", "PMI_SIZE": "4", "PMI_RANK": "1"},
+    "Kubeflow": {
+        "KUBERNETES_PORT": "tcp://10.0.0.1:443", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "23456",
+        "WORLD_SIZE": "4", "RANK": "1",
+    },
+}  # fmt: skip
+"""The variables by which launchers tell a process that it is one of several."""
+
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["bench.runs.launch"])
 

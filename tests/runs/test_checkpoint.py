@@ -18,7 +18,7 @@ from bench.runs.checkpoint import DamagedCheckpointError
 from bench.sweeps import signals
 from bench.training.loop import TrainingModule
 from tests.conftest import TINY, Bench, results_of, stop_at, wait_for
-from tests.processes import Process
+from tests.processes import CLUSTERS, Process
 
 SETTINGS = {
     "two layers, dropout, fixed set": (
@@ -112,9 +112,12 @@ def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: 
     ],
 )
 def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Signals):
+    """Every launcher's variables are set, and change nothing."""
     overrides = ("training.max_steps=900", "training.eval_every=300", "training.checkpoint_every=50", "cell=lstm",
                  "task.length=20")  # fmt: skip
-    process = Process("run", *TINY, f"results_dir={bench.results}", *bench.always, *overrides)
+    cluster = {name: value for variables in CLUSTERS.values() for name, value in variables.items()}
+    words = ("run", *TINY, f"results_dir={bench.results}", *bench.always, *overrides)
+    process = Process(*words, environment=cluster)
     wait_for(lambda: list(bench.results.rglob(".*.checkpoint")) != [])
     process.send_signal(number)
     _, err = process.communicate(timeout=60)

@@ -14,16 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from bench.runs.checkpoint import advance
 from bench.runs.trainer import quiet_lightning, trainer_of
 from tests.conftest import TINY, Bench, results_of, spec_of
-from tests.processes import command
-
-SLURM = {
-    "SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "t", "SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
-    "SLURM_NODEID": "0", "SLURM_NODELIST": "n1",
-}  # fmt: skip
-TORCHRUN = {
-    "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "4",
-    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none",
-}  # fmt: skip
+from tests.processes import CLUSTERS, command
 
 
 @pytest.fixture
@@ -44,10 +35,11 @@ def test_an_installed_slurm_changes_nothing(bench: Bench, srun: str, monkeypatch
     assert results_of(bench.results) == results_of(plain.results)
 
 
-@pytest.mark.parametrize("environment", [SLURM, SLURM | TORCHRUN], ids=["SLURM", "SLURM and torchrun"])
+@pytest.mark.parametrize("launchers", [("SLURM",), ("LSF",), ("SLURM", "torchrun", "MPI", "Kubeflow")], ids="+".join)
 def test_a_process_that_a_cluster_started_trains_by_itself(
-    bench: Bench, tmp_path: Path, srun: str, environment: dict[str, str]
+    bench: Bench, tmp_path: Path, srun: str, launchers: tuple[str, ...]
 ):
+    environment = {name: value for launcher in launchers for name, value in CLUSTERS[launcher].items()}
     plain = bench.beside("plain")
     made = plain.ready("logger=csv")
     folder = tmp_path / "where the job starts"
