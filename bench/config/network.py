@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +62,32 @@ def smallest_cell(node: Mapping[str, Any]) -> Cell:
         return maker.func(1, 1, **maker.keywords)
 
     return _without_memory(make)
+
+
+def check_step(node: Mapping[str, Any]) -> None:
+    """Take one step of a small cell without memory, to see that it returns a state.
+
+    A cell that reads a value in a step, or that has memory, is not looked at: what its step does to a machine is known
+    to its author alone.
+
+    Raises:
+        ValueError: It returns something else.
+    """
+    maker = _make_cell(node)
+    with contextlib.suppress(NotImplementedError, RuntimeError, TypeError), torch.device("meta"):
+        cell = maker.func(2, 3, **maker.keywords)
+        found = cell.step(cell.project(torch.zeros(1, 4, 2))[0], cell.initial_state(4))
+        shapes = [getattr(part, "shape", None) for part in found] if isinstance(found, tuple) else None
+        if shapes != [(4, 3)] * len(cell.states):
+            got = type(found).__name__ if shapes is None else f"shapes {', '.join(map(str, map(_plain, shapes)))}"
+            raise ValueError(
+                f"`update` of {type(cell).__name__} must return a tuple with one tensor (batch, hidden) for each of "
+                f"{', '.join(cell.states)}, got {got} for (4, 3)"
+            )
+
+
+def _plain(shape: torch.Size | None) -> tuple[int, ...] | None:
+    return tuple(shape) if shape is not None else None
 
 
 def model_on_meta(node: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:

@@ -18,7 +18,7 @@ from bench.cells import Cell
 from bench.config import identity, numerics
 from bench.config.checks import RERUN, check_optimizer, check_wandb, hidden_size_of, writable_folder
 from bench.config.explain import ConfigError
-from bench.config.network import Network, model_on_meta, smallest_cell
+from bench.config.network import Network, check_step, model_on_meta, smallest_cell
 from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
 from bench.config.sweep_grid import SweepGrid
@@ -177,6 +177,7 @@ def _cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
             )
         config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
         cell = smallest_cell(config["cell"])
+        check_step(config["cell"])
     with _named("probe"):
         check_probes(probe, task, cell_class.gates, cell_class.__name__)
     return cell

@@ -48,7 +48,7 @@ def forget() -> None:
 
 
 def listen(*, patient: bool = False) -> None:
-    """Take :data:`SIGNALS` as requests to stop from now on; one that is ignored stays so, as SIGHUP under ``nohup``.
+    """Take :data:`SIGNALS` as requests to stop from now on, but for a SIGHUP that ``nohup`` has switched off.
 
     Args:
         patient: Whether a second signal stops no sooner. Workers need this: they may get one signal from the terminal
@@ -57,7 +57,9 @@ def listen(*, patient: bool = False) -> None:
     _state.patient = patient
     if _state.found is None:
         found = {number: signal.getsignal(number) for number in SIGNALS}
-        _state.found = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
+        if found[signal.SIGHUP] is signal.SIG_IGN:
+            del found[signal.SIGHUP]
+        _state.found = found
     listen_again()
 
 

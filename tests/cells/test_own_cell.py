@@ -93,6 +93,26 @@ def test_what_cells_of_others_do(bench: Bench, tmp_path: Path):
     assert bench.run(*words, "cell.shares=null").err == "bench run: cell.shares must be a mapping, got null\n"
 
 
+@pytest.mark.parametrize(
+    ("returned", "got"),
+    [
+        ('values["new"]', "got Tensor for (4, 3)"),
+        ('(values["new"], values["new"])', "got shapes (4, 3), (4, 3) for (4, 3)"),
+        ('(values["new"][:, :1],)', "got shapes (4, 1) for (4, 3)"),
+    ],
+)
+def test_a_step_that_returns_no_state_is_found_before_it_trains(bench: Bench, tmp_path: Path, returned: str, got: str):
+    mine = readme_cell(tmp_path / "mine")
+    source = mine / "leaky_gate.py"
+    text, _, _ = source.read_text().rpartition("        return ")
+    source.write_text(f"{text}        return {returned}\n")
+    # The tests' own checks of types would find it in this process.
+    done = command("run", *TINY, f"results_dir={bench.results}", f"--config-dir={mine}", "cell=mine")
+    wanted = "cell.update of LeakyGate must return a tuple with one tensor (batch, hidden) for each of h"
+    assert (done.returncode, done.stderr) == (2, f"bench run: {wanted}, {got}\n")
+    assert not bench.results.exists()
+
+
 @pytest.mark.long_run
 def test_another_source_is_another_run(bench: Bench, mine: Path):
     words = (f"--config-dir={mine}", "cell=mine", "task.length=9")
