@@ -65,29 +65,28 @@ def smallest_cell(node: Mapping[str, Any]) -> Cell:
 
 
 def check_step(node: Mapping[str, Any]) -> None:
-    """Take one step of a small cell without memory, to see that it returns a state.
+    """Take one step of a small cell on the ``meta`` device, to see that it returns a state.
 
-    A cell that reads a value in a step, or that has memory, is not looked at: what its step does to a machine is known
-    to its author alone.
+    A cell that cannot take a step there, because it reads a value, is not checked.
 
     Raises:
-        ValueError: It returns something else.
+        ValueError: What it returns is no tuple of tensors with the shapes of the state before.
     """
     maker = _make_cell(node)
     with contextlib.suppress(NotImplementedError, RuntimeError, TypeError), torch.device("meta"):
         cell = maker.func(2, 3, **maker.keywords)
-        found = cell.step(cell.project(torch.zeros(1, 4, 2))[0], cell.initial_state(4))
-        shapes = [getattr(part, "shape", None) for part in found] if isinstance(found, tuple) else None
-        if shapes != [(4, 3)] * len(cell.states):
-            got = type(found).__name__ if shapes is None else f"shapes {', '.join(map(str, map(_plain, shapes)))}"
+        before = cell.initial_state(4)
+        after = cell.step(cell.project(torch.zeros(1, 4, 2))[0], before)
+        wanted, found = _shapes(before), _shapes(after)
+        if found != wanted:
             raise ValueError(
-                f"`update` of {type(cell).__name__} must return a tuple with one tensor (batch, hidden) for each of "
-                f"{', '.join(cell.states)}, got {got} for (4, 3)"
+                f"`update` of {type(cell).__name__} must return a tuple of {', '.join(cell.states)}, with shapes "
+                f"{wanted} for a batch of 4 and 3 units, got {found or type(after).__name__}"
             )
 
 
-def _plain(shape: torch.Size | None) -> tuple[int, ...] | None:
-    return tuple(shape) if shape is not None else None
+def _shapes(state: object) -> list[tuple[int, ...]]:
+    return [tuple(getattr(part, "shape", ())) for part in state] if isinstance(state, tuple) else []
 
 
 def model_on_meta(node: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:

@@ -128,13 +128,15 @@ def _listen(invocation: Invocation) -> None:
         _served = invocation.token
     signals.listen(patient=True)
     if first:
-        # The process that started this one may be gone by now.
-        parent = multiprocessing.parent_process()
-        number = parent.pid if parent is not None and parent.pid is not None else os.getppid()
-        threading.Thread(target=_end_with, args=(number,), daemon=True).start()
+        # The process that started this one may be gone by now: orphans belong to process 1. Otherwise it is the parent
+        # that counts, which need not be the one that multiprocessing knows.
+        started_by = multiprocessing.parent_process()
+        orphan = started_by is not None and os.getppid() == 1
+        parent = started_by.pid if started_by is not None and orphan else os.getppid()
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int | None) -> None:
     """In a worker, end when the process that started it has: its queue would let the worker wait for ever.
 
     A run that is being made stops at its next step, with a checkpoint.
@@ -143,7 +145,7 @@ def _end_with(parent: int) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     os.kill(os.getpid(), signal.SIGTERM)
     with _at_work:
-        os._exit(143)
+        os._exit(signals.exit_code("SIGTERM"))
 
 
 def _make(spec: RunSpec, command: str, invocation: Invocation) -> None:

@@ -96,9 +96,9 @@ def test_what_cells_of_others_do(bench: Bench, tmp_path: Path):
 @pytest.mark.parametrize(
     ("returned", "got"),
     [
-        ('values["new"]', "got Tensor for (4, 3)"),
-        ('(values["new"], values["new"])', "got shapes (4, 3), (4, 3) for (4, 3)"),
-        ('(values["new"][:, :1],)', "got shapes (4, 1) for (4, 3)"),
+        ('values["new"]', "Tensor"),
+        ('(values["new"], values["new"])', "[(4, 3), (4, 3)]"),
+        ('(values["new"][:, :1],)', "[(4, 1)]"),
     ],
 )
 def test_a_step_that_returns_no_state_is_found_before_it_trains(bench: Bench, tmp_path: Path, returned: str, got: str):
@@ -108,8 +108,8 @@ def test_a_step_that_returns_no_state_is_found_before_it_trains(bench: Bench, tm
     source.write_text(f"{text}        return {returned}\n")
     # The tests' own checks of types would find it in this process.
     done = command("run", *TINY, f"results_dir={bench.results}", f"--config-dir={mine}", "cell=mine")
-    wanted = "cell.update of LeakyGate must return a tuple with one tensor (batch, hidden) for each of h"
-    assert (done.returncode, done.stderr) == (2, f"bench run: {wanted}, {got}\n")
+    wanted = "cell.update of LeakyGate must return a tuple of h, with shapes [(4, 3)] for a batch of 4 and 3 units"
+    assert (done.returncode, done.stderr) == (2, f"bench run: {wanted}, got {got}\n")
     assert not bench.results.exists()
 
 

@@ -17,7 +17,8 @@ from omegaconf import open_dict
 from bench.config import identity, numerics, schema, users_code
 from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
-from bench.records import record
+from bench.config.targets import locate, parameters_of
+from bench.records import older, record
 from bench.records.read import find_records, read_record
 from bench.runs.replay import rebuild
 from tests import numerics as numerics_module
@@ -209,6 +210,13 @@ def test_ids_of_published_records_are_as_they_were():
         science = identity.science(spec.config, spec.runtime, spec.device, spec.precision, engine)
         found = record.run_id(science | {"seed": made.seed}, numerics.code_hash(spec.code["numerics"]))
         assert found == made.run_id == folder.name
+
+
+def test_what_a_class_got_later_changes_nothing_by_default():
+    """Otherwise a run would compute something else than its record under the same id."""
+    for target, settings in older.LATER.items():
+        taken = parameters_of(locate({"_target_": target}, "cell"))
+        assert {key: taken[key].default for key in settings} == settings, target
 
 
 def test_the_manifest_is_that_of_the_code():

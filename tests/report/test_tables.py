@@ -237,7 +237,7 @@ def test_no_torch_in_the_process(bench: Bench, tmp_path: Path):
     bench.ready("probe=flow", "task.length=9")
     script = (
         "import sys\nfrom bench.cli.main import main\n"
-        "for arguments in (['--version'], ['table', sys.argv[1]], ['figures', sys.argv[1]]):\n"
+        "for arguments in (['--version'], ['table', sys.argv[1]], ['runs', sys.argv[1]], ['figures', sys.argv[1]]):\n"
         "    try: main(arguments)\n    except SystemExit as stop: assert stop.code == 0\n"
         "    loaded = {'torch', 'lightning', 'hydra', 'omegaconf', 'wandb', 'torchmetrics'} & set(sys.modules)\n"
         "    assert not loaded, (arguments, loaded)\n"
