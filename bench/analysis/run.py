@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from bench.analysis import hyperparameters
-from bench.analysis.gradient_reach import GradientReach, gradient_reach
+from bench.analysis.gradient_reach import GradientReach, gradient_reaches
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import FINAL, DamagedRecordError, Record
 
@@ -147,7 +145,7 @@ class Run:
 
 
 AT_ONCE = 50
-"""Runs whose reach one thread reads before it takes others."""
+"""Number of runs whose reach is computed together."""
 TABLES = ("curves", "flow", "activity", "gradients")
 """The tables of a run, each of which is read when it is first asked for.
 
@@ -179,17 +177,16 @@ def read_reaches(runs: Iterable[Run]) -> list[DamagedRecordError]:
         What is wrong with the tables that cannot be read; their runs have no reach.
     """
 
-    def read(some: list[Run]) -> list[DamagedRecordError]:
-        damaged = []
-        for run in some:
+    damaged = []
+    every = list(runs)
+    for start in range(0, len(every), AT_ONCE):
+        read, flows = [], []
+        for run in every[start : start + AT_ONCE]:
             try:
-                run.reach = gradient_reach(read_probe(run.folder, "flow"), run.record)
+                flows.append(read_probe(run.folder, "flow"))
+                read.append(run)
             except DamagedRecordError as error:
                 damaged.append(error)
-        return damaged
-
-    every = list(runs)
-    parts = [every[start : start + AT_ONCE] for start in range(0, len(every), AT_ONCE)]
-    # A table is decoded without the interpreter's lock. To hand over a single one takes as long as to decode it.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [error for damaged in pool.map(read, parts) for error in damaged]
+        for run, reach in zip(read, gradient_reaches(flows, [run.record for run in read]) if read else [], strict=True):
+            run.reach = reach
+    return damaged

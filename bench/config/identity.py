@@ -44,7 +44,8 @@ def code_of(config: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
 
     Returns:
         ``numerics``: versions by name of the part, with ``task``, ``cell`` and ``optimizer`` for code of the user's
-        behind these; and what :func:`bench.records.provenance.code_version` says of the files.
+        behind these and ``cell.<package>`` for an installed package that such code uses; and what
+        :func:`bench.records.provenance.code_version` says of the files.
 
     Raises:
         ValueError: A class whose source cannot be found.
@@ -55,13 +56,14 @@ def code_of(config: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
     files: dict[str, list[Any]] = {"cell": [], "shared": []}
     for section in CODE_SECTIONS:
         try:
-            parts, own = users_code.parts_behind(_classes(config[section], section))
+            found = users_code.behind(_classes(config[section], section))
         except (OSError, SyntaxError) as error:
             raise ValueError(f"`{section}._target_` must have a source that can be read ({error})") from error
-        used |= parts
-        if own:
-            versions[section] = users_code.users_version(tuple(own))
-        files["cell" if section == "cell" else "shared"] += own
+        used |= found.parts
+        if found.files:
+            versions[section] = users_code.users_version(tuple(found.files))
+        versions |= {f"{section}.{package}": version for package, version in found.packages.items()}
+        files["cell" if section == "cell" else "shared"] += found.files
     versions |= {name: numerics.version_of(name) for name in used}
     for name in used:
         files["cell" if name.startswith("cells.") else "shared"] += numerics.files_of(name)

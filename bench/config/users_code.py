@@ -1,14 +1,16 @@
-"""A user's own code behind a run: the modules of the classes that the config names, and what these import."""
+"""A user's own code behind a run: modules of the classes that the config names, what these import, and packages."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import hashlib
+import importlib.metadata
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.numerics import part_of
@@ -18,20 +20,37 @@ _LIBRARIES = ("torch", "lightning", "torchmetrics", "hydra", "omegaconf", "numpy
 """Packages whose versions a record has anyway."""
 
 
-def parts_behind(kinds: Iterable[type]) -> tuple[set[str], list[Path]]:
-    """Return what classes rest on: by their bases, and by what the modules of a user's import from the same folder.
+@dataclass(frozen=True)
+class Behind:
+    """What the classes of a config rest on.
+
+    Attributes:
+        parts: Names of parts of ours.
+        files: Files of the user's, sorted.
+        packages: Version by name of each installed distribution that a file of the user's imports or a class is from,
+            but for those that every record names.
+    """
+
+    parts: set[str]
+    files: list[Path]
+    packages: dict[str, str]
+
+
+def behind(kinds: Iterable[type]) -> Behind:
+    """Return what classes rest on: by their bases, and by what the modules of a user's import.
+
+    Files are those of the user's that are imported from the same folder; of an installed package that a class is from,
+    the modules that it uses.
 
     Args:
         kinds: Classes that a config names.
-
-    Returns:
-        Names of parts of ours, and files of the user's, sorted.
 
     Raises:
         ValueError: A class of the user's whose source is in no file.
     """
     parts: set[str] = set()
     files: dict[Path, None] = {}
+    packages: dict[str, str] = {}
     todo = [(base.__module__, kind.__module__) for kind in kinds for base in kind.__mro__]
     seen: set[str] = set()
     while todo:
@@ -39,18 +58,23 @@ def parts_behind(kinds: Iterable[type]) -> tuple[set[str], list[Path]]:
         if name in seen:
             continue
         seen.add(name)
-        if name.partition(".")[0] in ("bench", "tasks"):
+        package = name.partition(".")[0]
+        if package in ("bench", "tasks"):
             parts |= {found} if (found := part_of(name)) is not None else set()
             continue
         file = _file_of(name)
         if file is None and name == home and name not in sys.builtin_module_names:
             raise ValueError(f"`_target_` must name a class whose source is in a file, got one of {name}")
-        if file is None or not _is_users(name, file, home):
+        if file is None or package in _LIBRARIES or package in sys.stdlib_module_names:
             continue
+        if any(folder in file.parents for folder in _installed()):
+            packages |= {name: importlib.metadata.version(name) for name in _distributions().get(package, ())}
+            if package != home.partition(".")[0]:
+                continue
         files[file] = None
         if file.suffix == ".py":
             todo += [(imported, home) for imported in _imports(name, file)]
-    return parts, sorted(files)
+    return Behind(parts, sorted(files), dict(sorted(packages.items())))
 
 
 @functools.cache
@@ -77,13 +101,10 @@ def _file_of(module: str) -> Path | None:
     return Path(origin).resolve() if origin is not None and Path(origin).is_file() else None
 
 
-def _is_users(module: str, file: Path, home: str) -> bool:
-    """Return whether a module is a user's own: not installed, or of the very package that a class is from."""
-    package = module.partition(".")[0]
-    if package in _LIBRARIES:
-        return False
-    installed = any(folder in file.parents for folder in _installed())
-    return not installed or package == home.partition(".")[0]
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the names of the distributions that each top-level package is from."""
+    return importlib.metadata.packages_distributions()
 
 
 @functools.cache

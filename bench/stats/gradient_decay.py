@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 
@@ -21,37 +22,19 @@ REACH = 0.01
 
 
 @dataclass(frozen=True)
-class Decay:
-    """A straight line through log10 of the norms over lag.
-
-    Attributes:
-        rate: Slope, in powers of ten a step; negative where the gradient vanishes.
-        r_squared: Share of the variance of log10 that the line explains, in [0, 1]. It is 1 for a flat curve, which a
-            flat line fits exactly.
-        points: Number of lags that the line was fitted to, which are those with a norm above 0.
-    """
-
-    rate: float
-    r_squared: float
-    points: int
-
-    @property
-    def e_folding_lag(self) -> float:
-        """Steps over which the line falls by a factor of e; infinite where it does not fall."""
-        return -1 / (self.rate * math.log(10)) if self.rate < 0 else math.inf
-
-
-@dataclass(frozen=True)
 class Reach:
     """How far a gradient travels, in the numbers that tables and logs show; ``None`` where a number does not exist.
 
     Attributes:
-        horizon: See :func:`horizon`.
-        rate: See :attr:`Decay.rate`.
-        r_squared: See :attr:`Decay.r_squared`.
-        e_folding_lag: See :attr:`Decay.e_folding_lag`.
-        ratio: See :func:`ratio`.
-        underflow: See :func:`underflow`.
+        horizon: The largest lag whose norm is at least :data:`REACH` of the norm at lag 0. It is ``None`` if the latter
+            is 0 or missing.
+        rate: Slope of the least-squares line through log10 of the norms above 0, in powers of ten a step; negative
+            where the gradient vanishes. It is ``None`` for fewer than two such norms.
+        r_squared: Share of the variance of log10 that the line explains, in [0, 1]. It is 1 for a flat curve, which a
+            flat line fits exactly.
+        e_folding_lag: Steps over which the line falls by a factor of e; infinite where it does not fall.
+        ratio: The norm at the largest lag over the norm at the smallest; ``None`` where the latter is 0.
+        underflow: Share of the lags at which no gradient arrives, in [0, 1].
     """
 
     horizon: int | None
@@ -63,57 +46,73 @@ class Reach:
 
 
 def reach(lags: Curve, norms: Curve) -> Reach:
-    """Return all of this module's numbers for one curve.
-
-    Raises:
-        ValueError: See :func:`decay`.
-    """
-    curve = _curve(lags, norms)
-    line = _decay(*curve)
-    return Reach(
-        horizon=_horizon(*curve, REACH),
-        rate=line.rate if line else None,
-        r_squared=line.r_squared if line else None,
-        e_folding_lag=line.e_folding_lag if line else None,
-        ratio=_ratio(*curve),
-        underflow=_underflow(curve[1]),
-    )
-
-
-def decay(lags: Curve, norms: Curve) -> Decay | None:
-    """Fit the least-squares line through log10 of the norms above 0; return ``None`` for fewer than two such norms.
+    """Return the numbers of one curve.
 
     Raises:
         ValueError: Lags and norms have different lengths, there are none, or a norm is negative.
     """
-    return _decay(*_curve(lags, norms))
+    if len(lags) != len(norms) or len(lags) == 0:
+        raise ValueError(f"`norms` must have one value for each of at least one lag, got {len(norms)} for {len(lags)}")
+    return reaches(np.zeros(len(lags), dtype=int), lags, norms)[0]
 
 
-def horizon(lags: Curve, norms: Curve, share: float = REACH) -> int | None:
-    """Return the largest lag whose norm is at least ``share`` of the norm at lag 0; ``None`` if that is 0 or missing.
+def reaches(curves: np.ndarray, lags: Curve, norms: Curve) -> list[Reach]:
+    """Return the numbers of many curves, which takes far less time than to ask for each.
 
-    Raises:
-        ValueError: See :func:`decay`.
-    """
-    return _horizon(*_curve(lags, norms), share)
+    Args:
+        curves: The number of the curve that each point belongs to. The points may be in any order.
+        lags: The lag of each point.
+        norms: The norm of each point.
 
-
-def ratio(lags: Curve, norms: Curve) -> float | None:
-    """Return the norm at the largest lag over the norm at the smallest; ``None`` where the latter is 0.
-
-    Raises:
-        ValueError: See :func:`decay`.
-    """
-    return _ratio(*_curve(lags, norms))
-
-
-def underflow(norms: Curve) -> float:
-    """Return the share of the lags at which no gradient arrives, in [0, 1].
+    Returns:
+        The numbers of each curve that has points, by its number.
 
     Raises:
-        ValueError: There are no norms.
+        ValueError: A norm is negative.
     """
-    return _underflow(_curve(norms, norms)[1])
+    lag, norm = np.asarray(lags, dtype=float), np.asarray(norms, dtype=float)
+    order = np.lexsort((lag, curves))
+    curves, lag, norm = curves[order], lag[order], norm[order]
+    if (norm < 0).any():
+        raise ValueError(f"`norms` must be >= 0, got {norm[norm < 0][0]}")
+    starts = np.flatnonzero(np.diff(curves, prepend=-1))
+    lengths = np.diff(starts, append=len(curves))
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values, starts)
+
+    def centred(values: np.ndarray) -> np.ndarray:
+        return np.where(kept, values - np.repeat(total(np.where(kept, values, 0.0)) / points, lengths), 0.0)
+
+    kept = norm > 0
+    points = total(kept.astype(float))
+    finite = np.logical_and.reduceat(np.isfinite(norm), starts)
+    at_zero, near, far = total(np.where(lag == 0, norm, 0.0)), norm[starts], norm[starts + lengths - 1]
+    # A number that does not exist may be computed, and is not shown.
+    with np.errstate(all="ignore"):
+        reached = norm >= np.repeat(REACH * at_zero, lengths)
+        horizon = np.maximum.reduceat(np.where(reached, lag, -1), starts).astype(int)
+        x, y = centred(lag), centred(np.log10(np.where(kept, norm, 1.0)))
+        rate = total(x * y) / total(x * x)
+        left, whole = total(np.square(y - np.repeat(rate, lengths) * x)), total(y * y)
+        # Rounding alone leaves about 1e-16 of variance in each point of a flat curve.
+        r_squared = np.where(whole <= points * 1e-24, 1.0, 1 - left / whole)
+        e_folding = np.where(rate < 0, -1 / (rate * math.log(10)), np.inf)
+        ratio = far / near
+    fitted = finite & (points >= 2)
+    columns = (
+        (horizon, finite & (at_zero > 0)),
+        (rate, fitted),
+        (r_squared, fitted),
+        (e_folding, fitted),
+        (ratio, (near > 0) & np.isfinite(near) & np.isfinite(far)),
+        (1 - np.add.reduceat(norm != 0, starts) / lengths, np.full(len(starts), True)),
+    )
+    found = (
+        [value if there else None for value, there in zip(*map(np.ndarray.tolist, each), strict=True)]
+        for each in columns
+    )
+    return list(starmap(Reach, zip(*found, strict=True)))
 
 
 def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | None:
@@ -130,43 +129,3 @@ def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | No
     # Scaling by the norm meets the limit only up to rounding. The two norms of a gradient that the clip did not touch
     # may differ by rounding as well.
     return sum(late < early * (1 - 1e-6) for early, late in pairs) / len(pairs) if pairs else None
-
-
-def _curve(lags: Curve, norms: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Return lags and norms as arrays, checked as :func:`decay` says."""
-    if len(lags) != len(norms) or len(lags) == 0:
-        raise ValueError(f"`norms` must have one value for each of at least one lag, got {len(norms)} for {len(lags)}")
-    values = np.asarray(norms, dtype=np.float64)
-    if (values < 0).any():
-        raise ValueError(f"`norms` must be >= 0, got {values[values < 0][0]}")
-    return np.asarray(lags), values
-
-
-def _decay(lags: np.ndarray, norms: np.ndarray) -> Decay | None:
-    kept = norms > 0
-    points = int(np.count_nonzero(kept))
-    if points < 2 or not np.isfinite(norms).all():
-        return None
-    x, y = lags[kept].astype(np.float64), np.log10(norms[kept])
-    x, y = x - x.sum() / points, y - y.sum() / points
-    rate = float(x @ y / (x @ x))
-    left, whole = float(np.square(y - rate * x).sum()), float(y @ y)
-    # Rounding alone leaves about 1e-16 of variance in each point of a flat curve.
-    flat = whole <= points * 1e-24
-    return Decay(rate, 1.0 if flat else 1 - left / whole, points)
-
-
-def _horizon(lags: np.ndarray, norms: np.ndarray, share: float) -> int | None:
-    at_zero = norms[lags == 0]
-    if not at_zero.size or not at_zero[0] or not np.isfinite(norms).all():
-        return None
-    return int(lags[norms >= share * at_zero[0]].max())
-
-
-def _ratio(lags: np.ndarray, norms: np.ndarray) -> float | None:
-    near, far = float(norms[lags.argmin()]), float(norms[lags.argmax()])
-    return far / near if near > 0 and math.isfinite(near) and math.isfinite(far) else None
-
-
-def _underflow(norms: np.ndarray) -> float:
-    return (len(norms) - np.count_nonzero(norms)) / len(norms)

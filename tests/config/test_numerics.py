@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import json
 import re
 import shutil
@@ -292,3 +293,16 @@ class TestOwnCode:
         before = self.version(folder)
         (folder / "unrelated.py").write_text("TWO = 3\n")
         assert self.version(folder) == before
+
+    def test_the_version_of_an_installed_package_that_it_imports_counts(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        (folder / "my_deeper.py").write_text("import math\n\nimport msgspec\nimport torch\n\nONE = 1\n")
+        users_code.users_version.cache_clear()
+        spec = spec_of("cell=mine", cfg_dir=folder)
+        packages = {name: version for name, version in spec.code["numerics"].items() if name.startswith("cell.")}
+        assert packages == {"cell.msgspec": importlib.metadata.version("msgspec")}
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0")
+        later = spec_of("cell=mine", cfg_dir=folder)
+        assert later.code["numerics"]["cell.msgspec"] == "0.0"
+        assert later.run_id != spec.run_id

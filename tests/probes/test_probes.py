@@ -25,7 +25,7 @@ from bench.probes.flow import answer_step, check_lags, gradient_flow_of, gradien
 from bench.records import record
 from bench.records.read import check_record, read_probe
 from bench.records.series import CLOCKS
-from bench.stats.gradient_decay import clipped_share, decay, reach
+from bench.stats.gradient_decay import clipped_share, reach
 from bench.training import rng
 from bench.training.model import LayerTrace, SequenceModel
 from tasks.adding_problem import AddingProblem
@@ -156,8 +156,7 @@ def test_a_linear_cell_decays_with_its_spectral_radius(radius: float):
     with torch.no_grad():
         model.layers[0].weight_hh.copy_(radius * orthogonal(7))
     points = gradient_flow_of(model, task, probe_batch(task), logarithmic_lags(79))
-    line = decay([point.lag for point in points], [point.value for point in points])
-    assert line is not None
+    line = reach([point.lag for point in points], [point.value for point in points])
     assert line.rate == pytest.approx(math.log10(radius), abs=1e-6)
     assert line.r_squared == pytest.approx(1.0, abs=1e-6)
     assert points[-1].value / points[0].value == pytest.approx(radius**79, rel=1e-6)

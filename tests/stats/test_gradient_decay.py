@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from bench.stats.gradient_decay import clipped_share, decay, horizon, ratio, reach, underflow
+from bench.stats.gradient_decay import clipped_share, reach, reaches
 
 LAGS = list(range(101))
 
@@ -14,25 +15,34 @@ LAGS = list(range(101))
 @pytest.mark.parametrize("factor", [0.5, 0.9, 0.999, 1.0, 1.1])
 def test_a_power_law_of_the_step_is_a_straight_line(factor: float):
     norms = [3 * factor**lag for lag in LAGS]
-    line = decay(LAGS, norms)
-    assert line is not None
-    assert line.rate == pytest.approx(math.log10(factor), abs=1e-12)
-    assert line.r_squared == pytest.approx(1.0, abs=1e-9)
-    assert line.points == 101
+    found = reach(LAGS, norms)
+    assert found.rate == pytest.approx(math.log10(factor), abs=1e-12)
+    assert found.r_squared == pytest.approx(1.0, abs=1e-9)
     expected = -1 / math.log(factor) if factor < 1 else math.inf
-    assert line.e_folding_lag == pytest.approx(expected, rel=1e-9)
-    assert ratio(LAGS, norms) == pytest.approx(factor**100)
+    assert found.e_folding_lag == pytest.approx(expected, rel=1e-9)
+    assert found.ratio == pytest.approx(factor**100)
     # This is the largest lag with factor^lag >= 0.01.
-    reached = 100 if factor >= 1 else min(100, math.floor(math.log(0.01) / math.log(factor)))
-    assert horizon(LAGS, norms) == reached
+    assert found.horizon == (100 if factor >= 1 else min(100, math.floor(math.log(0.01) / math.log(factor))))
 
 
 def test_the_quality_of_a_fit():
     # y = log10 of the norms is 0, 2, 0, 2: the line through it explains a fifth of the variance.
-    line = decay([0, 1, 2, 3], [1.0, 100.0, 1.0, 100.0])
-    assert line is not None
-    assert line.rate == pytest.approx(0.4)
-    assert line.r_squared == pytest.approx(0.2)
+    found = reach([0, 1, 2, 3], [1.0, 100.0, 1.0, 100.0])
+    assert (found.rate, found.r_squared) == (pytest.approx(0.4), pytest.approx(0.2))
+
+
+def test_many_curves_have_the_numbers_that_each_has_alone():
+    curves = {
+        0: ([0, 1, 2, 5], [1.0, 0.5, 0.3, 0.02]),
+        3: ([0], [2.0]),
+        4: ([0, 1, 2], [1.0, math.inf, 0.1]),
+        5: ([1, 2], [0.5, 0.25]),
+        7: ([0, 4, 8], [0.0, 0.0, 1e-300]),
+        8: ([0, 4, 8], [3.0, 3.0, 3.0]),
+    }
+    points = [(name, lag, norm) for name, curve in curves.items() for lag, norm in zip(*curve, strict=True)]
+    names, lags, norms = zip(*points[::-1], strict=True)
+    assert reaches(np.array(names), lags, norms) == [reach(*curve) for curve in curves.values()]
 
 
 def test_the_order_and_the_choice_of_the_lags_do_not_matter():
@@ -61,7 +71,7 @@ def test_where_nothing_reaches_lag_zero_there_is_no_horizon(norms: list[float]):
 
 
 def test_without_lag_zero_there_is_no_horizon():
-    assert horizon([1, 2], [1.0, 1.0]) is None
+    assert reach([1, 2], [1.0, 1.0]).horizon is None
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
@@ -79,13 +89,8 @@ def test_a_norm_that_is_not_finite(bad: float):
     ],
 )
 def test_what_is_no_curve(lags: list[int], norms: list[float], message: str):
-    for function in (reach, decay, horizon, ratio):
-        with pytest.raises(ValueError, match=f"^{message}$"):
-            function(lags, norms)
-
-
-def test_share_of_underflow():
-    assert underflow([0.0, 0.0, 1e-300, 1.0]) == 0.5
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        reach(lags, norms)
 
 
 def test_share_of_clipped_steps():
