@@ -22,9 +22,11 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested node as dotted keys, without Hydra's own keys."""
     found: dict[str, Any] = {}
     for key, value in node.items():
-        if key.startswith("_"):
-            continue
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        if isinstance(value, dict):
+            if not key.startswith("_"):
+                found |= flat(value, f"{prefix}{key}.")
+        elif not key.startswith("_"):
+            found[prefix + key] = value
     return found
 
 

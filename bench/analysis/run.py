@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,7 @@ from bench.analysis import hyperparameters
 from bench.analysis.gradient_reach import GradientReach, gradient_reaches
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import FINAL, DamagedRecordError, Record
+from bench.records.series import PROBES
 
 _SECTIONS = ("model", "optimizer", "data", "training")
 """Sections whose settings make two trainings different; the settings of the probes do not."""
@@ -162,11 +165,12 @@ def read_folders(folders: Iterable[Path]) -> tuple[list[Run], list[DamagedRecord
     """Return the runs of some folders, without their reach, and what is wrong with those that cannot be read."""
     runs: list[Run] = []
     damaged: list[DamagedRecordError] = []
-    for folder in folders:
-        try:
-            runs.append(Run(read_record(folder), folder))
-        except DamagedRecordError as error:
-            damaged.append(error)
+    with _garbage_left():
+        for folder in folders:
+            try:
+                runs.append(Run(read_record(folder), folder))
+            except DamagedRecordError as error:
+                damaged.append(error)
     return runs, damaged
 
 
@@ -183,10 +187,22 @@ def read_reaches(runs: Iterable[Run]) -> list[DamagedRecordError]:
         read, flows = [], []
         for run in every[start : start + AT_ONCE]:
             try:
-                flows.append(read_probe(run.folder, "flow"))
+                flows.append(read_probe(run.folder, "flow", list(PROBES["flow"])))
                 read.append(run)
             except DamagedRecordError as error:
                 damaged.append(error)
         for run, reach in zip(read, gradient_reaches(flows, [run.record for run in read]) if read else [], strict=True):
             run.reach = reach
     return damaged
+
+
+@contextlib.contextmanager
+def _garbage_left() -> Iterator[None]:
+    """Do not look for garbage while many records are read, all of which are kept: it takes a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

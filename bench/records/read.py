@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -75,21 +75,28 @@ def check_record(folder: Path) -> Record:
     return made
 
 
-def read_probe(folder: Path, name: str) -> pa.Table:
+def read_probe(folder: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one table of :data:`bench.records.series.PROBES`; it is empty if nothing was measured.
+
+    Args:
+        folder: Folder of the record.
+        name: Name of the table.
+        columns: The columns that are wanted; by default all.
 
     Raises:
         DamagedRecordError: The table is not readable, or does not have the right columns.
     """
-    path = folder / probe_file(name)
-    if not path.exists():
-        return probe_table(name, "", [])
-    with _parquet(path) as file:
-        table = file.read(use_threads=False)  # For a table this small, threads take longer than they save.
-    expected = _PROBE_SCHEMAS[name]
-    if not table.schema.equals(expected):
-        raise DamagedRecordError(f"{path}: must have the columns {', '.join(expected.names)}, and only those")
-    return table
+    path, expected = folder / probe_file(name), _PROBE_SCHEMAS[name]
+    try:
+        with _parquet(path) as file:
+            if not file.schema_arrow.equals(expected):
+                raise DamagedRecordError(f"{path}: must have the columns {', '.join(expected.names)}, and only those")
+            # For a table this small, threads take longer than they save.
+            return file.read(columns, use_threads=False)
+    except DamagedRecordError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return probe_table(name, "", []).select(columns or expected.names)
+        raise
 
 
 def read_curves(folder: Path) -> pa.Table:
