@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.analysis.collection import DamagedRecordWarning, Runs, load
+    from bench.analysis.collection import Runs, load
     from bench.analysis.run import Run
     from bench.cells import Cell
     from bench.config.explain import ConfigError
     from bench.probes.own import gradient_flow
+    from bench.records.record import DamagedRecordWarning
     from bench.report.figures.gradient_flow import plot_flow
     from bench.report.tables.shown import ShownTable, table
     from bench.runs.call import run
@@ -48,7 +49,7 @@ _HOMES = {
     "Batch": "tasks.base",
     "Cell": "bench.cells",
     "ConfigError": "bench.config.explain",
-    "DamagedRecordWarning": "bench.analysis.collection",
+    "DamagedRecordWarning": "bench.records.record",
     "LaunchError": "bench.runs.sweeper",
     "Run": "bench.analysis.run",
     "Runs": "bench.analysis.collection",

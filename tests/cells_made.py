@@ -49,6 +49,18 @@ class Leak(Cell):
         return (0.9 * state[0] + 0.1 * values["new"],)
 
 
+class Linear(Cell):
+    """A cell with h' = x + W h."""
+
+    blocks = ("new",)
+
+    def activate(self, projected: Any, state: Any) -> Any:
+        return {"new": projected + self.recur(state[0])}
+
+    def update(self, values: Any, state: Any) -> Any:
+        return (values["new"],)
+
+
 def make(name: str, inputs: int, hidden: int) -> Cell:
     """Make a cell of :data:`CELLS` or ``leak``, in float64, with the initial weights of seed 0."""
     cell = CELLS[name](inputs, hidden) if name in CELLS else Leak(inputs, hidden, init=TORCH)

@@ -49,6 +49,7 @@ SMALL = (
     "model.hidden_size=5", "model.engine=stepwise", "data.batch_size=3", "data.eval_size=5", "data.test_size=4",
     "data.eval_batch_size=3", "training.max_steps=6", "training.eval_every=3", "training.checkpoint_every=null",
     "runtime.threads=1", "trainer=cpu", "probe=flow", "probe.every=2", "probe.batch_size=3", "probe.lags=[0,1,5]",
+    "probe.inputs=false", "probe.exponents=0",
 )  # fmt: skip
 SHORT = {"copy_memory": ("task.delay=4",), "adding_problem": ("task.length=11",)}
 """Overrides that make tasks short; other tasks have sequences of at least 20 steps."""
@@ -62,6 +63,7 @@ VARIANTS = (
     "cell=gru task=copy_memory task.form=scalar",
     "cell=gru task.markers=anywhere",
     "cell=gru task=temporal_order task.classes=8",
+    "cell=lstm probe.inputs=true probe.exponents=3 model.layers=2",
 )
 ENGINES = {
     **{f"cell={cell} model.engine={engine} model.layers=2": {f"engines.{engine}"}

@@ -19,16 +19,13 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.analysis.hyperparameters import as_text, hashable, listed
+from bench.analysis.metrics import REACHES, probed
 from bench.analysis.run import Run, read_reaches, read_runs
 from bench.errors import one_of
-from bench.records.record import DamagedRecordError
+from bench.records.record import DamagedRecordError, DamagedRecordWarning
 
 IDENTITY = ("run", "task", "cell", "seed")
 """The columns that every tidy frame begins with."""
-
-
-class DamagedRecordWarning(UserWarning):
-    """A record, or a table beside it, cannot be read and is left out."""
 
 
 class Runs(Sequence[Run]):
@@ -88,7 +85,7 @@ class Runs(Sequence[Run]):
 
         The columns are what the run is (``run``, ``task``, ``cell``, ``seed``, ``experiment``, ``status``), its
         settings by the keys of ``bench table``, what came out (``solved``, ``steps_to_solve``, ``test.<metric>``,
-        ``eval.<metric>``, horizon and decay of the gradient before and after training) and what it cost
+        ``eval.<metric>``, reach, rate and growth of the gradient before and after training) and what it cost
         (``parameters``, ``steps``, ``wall_seconds`` and other times). What a run does not have is missing.
         """
         return pd.DataFrame([_row(run) for run in self], columns=None if len(self) else [*IDENTITY, "status"])
@@ -197,8 +194,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
 def _row(run: Run) -> dict[str, Any]:
     """Return one row of :meth:`Runs.frame`."""
-    made, reach = run.record, run.reach
-    start, end = (None, None) if reach is None else (reach.start, reach.end)
+    made = run.record
     return {
         "run": run.run_id,
         "task": run.task,
@@ -211,10 +207,7 @@ def _row(run: Run) -> dict[str, Any]:
         "steps": made.steps,
         **{f"test.{name}": value for name, value in made.metrics["test"].items()},
         **{f"eval.{name}": value for name, value in made.metrics["eval"].items()},
-        "horizon_untrained": None if start is None else start.horizon,
-        "horizon_trained": None if end is None else end.horizon,
-        "decay_untrained": None if start is None else start.rate,
-        "decay_trained": None if end is None else end.rate,
+        **{metric: probed(run, metric) for metric in REACHES},
         "parameters": made.model["parameters"],
         "hidden_size": made.model.get("hidden_size"),
         "engine": made.model.get("engine"),

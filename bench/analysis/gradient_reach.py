@@ -1,7 +1,12 @@
-"""What the probes of a run found: curves of the gradient norm over lag, and the numbers that summarise them."""
+"""What the probes of a run found: curves of the gradient norm over lag, and the numbers that summarise them.
+
+Tables and figures show the gradient with respect to the network's input, which compares cells whatever their state is;
+see :mod:`bench.stats.gradient_decay`. Records that were made before it was measured have no reach.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.records.record import Record
-from bench.stats.gradient_decay import Reach, reaches
+from bench.stats.gradient_decay import FLOAT32, Reach, reaches
 
-LAYER, STATE = 1, "h"
-"""The layer and state that tables and figures show: h of the lowest layer, whose gradient has the longest way."""
+INPUT = "x"
+"""The state under which the flow has the gradient with respect to the network's input; its layer is 0."""
+LOWEST = 1
+"""The layer whose activity figures and tables show; its gradient has the longest way."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,13 @@ def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:
 
 
 def _shown(flow: pa.Table) -> np.ndarray:
-    """Return which rows are of :data:`LAYER` and :data:`STATE`."""
-    # To filter by pyarrow takes several times as long for a table of some hundred rows.
-    state = pc.call_function("equal", [flow["state"], pa.scalar(STATE)]).to_numpy()
-    return state & (flow["layer"].to_numpy() == LAYER)
+    """Return which rows are of the network's input."""
+    return flow["layer"].to_numpy() == 0
+
+
+def has_curve(flow: pa.Table) -> bool:
+    """Return whether there is any curve of the network's input."""
+    return bool(_shown(flow).any())
 
 
 def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
@@ -70,15 +80,35 @@ def gradient_reaches(flows: Sequence[pa.Table], records: Sequence[Record]) -> li
         (chosen,) = np.nonzero(shown & looked)
         lags, norms = whole["lag"].to_numpy()[chosen], whole["value"].to_numpy()[chosen]
         each: list[Reach | None] = [None] * len(flows)
-        for number, reach in zip(np.unique(run[chosen]), reaches(run[chosen], lags, norms), strict=True):
+        for number, reach in zip(np.unique(run[chosen]), reaches(run[chosen], lags, norms, FLOAT32), strict=True):
             each[number] = reach
         found.append(each)
     return [GradientReach(start, end) if start else None for start, end in zip(*found, strict=True)]
 
 
+@dataclass(frozen=True)
+class Exponents:
+    """The leading Lyapunov exponent of the whole network at both looks, in natural logarithms a step."""
+
+    start: float | None
+    end: float | None
+
+
+def leading_exponents(activity: pa.Table, made: Record) -> Exponents | None:
+    """Return the leading exponents of a run; ``None`` if none were measured.
+
+    The layers of a network do not act on lower ones, so that the largest exponent of all layers is that of the network.
+    """
+    found: dict[int, float] = {}
+    for row in activity.filter(pc.field("statistic") == "lyapunov_1").to_pylist():
+        if row["value"] is not None and math.isfinite(row["value"]):
+            found[row["step"]] = max(row["value"], found.get(row["step"], -math.inf))
+    return Exponents(found.get(0), found.get(made.steps) if made.status == "completed" else None) if found else None
+
+
 def statistic(activity: pa.Table, name: str) -> dict[str, dict[int, float]]:
     """Return one statistic of all gates of the lowest layer: gate to step to value; ``h`` is the hidden state."""
-    chosen = (pc.field("layer") == LAYER) & (pc.field("statistic") == name)
+    chosen = (pc.field("layer") == LOWEST) & (pc.field("statistic") == name)
     found: dict[str, dict[int, float]] = {}
     for row in activity.filter(chosen).to_pylist():
         if row["value"] is not None:

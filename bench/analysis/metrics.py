@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.gradient_reach import GradientReach
 from bench.analysis.run import Run
 from bench.errors import one_of
 from bench.stats import intervals, small_samples, survival
+from bench.stats.gradient_decay import Reach
 
 SEED = 0
 """Seed of all resampling in tables, so that the same records give the same intervals."""
@@ -21,13 +21,15 @@ It covers a median with at most 1 - 2^(1 - n), which is 94 % for 5 runs and 75 %
 UNFINISHED = ("diverged", "failed", "interrupted")
 
 SOLVED, STEPS, PARAMETERS, SPEED = "solved", "steps_to_solve", "parameters", "milliseconds_per_step"
-HORIZONS: dict[str, Callable[[GradientReach], float | int | None]] = {
-    "horizon_untrained": lambda each: each.start.horizon,
-    "horizon_trained": lambda each: each.end.horizon if each.end is not None else None,
-    "decay_trained": lambda each: each.end.rate if each.end is not None else None,
-}
-"""Metrics that the probes measure; see :mod:`bench.stats.gradient_decay`."""
-EVERY_RUN = (SOLVED, STEPS, *HORIZONS, PARAMETERS, SPEED)
+UNTRAINED, TRAINED = "untrained", "trained"
+WHEN = (UNTRAINED, TRAINED)
+REACHES = tuple(f"{what}_{when}" for what in ("reach", "rate", "growth") for when in WHEN)
+"""Metrics of the gradient with respect to the input, untrained and trained; see :mod:`bench.stats.gradient_decay`."""
+EXPONENTS = tuple(f"lyapunov_{when}" for when in WHEN)
+"""The leading Lyapunov exponent; see :mod:`bench.probes.lyapunov`."""
+PROBED = (*REACHES, *EXPONENTS)
+"""Metrics that the probes measure."""
+EVERY_RUN = (SOLVED, STEPS, *PROBED, PARAMETERS, SPEED)
 """Metrics of every run, beside the scores of its task on the test set."""
 
 STATISTICS: dict[str, str] = {
@@ -42,9 +44,8 @@ OF = {SOLVED: ("share",), STEPS: ("survival", "median", "iqm")}
 OTHERS = ("median", "iqm")
 NAMES = {
     STEPS: "steps to solve",
-    "horizon_untrained": "horizon, untrained",
-    "horizon_trained": "horizon, trained",
-    "decay_trained": "decay, trained",
+    **{f"{what}_{when}": f"{what}, {when}" for what in ("reach", "rate", "growth") for when in WHEN},
+    **{f"lyapunov_{when}": f"Lyapunov, {when}" for when in WHEN},
     SPEED: "ms a step",
 }
 """Names of metrics in tables; the name of any other metric is shown with spaces, or in capitals as an acronym."""
@@ -159,8 +160,8 @@ def values_of(runs: Sequence[Run], metric: str) -> list[float]:
     """Return the value of each run that has one: NaN for a diverged run's score, infinite for steps without success."""
     if metric == SOLVED:
         found = [run.record.solved for run in runs]
-    elif metric in HORIZONS:
-        found = [HORIZONS[metric](run.reach) for run in runs if run.reach is not None]
+    elif metric in PROBED:
+        found = [probed(run, metric) for run in runs]
     elif metric == STEPS:
         found = [math.inf if run.record.steps_to_solve is None else run.record.steps_to_solve for run in runs]
     elif metric == PARAMETERS:
@@ -179,13 +180,21 @@ def values_of(runs: Sequence[Run], metric: str) -> list[float]:
     return [float(value) for value in found if value is not None]
 
 
+def probed(run: Run, metric: str) -> float | int | None:
+    """Return one of :data:`PROBED` of a run; ``None`` where it was not measured or does not exist."""
+    what, _, when = metric.rpartition("_")
+    looks = run.exponents if what == "lyapunov" else run.reach
+    found = None if looks is None else looks.start if when == UNTRAINED else looks.end
+    return getattr(found, what) if isinstance(found, Reach) else found
+
+
 def better_of(metric: str, runs: Sequence[Run]) -> str | None:
     """Return whether higher or lower is better."""
     if metric == SOLVED:
         return "higher"
     if metric == STEPS:
         return "lower"
-    if metric in (*HORIZONS, PARAMETERS, SPEED) or not runs:
+    if metric in (*PROBED, PARAMETERS, SPEED) or not runs:
         return None
     # A metric of another task has no values here, whichever is better.
     return runs[0].record.directions.get(metric, "higher")

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from bench.analysis import hyperparameters
-from bench.analysis.gradient_reach import GradientReach, gradient_reaches
+from bench.analysis.gradient_reach import Exponents, GradientReach, gradient_reaches, leading_exponents
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import FINAL, DamagedRecordError, Record
 from bench.records.series import PROBES
@@ -31,11 +31,14 @@ class Run:
         folder: Where the record lies, with the tables of curves and probes beside it.
         reach: How far the gradient travels. It is ``None`` until :func:`read_reaches` has read it, and where nothing
             was probed.
+        exponents: Leading Lyapunov exponents. They are ``None`` until :func:`read_exponents` has read them, and where
+            none were measured.
     """
 
     record: Record
     folder: Path
     reach: GradientReach | None = None
+    exponents: Exponents | None = None
 
     @property
     def run_id(self) -> str:
@@ -193,6 +196,22 @@ def read_reaches(runs: Iterable[Run]) -> list[DamagedRecordError]:
                 damaged.append(error)
         for run, reach in zip(read, gradient_reaches(flows, [run.record for run in read]) if read else [], strict=True):
             run.reach = reach
+    return damaged
+
+
+def read_exponents(runs: Iterable[Run]) -> list[DamagedRecordError]:
+    """Read the leading Lyapunov exponents of each run that measured any, and keep them there as ``run.exponents``.
+
+    Returns:
+        What is wrong with the tables that cannot be read; their runs have no exponents.
+    """
+    damaged = []
+    for run in runs:
+        if run.exponents is None and run.record.config.get("probe", {}).get("exponents"):
+            try:
+                run.exponents = leading_exponents(read_probe(run.folder, "activity"), run.record)
+            except DamagedRecordError as error:
+                damaged.append(error)
     return damaged
 
 

@@ -13,8 +13,10 @@ import yaml
 from bench.analysis import grouping, hyperparameters
 from bench.analysis.grouping import RunGroup
 from bench.analysis.metrics import (
-    HORIZONS,
+    EXPONENTS,
     PARAMETERS,
+    PROBED,
+    REACHES,
     SOLVED,
     SPEED,
     STEPS,
@@ -24,11 +26,15 @@ from bench.analysis.metrics import (
     counts_of,
     default_statistic,
     estimate,
+    probed,
     results,
 )
 from bench.analysis.run import Run
 from bench.errors import one_of
 from bench.shapes import yaml_names
+
+USUAL = ("reach_untrained", "reach_trained", "rate_trained", "growth_trained", "lyapunov_trained")
+"""What a table shows of the probes where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,12 @@ class Spec:
     @property
     def shows_reach(self) -> bool:
         """Whether how far the gradient travels may be among its numbers."""
-        return self.metrics is None or any(metric in HORIZONS for metric in self.metrics)
+        return self.metrics is None or any(metric in REACHES for metric in self.metrics)
+
+    @property
+    def shows_exponents(self) -> bool:
+        """Whether Lyapunov exponents may be among its numbers."""
+        return self.metrics is None or any(metric in EXPONENTS for metric in self.metrics)
 
     def with_flags(self, **given: Any) -> Spec:
         """Return the spec with the values that flags give; ``None`` and ``False`` leave a value as it is."""
@@ -136,20 +147,19 @@ class Table:
         return [run for row in self.rows for members in row.runs.values() for run in members]
 
     def metrics(self, row: RunGroup) -> list[str]:
-        """Return the metrics that are shown of a row."""
-        if self.spec.metrics is not None:
-            return list(self.spec.metrics)
-        travelled = any(run.reach is not None for members in row.runs.values() for run in members)
-        facts = row.facts
-        return [
-            SOLVED,
-            facts["metric"],
-            *facts["extra_metrics"],
-            STEPS,
-            *(HORIZONS if travelled else ()),
-            PARAMETERS,
-            SPEED,
-        ]
+        """Return the metrics that are shown of a row; of those of the probes, the ones that any of its runs has."""
+        wanted = self.spec.metrics
+        if wanted is None:
+            wanted = (SOLVED, row.facts["metric"], *row.facts["extra_metrics"], STEPS, *USUAL, PARAMETERS, SPEED)
+        runs = [run for members in row.runs.values() for run in members]
+        there = {metric for metric in PROBED if any(probed(run, metric) is not None for run in runs)}
+        alone = self.spec.only
+        return [metric for metric in wanted if metric == alone or metric not in PROBED or metric in there]
+
+    def missing(self) -> list[str]:
+        """Return the metrics that were asked for and that no run of any row has measured."""
+        shown = {metric for row in self.rows for metric in self.metrics(row)}
+        return [metric for metric in self.spec.metrics or () if metric not in shown]
 
     def number(self, row: RunGroup, column: str, metric: str) -> MetricEstimate | None:
         """Return one number; ``None`` if there are no runs."""

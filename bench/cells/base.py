@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 from torch import Tensor, nn
 
 from bench.cells import init
@@ -19,7 +19,7 @@ WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 """The parameters of a torch cell, in torch's order."""
 
 State = tuple[Tensor, ...]
-"""The state between two steps, each ``(batch, hidden)``; the hidden state ``h`` comes first."""
+"""The state between two steps, each ``(batch, hidden)``; the hidden state ``h`` comes first, others may be complex."""
 
 
 class Cell(nn.Module, ABC):
@@ -109,7 +109,7 @@ class Cell(nn.Module, ABC):
 
     @abstractmethod
     def activate(
-        self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
+        self, projected: Float[Tensor, "batch rows"], state: tuple[Inexact[Tensor, "batch hidden"], ...]
     ) -> dict[str, Float[Tensor, "batch hidden"]]:
         """Compute the value of every block at one step, by name, from the projected input and the previous state."""
 
@@ -117,8 +117,8 @@ class Cell(nn.Module, ABC):
     def update(
         self,
         values: dict[str, Float[Tensor, "batch hidden"]],
-        state: tuple[Float[Tensor, "batch hidden"], ...],
-    ) -> tuple[Float[Tensor, "batch hidden"], ...]:
+        state: tuple[Inexact[Tensor, "batch hidden"], ...],
+    ) -> tuple[Inexact[Tensor, "batch hidden"], ...]:
         """Compute the next state from the block values and the previous state."""
 
     def kernel(self) -> nn.RNNBase | None:
@@ -144,13 +144,13 @@ class Cell(nn.Module, ABC):
         """Compute the hidden state's share of every block: W_hh h + b_hh."""
         return F.linear(h, self.weight_hh, self.bias_hh)
 
-    def split(self, rows: Float[Tensor, "batch rows"]) -> tuple[Float[Tensor, "batch hidden"], ...]:
+    def split(self, rows: Float[Tensor, "batch rows"]) -> tuple[Inexact[Tensor, "batch hidden"], ...]:
         """Cut a vector over all rows into one piece for each block, in the order of :attr:`blocks`."""
         return rows.chunk(len(self.blocks), dim=-1)
 
     def step(
-        self, projected: Float[Tensor, "batch rows"], state: tuple[Float[Tensor, "batch hidden"], ...]
-    ) -> tuple[Float[Tensor, "batch hidden"], ...]:
+        self, projected: Float[Tensor, "batch rows"], state: tuple[Inexact[Tensor, "batch hidden"], ...]
+    ) -> tuple[Inexact[Tensor, "batch hidden"], ...]:
         """Take one step of the recurrence: compute the block values, then the next state."""
         return self.update(self.activate(projected, state), state)
 

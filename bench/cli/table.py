@@ -34,7 +34,7 @@ def _merged(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str
 
 def table_command(parsed: argparse.Namespace) -> int:
     """Print or write the table of a folder of records; the exit code."""
-    from bench.analysis.run import read_reaches, read_runs
+    from bench.analysis.run import read_exponents, read_reaches, read_runs
     from bench.analysis.table import Spec, read_spec
     from bench.report.tables.render import render
 
@@ -54,6 +54,7 @@ def table_command(parsed: argparse.Namespace) -> int:
                 compare=parsed.compare,
             )
             damaged += read_reaches(runs) if spec.shows_reach else []
+            damaged += read_exponents(runs) if spec.shows_exponents else []
             text = render(runs, parsed.format, spec)
         except ValueError as error:
             return fail("table", str(error).replace("`", ""))

@@ -24,10 +24,10 @@ def science(
 ) -> dict[str, Any]:
     """Return all settings that can change a number."""
     found = {name: config[name] for name in ("task", "cell", "model", "optimizer", "data", "seed")}
-    found["cell"] = older.as_before(config["cell"])
+    found["cell"] = older.as_before("cell", config["cell"])
     found["model"] = {**config["model"], "engine": engine}
     found["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
-    found["probe"] = config["probe"] if config["probe"]["enabled"] else {"enabled": False}
+    found["probe"] = older.as_before("probe", config["probe"]) if config["probe"]["enabled"] else {"enabled": False}
     found["runtime"] = {name: value for name, value in asdict(runtime_config).items() if name != "keep_pages"}
     # On a GPU the processor's threads add nothing up.
     found["runtime"]["threads"] = runtime_config.thread_count if device.type == "cpu" else None

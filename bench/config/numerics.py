@@ -49,7 +49,13 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "engines/native/backward.h",
     ),
     "engines.stepwise": ("engines/base.py", "engines/stepwise.py"),
-    "probes": ("probes/activity.py", "probes/flow.py", "probes/parameters.py", "probes/probing.py"),
+    "probes": (
+        "probes/activity.py",
+        "probes/flow.py",
+        "probes/lyapunov.py",
+        "probes/parameters.py",
+        "probes/probing.py",
+    ),
     "training": (
         "training/data.py",
         "training/model.py",

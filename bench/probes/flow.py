@@ -1,9 +1,9 @@
-"""The distance that the gradient travels back: the norm of the total derivative dL/dh_t over lag.
+"""The distance that the gradient travels back: the norm of the total derivatives dL/dx_t and dL/dh_t over lag.
 
 The loss is that of the delayed answer alone. A loss over all positions would hide a vanished gradient behind the
 gradients of nearby positions. The native kernels compute the gradient of every state anyway and hand it out. For the
 other engines the module cuts the sequence at the probed steps and runs the fused kernel piece by piece; autograd then
-returns the gradients at the cuts. This is exact and does not keep every step.
+returns the gradients at the cuts. This is exact. The gradient of the network's input is autograd's, with any engine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from bench.cells import Cell
@@ -24,6 +24,8 @@ from bench.engines.native import engine as native
 from bench.training.model import SequenceModel
 from tasks.base import Batch, Task
 
+INPUT = "x"
+"""The name under which the network's input stands beside the parts of the state, as layer 0."""
 MOST_LAGS = 64
 """Largest number of lags that the logarithmic choice makes."""
 
@@ -33,8 +35,8 @@ class Flow:
     """One point of a curve.
 
     Attributes:
-        layer: Number of the layer, from 1 at the input.
-        state: Name of the part of the state.
+        layer: Number of the layer, from 1 at the input; 0 for the input itself.
+        state: Name of the part of the state; :data:`INPUT` for the input.
         lag: Steps back from the first answer.
         value: Root mean square over the batch of the Euclidean norm of the gradient of a sequence's own loss.
     """
@@ -111,7 +113,9 @@ def longest_lag(task: Task) -> int:
     return answer_step(task, task.sample(1, torch.Generator()))
 
 
-def gradient_flow_of(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int]) -> list[Flow]:
+def gradient_flow_of(
+    model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int], *, inputs: bool = False
+) -> list[Flow]:
     """Compute the gradient norms of every layer and part of the state, at every one of the lags.
 
     The function touches neither a global random generator nor any ``grad``, and turns dropout off.
@@ -122,6 +126,7 @@ def gradient_flow_of(model: SequenceModel, task: Task, batch: Batch, lags: Seque
         task: The task; its ``answer_loss`` is differentiated.
         batch: The sequences.
         lags: Different lags, each between 0 and the first answer's step.
+        inputs: Whether to compute the norms of the network's input as well.
 
     Raises:
         ValueError: See :func:`check_lags`.
@@ -129,26 +134,32 @@ def gradient_flow_of(model: SequenceModel, task: Task, batch: Batch, lags: Seque
     last = answer_step(task, batch)
     lags = check_lags(lags, last)
     with left_as_it_is(model), _gradients_of_states(model):
-        points = (_from_taps if model.engine == "native" else _from_cuts)(model, task, batch, lags, last)
-    return sorted(points, key=lambda point: (point.layer, model.layers[0].states.index(point.state), point.lag))
+        # Every step of the input is a node of its own.
+        steps = batch.inputs.detach().requires_grad_(inputs).unbind()
+        points = (_from_taps if model.engine == "native" else _from_cuts)(model, task, batch, steps, lags, last)
+    order = [INPUT, *model.layers[0].states]
+    return sorted(points, key=lambda point: (point.layer, order.index(point.state), point.lag))
 
 
-def _from_taps(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int], last: int) -> list[Flow]:
+def _from_taps(
+    model: SequenceModel, task: Task, batch: Batch, steps: Sequence[Tensor], lags: Sequence[int], last: int
+) -> list[Flow]:
     """Compute the norms in one pass forward and one back through the native kernels."""
-    hidden, taps, starts = batch.inputs, [], []
+    hidden, taps, starts = torch.stack(list(steps)), [], []
+    nodes = [steps[last - lag] for lag in lags if steps[0].requires_grad]
     for cell in model.layers:
         # Differentiating with respect to the initial state makes the backward pass go through all steps.
         start = tuple(part.detach().requires_grad_() for part in cell.initial_state(hidden.shape[1]))
         taps.append(native.Tap())
         starts.append(start[0])
         hidden, _ = native.unroll(cell, hidden, start, taps[-1])
-    torch.autograd.grad(_answer_loss(model, task, batch, hidden), starts, allow_unused=True)
-    points = []
+    norms = gradient_norms(_answer_loss(model, task, batch, hidden), [*nodes, *starts])
+    points = [Flow(0, INPUT, lag, norm) for lag, norm in zip(lags, norms[: len(nodes)], strict=False)]
     for layer, (cell, tap) in enumerate(zip(model.layers, taps, strict=True), start=1):
         for part, name in enumerate(cell.states):
             for lag in lags:
                 # The backward pass does not reach a layer that has no part in the loss.
-                value = 0.0 if tap.gradients is None else _root_mean_square(tap.gradients[part, last - lag].double())
+                value = 0.0 if tap.gradients is None else _root_mean_square(tap.gradients[part, last - lag])
                 points.append(Flow(layer, name, lag, float(value)))
     return points
 
@@ -158,12 +169,14 @@ def _answer_loss(model: SequenceModel, task: Task, batch: Batch, hidden: Tensor)
     return task.answer_loss(outputs, batch).sum()
 
 
-def _from_cuts(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int], last: int) -> list[Flow]:
+def _from_cuts(
+    model: SequenceModel, task: Task, batch: Batch, steps: Sequence[Tensor], lags: Sequence[int], last: int
+) -> list[Flow]:
     """Compute the norms by running the sequence in pieces, with a node of the graph at every probed step."""
     cuts = [last - lag for lag in reversed(lags)]
-    nodes: list[Tensor] = []
-    names: list[tuple[int, str, int]] = []
-    hidden = batch.inputs
+    nodes = [steps[step] for step in cuts if steps[0].requires_grad]
+    names = [(0, INPUT, last - step) for step in cuts if steps[0].requires_grad]
+    hidden = torch.stack(list(steps))
     for layer, cell in enumerate(model.layers, start=1):
         hidden, states = unroll_cut(cell, hidden, cuts, in_kernel=model.engine == "fused")
         for step, state in zip(cuts, states, strict=True):
@@ -173,22 +186,23 @@ def _from_cuts(model: SequenceModel, task: Task, batch: Batch, lags: Sequence[in
     return [Flow(*name, value) for name, value in zip(names, norms, strict=True)]
 
 
-def gradient_norms(loss: Float[Tensor, ""], states: Sequence[Float[Tensor, "batch hidden"]]) -> list[float]:
-    """Return the root mean square over the batch of the norm of the gradient that reaches each state.
+def gradient_norms(loss: Float[Tensor, ""], nodes: Sequence[Shaped[Tensor, "batch _"]]) -> list[float]:
+    """Return the root mean square over the batch of the norm of the gradient that reaches each node.
 
     Args:
         loss: The sum of the losses of all sequences, so that each sequence has the gradient of its own loss.
-        states: Nodes of the graph of ``loss``; a node that has no part in it has a gradient of 0.
+        nodes: Nodes of the graph of ``loss``; one that has no part in it has a gradient of 0.
     """
-    gradients = torch.autograd.grad(loss, states, materialize_grads=True)
-    return torch.stack([_root_mean_square(gradient.double()) for gradient in gradients]).tolist()
+    gradients = torch.autograd.grad(loss, nodes, materialize_grads=True)
+    return torch.stack([_root_mean_square(gradient) for gradient in gradients]).tolist()
 
 
-def _root_mean_square(gradient: Float[Tensor, "batch hidden"]) -> Float[Tensor, ""]:
+def _root_mean_square(gradient: Shaped[Tensor, "batch _"]) -> Float[Tensor, ""]:
     """Return the root mean square of the norm, scaled by the largest entry so that the square of 1e-200 is not 0."""
-    largest = gradient.abs().amax()
+    sizes = gradient.abs().double()  # of a complex number, too
+    largest = sizes.amax()
     scale = torch.where(largest > 0, largest, torch.ones_like(largest))
-    return largest * (gradient / scale).flatten(1).square().sum(-1).mean().sqrt()
+    return largest * (sizes / scale).flatten(1).square().sum(-1).mean().sqrt()
 
 
 def unroll_cut(
@@ -254,7 +268,7 @@ def as_nodes(state: State, before: State = ()) -> State:
 def _gradients_of_states(model: nn.Module) -> Iterator[None]:
     """Turn gradients on, but not those of the parameters.
 
-    Leaving them out halves the work, and skips all steps before the first cut.
+    Leaving them out halves the work.
     """
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in wanted:

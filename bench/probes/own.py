@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bench.probes.flow import as_nodes, gradient_norms, resolve_lags
+from bench.probes.flow import INPUT, as_nodes, gradient_norms, resolve_lags
 
 
 def gradient_flow(
@@ -41,7 +41,7 @@ def gradient_flow(
 
     Args:
         module: The recurrent module.
-        inputs: ``(time, batch, input)``, or anything that has time first and that the step understands.
+        inputs: ``(time, batch, input)``, or another tensor that has time first and that the step understands.
         loss: Function from the hidden states of all steps, ``(time, batch, hidden)``, to one loss for each sequence,
             ``(batch,)``. A single number is taken for the mean of these. For a delayed answer the loss should be that
             of the answer alone, because losses of other steps hide what has vanished.
@@ -57,7 +57,7 @@ def gradient_flow(
     Returns:
         A frame with a row for each part of the state and lag, and the columns ``state``, ``lag`` and ``value``. The
         value is the root mean square over the batch of the Euclidean norm of dL/dstate, each sequence with the gradient
-        of its own loss.
+        of its own loss. The input comes first, as the state ``x``, if its numbers are real.
 
     Raises:
         TypeError: The state is not a tensor or a tuple of tensors with the batch first, or the module runs whole
@@ -81,7 +81,9 @@ def gradient_flow(
     with torch.inference_mode(False), torch.enable_grad():
         current = _parts(given, batch)
         hidden, kept = [], {}
-        for index, value in enumerate(inputs):
+        real = inputs.is_floating_point()
+        steps = inputs.detach().requires_grad_().unbind() if real else inputs
+        for index, value in enumerate(steps):
             before = as_nodes(current) if index >= first else current
             current = _parts(advance(value, before[0] if alone else before), batch)
             current = as_nodes(current, before) if index >= first else current
@@ -89,9 +91,9 @@ def gradient_flow(
             kept[index] = current
         losses = loss(torch.stack(hidden))
         total = _total(losses, batch)
-        nodes = [part for lag in probed for part in kept[answer - lag]]
-        norms = gradient_norms(total, nodes)
-    names = _names(names, len(current))
+        shown = [(steps[answer - lag], *kept[answer - lag]) if real else kept[answer - lag] for lag in probed]
+        norms = gradient_norms(total, [part for parts in shown for part in parts])
+    names = [*([INPUT] if real else []), *_names(names, len(current))]
     rows = [(name, lag) for lag in probed for name in names]
     frame = pd.DataFrame({"state": [name for name, _ in rows], "lag": [lag for _, lag in rows], "value": norms})
     frame["state"] = pd.Categorical(frame["state"], categories=list(names), ordered=True)
@@ -114,9 +116,9 @@ def _parts(state: Any, batch: int) -> tuple[Tensor, ...]:
             got += f" of {', '.join(type(part).__name__ for part in parts)}"
         raise TypeError(f"`state` must be a tensor or a tuple of tensors, got {got}")
     for part in parts:
-        if not part.is_floating_point() or part.ndim < 2 or part.shape[0] != batch:
+        if not (part.is_floating_point() or part.is_complex()) or part.ndim < 2 or part.shape[0] != batch:
             shape = f"{tuple(part.shape)} of {part.dtype}"
-            raise TypeError(f"`state` must be floating-point tensors (batch, hidden) with batch {batch}, got {shape}")
+            raise TypeError(f"`state` must be real or complex tensors (batch, hidden) with batch {batch}, got {shape}")
     return tuple(parts)
 
 
@@ -134,6 +136,6 @@ def _names(names: Sequence[str] | None, parts: int) -> list[str]:
         return ["h", "c", *(f"state {number}" for number in range(3, parts + 1))][:parts]
     if len(names) != parts:
         raise ValueError(f"`names` must be {parts}, one for each part of the state, got {len(names)}")
-    if len(set(names)) < parts:
-        raise ValueError(f"`names` must be different from each other, got {list(names)}")
+    if len({INPUT, *names}) <= parts:
+        raise ValueError(f"`names` must be different from each other and from {INPUT}, the input, got {list(names)}")
     return list(names)

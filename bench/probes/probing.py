@@ -14,7 +14,8 @@ from torch import Tensor
 
 from bench.probes import parameters
 from bench.probes.activity import activity_of
-from bench.probes.flow import gradient_flow_of, longest_lag, resolve_lags
+from bench.probes.flow import answer_step, gradient_flow_of, longest_lag, resolve_lags
+from bench.probes.lyapunov import exponents_of
 from bench.training import rng
 from bench.training.loop import TrainingModule
 from tasks.base import Batch, Task
@@ -37,6 +38,9 @@ class ProbeConfig:
         lags: ``"log"`` (up to 64, at equal ratios), ``"all"``, or a list of different lags between 0 and the number of
             steps before the first answer.
         gates: Whether to look at the gates; ``None`` looks at them if the cell has any.
+        inputs: Whether to measure the gradient of the network's input, which the reach is taken from.
+        exponents: Number of leading Lyapunov exponents of each layer that the first and the last look measure; 0 for
+            none.
     """
 
     enabled: bool
@@ -44,12 +48,16 @@ class ProbeConfig:
     batch_size: int
     lags: Any
     gates: bool | None
+    inputs: bool = False
+    exponents: int = 0
 
     def __post_init__(self) -> None:
         if self.every is not None and self.every < 1:
             raise ValueError(f"`every` must be null or >= 1, got {self.every}")
         if self.batch_size < 1:
             raise ValueError(f"`batch_size` must be >= 1, got {self.batch_size}")
+        if self.exponents < 0:
+            raise ValueError(f"`exponents` must be >= 0, got {self.exponents}")
         listed = isinstance(self.lags, list) and all(type(lag) is int for lag in self.lags)
         if self.lags not in ("log", "all") and not listed:
             raise ValueError(f"`lags` must be log, all, or a list of integers, got {self.lags!r}")
@@ -91,6 +99,7 @@ class Probing(L.Callback):
         """Look at the network as it was initialised."""
         if trainer.global_step == 0:
             self._look(trainer, pl_module)
+            self._measure_exponents(trainer, pl_module)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
@@ -119,6 +128,7 @@ class Probing(L.Callback):
         """Look at the network as it is at the end."""
         if not self.looked_at(trainer.global_step):
             self._look(trainer, pl_module)
+        self._measure_exponents(trainer, pl_module)
 
     def looked_at(self, step: int) -> bool:
         """Return whether there is a look after this step."""
@@ -148,10 +158,22 @@ class Probing(L.Callback):
         devices = [module.device] if module.device.type == "cuda" else []
         # A user's own cell may draw from the global generators.
         with self._measuring(module), torch.random.fork_rng(devices):
-            flow = gradient_flow_of(model, self._task, self._batch, self._lags)
+            flow = gradient_flow_of(model, self._task, self._batch, self._lags, inputs=self.config.inputs)
             activity = activity_of(model, self._batch.inputs, gates=gates)
             self.rows["flow"] += [(step, *astuple(point)) for point in flow]
             self.rows["activity"] += [(step, *astuple(each)) for each in activity]
+
+    def _measure_exponents(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        if self.config.exponents == 0 or module.diverged_at is not None:
+            return
+        step, devices = trainer.global_step, [module.device] if module.device.type == "cuda" else []
+        inputs = self._batch.inputs[: answer_step(self._task, self._batch) + 1]
+        with self._measuring(module), torch.random.fork_rng(devices):
+            for layer, found in enumerate(exponents_of(module.model, inputs, self.config.exponents), start=1):
+                self.rows["activity"] += [
+                    (step, layer, "state", f"lyapunov_{number}", value) for number, value in enumerate(found, start=1)
+                ]
 
     @contextlib.contextmanager
     def _measuring(self, module: L.LightningModule) -> Iterator[TrainingModule]:

@@ -23,19 +23,25 @@ A record that lacks such a setting has this value, and a run with this value kee
 """
 
 
-def completed(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a node of a record's config with the settings that its class got later."""
-    return {**node, **{key: value for key, value in _later(node).items() if key not in node}}
+PROBE: Mapping[str, Any] = {"inputs": False, "exponents": 0}
+"""The same for what the probes learned to measure later."""
 
 
-def as_before(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a node of a config without the settings of :data:`LATER` that change nothing."""
-    later = _later(node)
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record's config with the settings that came later."""
+    return {
+        name: {**_later(name, node), **node} if isinstance(node, Mapping) else node for name, node in config.items()
+    }
+
+
+def as_before(section: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section of a config without the settings that came later and change nothing."""
+    later = _later(section, node)
     return {key: value for key, value in node.items() if key not in later or later[key] != value}
 
 
-def _later(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    return LATER.get(str(node.get("_target_")), {})
+def _later(section: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return PROBE if section == "probe" else LATER.get(str(node.get("_target_")), {})
 
 
 def directions_of(task_facts: Mapping[str, Any]) -> dict[str, Direction]:

@@ -48,7 +48,7 @@ def read_record(folder: Path) -> Record:
     except shapes.ShapeError as error:
         raise DamagedRecordError(f"{path}: {error}") from error
     del data["schema"]
-    data["config"]["cell"] = older.completed(data["config"]["cell"])
+    data["config"] = older.completed(data["config"])
     return Record(**data)
 
 
@@ -89,14 +89,16 @@ def read_probe(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     path, expected = folder / probe_file(name), _PROBE_SCHEMAS[name]
     try:
         with _parquet(path) as file:
-            if not file.schema_arrow.equals(expected):
-                raise DamagedRecordError(f"{path}: must have the columns {', '.join(expected.names)}, and only those")
+            right = file.schema_arrow.equals(expected)
             # For a table this small, threads take longer than they save.
-            return file.read(columns, use_threads=False)
+            table = file.read(columns, use_threads=False) if right else probe_table(name, "", [])
     except DamagedRecordError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return probe_table(name, "", []).select(columns or expected.names)
         raise
+    if not right:
+        raise DamagedRecordError(f"{path}: must have the columns {', '.join(expected.names)}, and only those")
+    return table
 
 
 def read_curves(folder: Path) -> pa.Table:

@@ -30,6 +30,10 @@ class DamagedRecordError(ValueError):
     """A record that cannot be read; the message names the file and what is wrong with it."""
 
 
+class DamagedRecordWarning(UserWarning):
+    """A record, or a table beside it, cannot be read and is left out."""
+
+
 class NewerRecordError(DamagedRecordError):
     """A record that is whole, but was written by a later version."""
 

@@ -26,7 +26,7 @@ import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from bench.analysis.run import Run, read_reaches, read_runs
+from bench.analysis.run import Run, read_exponents, read_reaches, read_runs
 from bench.analysis.table import Spec, read_spec
 from bench.records.write import write_whole
 from bench.report.figures.delay import draw_reach
@@ -40,7 +40,7 @@ PLACE = re.compile(rf"(?P<open>{OPEN})(?:(?!<!-- ).)*?(?P<end><!-- end -->)", re
 RECORDS = re.compile(r"<!-- records: (\S+) -->")
 FIGURES: dict[str, tuple[str, Callable[[list[Run]], Figure | None]]] = {
     "survival": ("share of seeds solved over training steps", draw_survival),
-    "reach": ("share of seeds solved and gradient horizon over delay", draw_reach),
+    "reach": ("share of seeds solved and reach of the gradient over delay", draw_reach),
 }
 """What each figure shows, and the function that draws it."""
 Files = dict[Path, bytes]
@@ -108,7 +108,7 @@ def _open(path: Path, text: str) -> Page:
         raise ValueError(f"`{path}` must name its records, as in <!-- records: first_round/runs -->, got none")
     root = path.parent / named[1]
     runs, damaged = read_runs(root)
-    damaged += read_reaches(runs)
+    damaged += read_reaches(runs) + read_exponents(runs)
     if damaged:
         raise damaged[0]
     if not runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +11,7 @@ import lightning as L
 from lightning.pytorch.loggers import Logger
 
 from bench.probes.probing import Probing, Rows
-from bench.stats.gradient_decay import clipped_share, reach
+from bench.stats.gradient_decay import FLOAT32, clipped_share, reach
 from bench.training.curves import Curves, Evaluation
 from bench.training.loop import TrainingModule
 from tasks.base import Batch
@@ -27,12 +28,15 @@ def probe_metrics(rows: Rows, step: int) -> dict[str, float]:
         step: The step.
     """
     metrics: dict[str, float | None] = {}
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for _, layer, state, lag, value in (row for row in rows["flow"] if row[0] == step):
-        curves.setdefault(f"flow/layer{layer}.{state}", []).append((lag, value))
-    for name, points in curves.items():
-        lags, values = zip(*points, strict=True)
-        metrics |= {f"{name}/{what}": value for what, value in asdict(reach(lags, values)).items()}
+    curves: dict[int, dict[int, list[float]]] = {}
+    for _, layer, _, lag, value in (row for row in rows["flow"] if row[0] == step):
+        curves.setdefault(layer, {}).setdefault(lag, []).append(value)
+    for layer, points in curves.items():
+        # The norm over all parts of the state together, so that it does not matter which of them carries the memory.
+        found = asdict(reach(list(points), [math.hypot(*parts) for parts in points.values()], FLOAT32))
+        # A state's own gradient means the same for every cell in its rate alone.
+        shown = found if layer == 0 else {"rate": found["rate"], "points": found["points"]}
+        metrics |= {f"flow/{f'layer{layer}' if layer else 'input'}/{what}": value for what, value in shown.items()}
     for _, layer, name, statistic, value in (row for row in rows["activity"] if row[0] == step):
         metrics[f"gates/layer{layer}.{name}/{statistic}"] = value
     for _, parameter, statistic, value in (row for row in rows["gradients"] if row[0] == step):

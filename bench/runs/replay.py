@@ -16,7 +16,7 @@ from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
 from bench.config.schema import Config
 from bench.engines import ENGINES
-from bench.records import record, thinning
+from bench.records import older, record, thinning
 from bench.records.compare import (
     compared,
     digest_difference,
@@ -33,7 +33,7 @@ from bench.runs.job import own_modules
 from bench.runs.progress import Pulse
 from bench.sweeps import signals
 
-NO_PROBE = {"enabled": False, "every": None, "batch_size": 1, "lags": "log", "gates": None}
+NO_PROBE = {"enabled": False, "every": None, "batch_size": 1, "lags": "log", "gates": None, **older.PROBE}
 """Probe settings for records that were written before there were probes."""
 
 

@@ -1,14 +1,20 @@
-"""Numbers that describe a curve of gradient norms over lag: how fast the gradient decays and how far it reaches.
+"""Numbers that describe a curve of gradient norms over lag: how far the gradient reaches, its rate, and its growth.
 
 The module is pure and needs no torch. A curve is two sequences or arrays of one length: lags in steps, and at each lag
-the norm of the gradient that arrives there, at least 0. A norm of 0 is an underflow: the true norm is smaller than the
-smallest number the computer can represent. Such a lag counts as not reached, and no logarithm is taken of its norm. If
-a norm is not finite, every number that depends on it is ``None``.
+the norm of the gradient that arrives there, at least 0. The numbers compare cells where the curve is that of the
+gradient with respect to the network's input: it lives in the same space for every cell, and it stays as it is when the
+state is scaled, written in another basis, or spread over several parts. The rate alone means the same for the gradient
+with respect to a state.
+
+All is relative to the gradient near the answer, which is the largest norm at lags 0 to :data:`NEAR`. At lag 0 alone
+the few dimensions of an input may happen to see little of the state.
+
+A norm below the smallest normal number of the precision that it was computed in is an underflow: the true norm is
+unknown, and no logarithm is taken of it. If a norm is not finite, every number that depends on it is ``None``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import starmap
@@ -17,52 +23,69 @@ import numpy as np
 
 Curve = Sequence[int] | Sequence[float] | np.ndarray
 
-REACH = 0.01
-"""Share of the gradient at lag 0 that must arrive for a lag to count as reached."""
+NEAR = 4
+"""The largest lag that counts as near the answer."""
+SHARE = 0.01
+"""Share of the gradient near the answer that must arrive for a lag to count as reached."""
+FAR = 0.5
+"""The rate is taken from this share of the largest lag at which a gradient arrives, up to that lag."""
+FLOAT32, FLOAT64 = float(np.finfo(np.float32).tiny), float(np.finfo(np.float64).tiny)
+"""The smallest normal number of a precision."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a gradient travels, in the numbers that tables and logs show; ``None`` where a number does not exist.
+    """How far a gradient travels; ``None`` where a number does not exist.
 
     Attributes:
-        horizon: The largest lag whose norm is at least :data:`REACH` of the norm at lag 0. It is ``None`` if the latter
-            is 0 or missing.
-        rate: Slope of the least-squares line through log10 of the norms above 0, in powers of ten a step; negative
-            where the gradient vanishes. It is ``None`` for fewer than two such norms.
-        r_squared: Share of the variance of log10 that the line explains, in [0, 1]. It is 1 for a flat curve, which a
-            flat line fits exactly.
-        e_folding_lag: Steps over which the line falls by a factor of e; infinite where it does not fall.
-        ratio: The norm at the largest lag over the norm at the smallest; ``None`` where the latter is 0.
-        underflow: Share of the lags at which no gradient arrives, in [0, 1].
+        reach: The largest lag up to which, at every lag of the curve from the largest norm near the answer on, at least
+            :data:`SHARE` of that norm arrives. It is ``None`` if nothing arrives near the answer.
+        farthest: The largest lag at all at which as much arrives. Where it is larger than ``reach``, there is a hole.
+        lags: Number of lags of the curve, which ``reach`` rests on.
+        rate: Slope of the least-squares line through log10 of the norms far from lag 0, see :data:`FAR`, in powers of
+            ten a step; negative where the gradient vanishes.
+        r_squared: Share of the variance of log10 that the line explains, in [0, 1]; 1 for a flat curve.
+        points: Number of lags that the line was fitted to.
+        growth: The largest norm over that near the answer, at least 1; above 1 the gradient grows on its way back.
+        ratio: The norm at the largest lag over that near the answer.
+        underflow: Share of the lags at which the norm is an underflow, in [0, 1].
     """
 
-    horizon: int | None
+    reach: int | None
+    farthest: int | None
+    lags: int
     rate: float | None
     r_squared: float | None
-    e_folding_lag: float | None
+    points: int
+    growth: float | None
     ratio: float | None
     underflow: float
 
 
-def reach(lags: Curve, norms: Curve) -> Reach:
+def reach(lags: Curve, norms: Curve, smallest: float = FLOAT64) -> Reach:
     """Return the numbers of one curve.
+
+    Args:
+        lags: The lags, in any order.
+        norms: The norms at the lags.
+        smallest: A smaller norm is an underflow.
 
     Raises:
         ValueError: Lags and norms have different lengths, there are none, or a norm is negative.
     """
     if len(lags) != len(norms) or len(lags) == 0:
         raise ValueError(f"`norms` must have one value for each of at least one lag, got {len(norms)} for {len(lags)}")
-    return reaches(np.zeros(len(lags), dtype=int), lags, norms)[0]
+    return reaches(np.zeros(len(lags), dtype=int), lags, norms, smallest)[0]
 
 
-def reaches(curves: np.ndarray, lags: Curve, norms: Curve) -> list[Reach]:
+def reaches(curves: np.ndarray, lags: Curve, norms: Curve, smallest: float = FLOAT64) -> list[Reach]:
     """Return the numbers of many curves, which takes far less time than to ask for each.
 
     Args:
         curves: The number of the curve that each point belongs to. The points may be in any order.
         lags: The lag of each point.
         norms: The norm of each point.
+        smallest: A smaller norm is an underflow.
 
     Returns:
         The numbers of each curve that has points, by its number.
@@ -81,32 +104,48 @@ def reaches(curves: np.ndarray, lags: Curve, norms: Curve) -> list[Reach]:
     def total(values: np.ndarray) -> np.ndarray:
         return np.add.reduceat(values, starts)
 
-    def centred(values: np.ndarray) -> np.ndarray:
-        return np.where(kept, values - np.repeat(total(np.where(kept, values, 0.0)) / points, lengths), 0.0)
+    def most(values: np.ndarray) -> np.ndarray:
+        return np.maximum.reduceat(values, starts)
 
-    kept = norm > 0
-    points = total(kept.astype(float))
+    def least(values: np.ndarray) -> np.ndarray:
+        return np.minimum.reduceat(values, starts)
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        return np.repeat(values, lengths)
+
+    def centred(values: np.ndarray) -> np.ndarray:
+        return np.where(far, values - spread(total(np.where(far, values, 0.0)) / points), 0.0)
+
+    near, last = most(np.where(lag <= NEAR, norm, 0.0)), norm[starts + lengths - 1]
     finite = np.logical_and.reduceat(np.isfinite(norm), starts)
-    at_zero, near, far = total(np.where(lag == 0, norm, 0.0)), norm[starts], norm[starts + lengths - 1]
+    begins = finite & (near > 0)
+    arrives = norm >= smallest
+    far = arrives & (lag >= spread(FAR * most(np.where(arrives, lag, 0.0))))
+    points = total(far.astype(int))
     # A number that does not exist may be computed, and is not shown.
     with np.errstate(all="ignore"):
-        reached = norm >= np.repeat(REACH * at_zero, lengths)
-        horizon = np.maximum.reduceat(np.where(reached, lag, -1), starts).astype(int)
-        x, y = centred(lag), centred(np.log10(np.where(kept, norm, 1.0)))
+        share = norm / spread(near)
+        farthest = most(np.where(share >= SHARE, lag, -1.0))
+        peak = least(np.where((lag <= NEAR) & (share == 1), lag, np.inf))
+        hole = least(np.where((share < SHARE) & (lag > spread(peak)), lag, np.inf))
+        unbroken = most(np.where((share >= SHARE) & (lag < spread(hole)), lag, -1.0))
+        growth = most(share)
+        x, y = centred(lag), centred(np.log10(np.where(far, norm, 1.0)))
         rate = total(x * y) / total(x * x)
-        left, whole = total(np.square(y - np.repeat(rate, lengths) * x)), total(y * y)
+        left, whole = total(np.square(y - spread(rate) * x)), total(y * y)
         # Rounding alone leaves about 1e-16 of variance in each point of a flat curve.
         r_squared = np.where(whole <= points * 1e-24, 1.0, 1 - left / whole)
-        e_folding = np.where(rate < 0, -1 / (rate * math.log(10)), np.inf)
-        ratio = far / near
-    fitted = finite & (points >= 2)
+    fitted, always = finite & (points >= 2), np.full(len(starts), True)
     columns = (
-        (horizon, finite & (at_zero > 0)),
+        (unbroken.astype(int), begins),
+        (farthest.astype(int), begins),
+        (lengths, always),
         (rate, fitted),
         (r_squared, fitted),
-        (e_folding, fitted),
-        (ratio, (near > 0) & np.isfinite(near) & np.isfinite(far)),
-        (1 - np.add.reduceat(norm != 0, starts) / lengths, np.full(len(starts), True)),
+        (points, always),
+        (growth, begins),
+        (last / np.where(begins, near, 1.0), begins),
+        (1 - total(arrives.astype(int)) / lengths, always),
     )
     found = (
         [value if there else None for value, there in zip(*map(np.ndarray.tolist, each), strict=True)]

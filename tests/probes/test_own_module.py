@@ -51,15 +51,15 @@ def test_it_is_the_probe_of_our_own_cell():
         return task.answer_loss(model.readout_layer(hidden[-1:]), batch)
 
     zeros = torch.zeros(4, 5, dtype=torch.double)
-    expected = gradient_flow_of(model, task, batch, range(15))
+    expected = gradient_flow_of(model, task, batch, range(15), inputs=True)
     frame = gradient_flow(theirs, batch.inputs, loss, state=(zeros, zeros))
     assert list(frame.columns) == ["state", "lag", "value"]
     assert list(zip(frame["state"], frame["lag"], strict=True)) == [(point.state, point.lag) for point in expected]
     np.testing.assert_allclose(frame["value"], [point.value for point in expected], rtol=1e-9)
     # The mean over the batch, given as one number, must give the same.
     again = gradient_flow(theirs, batch.inputs, lambda hidden: loss(hidden).mean(), state=(zeros, zeros), lags=[14, 0])
-    assert again["lag"].tolist() == [0, 14, 0, 14]
-    assert again["value"].tolist() == pytest.approx([expected[i].value for i in (0, 14, 15, 29)])
+    assert again["lag"].tolist() == [0, 14] * 3
+    assert again["value"].tolist() == pytest.approx([expected[i].value for i in (0, 14, 15, 29, 30, 44)])
     assert all(parameter.grad is None for parameter in theirs.parameters())
 
 
@@ -76,8 +76,13 @@ class Decaying(nn.Module):
 def test_a_closed_form_and_an_answer_in_the_middle():
     inputs = torch.ones(12, 2, 3)
     frame = gradient_flow(Decaying(), inputs, lambda hidden: hidden[7].sum(-1), answer=7)
-    assert frame["lag"].tolist() == list(range(8))
-    assert frame["value"].tolist() == pytest.approx([3**0.5 * 0.5**lag for lag in range(8)])
+    assert frame["state"].tolist() == ["x"] * 8 + ["h"] * 8
+    assert frame["lag"].tolist() == [*range(8)] * 2
+    assert frame["value"].tolist() == pytest.approx([3**0.5 * 0.5**lag for lag in range(8)] * 2)
+
+
+def test_an_input_of_whole_numbers_has_no_curve():
+    frame = gradient_flow(Decaying(), torch.ones(4, 2, 3, dtype=torch.int64), lambda hidden: hidden[-1].sum(-1))
     assert set(frame["state"]) == {"h"}
 
 
@@ -90,8 +95,8 @@ def test_a_step_given_by_hand_and_three_parts():
     frame = gradient_flow(
         nn.Identity(), torch.ones(4, 2, 3), lambda hidden: hidden[-1].sum(-1), step=step, state=(zeros,) * 3, lags=[1]
     )
-    assert frame["state"].tolist() == ["h", "c", "state 3"]
-    assert frame["value"].tolist() == pytest.approx([3**0.5 / 2, 3**0.5, 0.0])
+    assert frame["state"].tolist() == ["x", "h", "c", "state 3"]
+    assert frame["value"].tolist() == pytest.approx([3**0.5, 3**0.5 / 2, 3**0.5, 0.0])
 
 
 def test_a_part_that_is_handed_on_as_it_is():
@@ -151,7 +156,7 @@ class Wrong(Decaying):
         ({"module": Named()}, "`state` must be a tensor or a tuple of tensors, got a str"),
         ({"module": Texts()}, "`state` must be a tensor or a tuple of tensors, got a list of Tensor, str"),
         ({"module": Wrong()},
-         "`state` must be floating-point tensors (batch, hidden) with batch 2, got (3,) of torch.float32"),
+         "`state` must be real or complex tensors (batch, hidden) with batch 2, got (3,) of torch.float32"),
         ({"loss": lambda hidden: hidden.sum(-1)},
          "`loss` must return a tensor of shape (2,), one value a sequence, or (), got (4, 2)"),
         ({"loss": lambda hidden: 3.0},
@@ -161,7 +166,7 @@ class Wrong(Decaying):
         ({"module": nn.LSTM(3, 3)},
          "`module` must advance by one step, got LSTM, which runs whole sequences: give LSTMCell"),
         ({"module": Three(), "names": ["h", "a", "a"]},
-         "`names` must be different from each other, got ['h', 'a', 'a']"),
+         "`names` must be different from each other and from x, the input, got ['h', 'a', 'a']"),
         ({"names": ["h", "c"]}, "`names` must be 1, one for each part of the state, got 2"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -177,6 +182,7 @@ def test_its_picture():
     cell = Decaying()
     cell.step = lambda x, h: 1e-12 * h + x  # type: ignore[method-assign] # pyright: ignore[reportAttributeAccessIssue]
     frame = gradient_flow(cell, torch.ones(6, 2, 3), lambda hidden: hidden[-1].sum(-1))
+    frame = frame[frame["state"] == "h"]
     axes = plot_flow(frame)
     curve, underflow = axes.get_lines()
     shown = [value for value in np.asarray(curve.get_ydata(), float) if np.isfinite(value)]
@@ -201,7 +207,7 @@ def test_it_needs_neither_hydra_nor_lightning(tmp_path: Path):
         "print(len(frame))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "3\n"
+    assert done.stdout == "6\n"
 
 
 def test_what_the_readme_says_to_type():

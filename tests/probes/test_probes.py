@@ -5,18 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import weakref
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import hydra.utils
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from bench.cells import Cell
-from bench.cells.init import Initialization
 from bench.cells.lstm import LSTMCell
 from bench.cells.rnn import RNNCell
 from bench.config.explain import ConfigError
@@ -31,44 +28,23 @@ from bench.training.model import LayerTrace, SequenceModel
 from tasks.adding_problem import AddingProblem
 from tasks.base import Batch, Task
 from tasks.copy_memory import CopyMemory
-from tests.cells_made import Leak
-from tests.conftest import ROOT, TINY, Bench, assert_one_line, options, spec_of
+from tests.cells_made import Leak, Linear
+from tests.conftest import TINY, Bench, assert_one_line, options, spec_of
+from tests.networks import TORCH, cell_maker, network, orthogonal, probe_batch
 
-TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
 TASKS: dict[str, Task] = {
     "adding_problem": AddingProblem(length=12, markers="halves", solved_mse=0.01),
     "copy_memory": CopyMemory(delay=3, form="categorical", solved_recall=0.99),
 }
 
 
-def cell_maker(name: str) -> Callable[[int, int], Cell]:
-    return partial(hydra.utils.instantiate(OmegaConf.load(ROOT / "conf" / "cell" / f"{name}.yaml")), init=TORCH)
-
-
-def network(make_cell: Callable[..., Cell], task: Task, **changes: Any) -> SequenceModel:
-    engine = "fused" if make_cell(1, 1).fused is not None else "stepwise"
-    settings: dict[str, Any] = {"hidden_size": 5, "layers": 1, "dropout": 0.0, "engine": engine}
-    model = SequenceModel(
-        make_cell,
-        input_size=task.input_size,
-        output_size=task.output_size,
-        readout=task.readout,
-        **settings | changes,
-    )
-    model.reset_parameters(rng.generator("init", 0), task.delay, "torch")
-    return model.double()
-
-
-def probe_batch(task: Task, size: int = 4) -> Batch:
-    batch = task.sample(size, rng.generator("probe", 0))
-    targets = batch.targets.double() if batch.targets.is_floating_point() else batch.targets
-    return Batch(batch.inputs.double(), targets, batch.scored, batch.answer)
-
-
 def traced_with_gradients(model: SequenceModel, task: Task, batch: Batch) -> dict[tuple[int, str, int], float]:
     """Compute the gradients the plain way: every step by the cell's own equations, with every state retained."""
-    states: dict[tuple[int, str, int], Tensor] = {}
-    hidden = batch.inputs
+    steps = batch.inputs.clone().requires_grad_().unbind()
+    for step in steps:
+        step.retain_grad()
+    states: dict[tuple[int, str, int], Tensor] = {(0, "x", step): each for step, each in enumerate(steps)}
+    hidden = torch.stack(steps)
     for layer, cell in enumerate(model.layers, start=1):
         state = cell.initial_state(hidden.shape[1])
         outputs = []
@@ -100,9 +76,10 @@ def test_the_flow_is_that_of_every_state_retained(cell: str, task: str, layers: 
     for engine in ("native", "fused", "stepwise"):
         model = network(cell_maker(cell), asked, layers=layers, engine=engine)
         for chosen in (list(range(longest + 1)), [longest, 0, 4]):
-            found = gradient_flow_of(model, asked, batch, chosen)
-            names = [(layer, name, lag) for layer in range(1, layers + 1) for name in model.layers[0].states
-                     for lag in sorted(chosen)]  # fmt: skip
+            found = gradient_flow_of(model, asked, batch, chosen, inputs=True)
+            assert found[len(chosen) :] == gradient_flow_of(model, asked, batch, chosen)
+            parts = [(0, "x"), *((layer, name) for layer in range(1, layers + 1) for name in model.layers[0].states)]
+            names = [(*part, lag) for part in parts for lag in sorted(chosen)]
             assert [(point.layer, point.state, point.lag) for point in found] == names
             for point in found:
                 assert point.value == pytest.approx(expected[point.layer, point.state, point.lag], rel=1e-6, abs=1e-14)
@@ -131,35 +108,6 @@ def test_the_flow_is_that_of_the_jacobian():
         for lag in range(task.length):
             own = torch.stack([jacobian[b, task.length - 1 - lag, b] for b in range(3)])
             assert found[name, lag] == pytest.approx(float(own.square().sum(1).mean().sqrt()), rel=1e-6)
-
-
-class Linear(Cell):
-    """A cell with h' = x + W h."""
-
-    blocks = ("new",)
-
-    def activate(self, projected: Any, state: Any) -> Any:
-        return {"new": projected + self.recur(state[0])}
-
-    def update(self, values: Any, state: Any) -> Any:
-        return (values["new"],)
-
-
-def orthogonal(size: int) -> Tensor:
-    return torch.linalg.qr(torch.randn(size, size, generator=rng.generator("init", 3), dtype=torch.double))[0]
-
-
-@pytest.mark.parametrize("radius", [1.0, 0.9, 0.5, 1.02])
-def test_a_linear_cell_decays_with_its_spectral_radius(radius: float):
-    task = AddingProblem(length=80, markers="halves", solved_mse=0.01)
-    model = network(partial(Linear, init=TORCH), task, hidden_size=7)
-    with torch.no_grad():
-        model.layers[0].weight_hh.copy_(radius * orthogonal(7))
-    points = gradient_flow_of(model, task, probe_batch(task), logarithmic_lags(79))
-    line = reach([point.lag for point in points], [point.value for point in points])
-    assert line.rate == pytest.approx(math.log10(radius), abs=1e-6)
-    assert line.r_squared == pytest.approx(1.0, abs=1e-6)
-    assert points[-1].value / points[0].value == pytest.approx(radius**79, rel=1e-6)
 
 
 def test_a_projection_that_depends_on_the_step_sees_the_whole_sequence():
@@ -456,7 +404,11 @@ class TestRuns:
         made = bench.one("training.max_steps=7", f"probe.every={every}", "probe.lags=[0,2]", "task.length=9")
         flow = rows_of(bench, made, "flow")
         assert [(row["step"], row["layer"], row["state"], row["lag"]) for row in flow] == [
-            (step, 1, "h", lag) for step in looks for lag in (0, 2)
+            (step, *part, lag) for step in looks for part in ((0, "x"), (1, "h")) for lag in (0, 2)
+        ]
+        spectra = [row for row in rows_of(bench, made, "activity") if row["name"] == "state"]
+        assert [(row["step"], row["statistic"]) for row in spectra] == [
+            (step, f"lyapunov_{number}") for step in (0, 7) for number in range(1, 5)
         ]
         assert {row["run"] for row in flow} == {made.run_id}
         assert sorted({row["step"] for row in rows_of(bench, made, "activity")}) == looks
@@ -475,6 +427,8 @@ class TestRuns:
         assert made.solved
         assert made.steps < 400
         assert sorted({row["step"] for row in rows_of(bench, made, "flow")}) == [0, made.steps]
+        activity = rows_of(bench, made, "activity")
+        assert sorted({row["step"] for row in activity if row["name"] == "state"}) == [0, made.steps]
 
     def test_a_run_that_diverges_keeps_what_was_before(self, bench: Bench):
         made = bench.one("optimizer=sgd", "optimizer.lr=1e30", "optimizer.momentum=0", "training.clip_norm=null",
@@ -487,13 +441,13 @@ class TestRuns:
     def test_cells_of_one_seed_see_the_same_batch_and_lags_default_to_all_of_a_short_sequence(self, bench: Bench):
         one, two = bench.one("cell=rnn", "task.length=6"), bench.one("cell=gru", "task.length=6")
         lags = [[row["lag"] for row in rows_of(bench, made, "flow") if row["step"] == 0] for made in (one, two)]
-        assert lags == [list(range(6))] * 2
+        assert lags == [list(range(6)) * 2] * 2
 
     def test_the_first_look_is_at_the_network_as_initialised(self, bench: Bench):
         made = bench.one("task.length=9", "cell=lstm")
         task, model = as_initialised(made)
         batch = task.sample(32, rng.generator("probe", made.seed))
-        expected = gradient_flow_of(model, task, batch, range(9))
+        expected = gradient_flow_of(model, task, batch, range(9), inputs=True)
         found = [row for row in rows_of(bench, made, "flow") if row["step"] == 0]
         for row, point in zip(found, expected, strict=True):
             assert (row["layer"], row["state"], row["lag"]) == (point.layer, point.state, point.lag)
@@ -525,12 +479,15 @@ class TestRuns:
         folder = bench.folder(made)
         header, *lines = (folder / "metrics.csv").read_text().splitlines()
         table = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
-        told = [row for row in table if row["flow/layer1.h/horizon"]]
+        told = [row for row in table if row["flow/input/reach"]]
         assert [int(row["step"]) for row in told] == [0, 4, 6]
-        flow = [row for row in rows_of(bench, made, "flow") if (row["step"], row["state"]) == (4, "c")]
-        expected = reach([row["lag"] for row in flow], [row["value"] for row in flow])
-        assert float(told[1]["flow/layer1.c/rate"]) == pytest.approx(expected.rate)
-        assert int(float(told[1]["flow/layer1.c/horizon"])) == expected.horizon
+        flow = [row for row in rows_of(bench, made, "flow") if row["step"] == 4]
+        of = {state: [row["value"] for row in flow if row["state"] == state] for state in "xhc"}
+        expected = reach(range(9), of["x"])
+        assert float(told[1]["flow/input/rate"]) == pytest.approx(expected.rate)
+        assert int(float(told[1]["flow/input/reach"])) == expected.reach
+        whole = reach(range(9), [math.hypot(*parts) for parts in zip(of["h"], of["c"], strict=True)])
+        assert float(told[1]["flow/layer1/rate"]) == pytest.approx(whole.rate)
         updated = [row for row in table if row["grad/cells.0.weight_hh/update_ratio"]]
         assert [int(row["step"]) for row in updated] == [1, 4, 6]
         assert {row["step"] for row in table if row["gates/layer1.forget/tau_50"]} == {"0", "4", "6"}

@@ -1,4 +1,4 @@
-"""The delay over which a task is solved: the share of solved runs, beside the horizon of the gradient."""
+"""The delay over which a task is solved: the share of solved runs, beside the reach of the gradient."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from bench.analysis.run import Run
 from bench.report.figures.style import COLUMN_INCHES, GREY, PANELS_ACROSS, grid, key_above, legend, look, titled
 from bench.stats.intervals import success
 
-UNTRAINED, TRAINED = "untrained", "trained"
-DIAGONAL = "horizon = delay"
+DIAGONAL = "reach = delay"
 SOLVED = "share of seeds solved\n(95 % interval)"
 MARKERS = "os^Dv<>"
 NOTE_CHARACTERS = 52
@@ -31,12 +30,12 @@ CLOSEST_TICKS = 0.07
 
 
 def draw_reach(runs: Iterable[Run]) -> Figure | None:
-    """Two panels a task, over the same delays: share of the seeds that have solved it, and the gradient's horizon.
+    """Two panels a task, over the same delays: share of the seeds that have solved it, and the gradient's reach.
 
-    The bars around a share are its 95 % Wilson interval. A horizon is a number of steps like the delay, and never
-    longer than the sequence. Below the dashed grey line it does not reach over the delay. Horizons are medians over
+    The bars around a share are its 95 % Wilson interval. A reach is a number of steps like the delay, and never
+    longer than the sequence. Below the dashed grey line it does not span the delay. Reaches are medians over
     seeds, and their bars go from the smallest to the largest. After training they are those of completed runs only. If
-    some runs with a result have no horizon, a note below says how many have one. Cells are drawn slightly beside each
+    some runs with a result have no reach, a note below says how many have one. Cells are drawn slightly beside each
     other.
 
     Args:
@@ -56,7 +55,7 @@ def draw_reach(runs: Iterable[Run]) -> Figure | None:
     uppers, lowers = list(axes[0::2].flat), list(axes[1::2].flat)
     for upper, lower, series in zip(uppers, lowers, found, strict=False):
         _share_panel(upper, series, columns)
-        _horizon_panel(lower, series, columns)
+        _reach_panel(lower, series, columns)
         lower.sharex(upper)
         upper.tick_params(labelbottom=False)
         titled(upper, series.label)
@@ -90,7 +89,7 @@ def _share_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
     axes.set_ylabel(SOLVED)
 
 
-def _horizon_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
+def _reach_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
     _delay_axis(axes, series)
     left, right = axes.get_xlim()
     ends = (max(left, 1.0), right)
@@ -99,38 +98,36 @@ def _horizon_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
     for column, places in _places(series, columns).items():
         style = _marked(columns.index(column))
         looks: tuple[tuple[str, dict[str, Any]], ...] = (
-            (UNTRAINED, {"ms": 6, "fillstyle": "none", "linewidth": 0.7, "alpha": 0.8}),
-            (TRAINED, {"ms": 4}),
+            (metrics.UNTRAINED, {"ms": 6, "fillstyle": "none", "linewidth": 0.7, "alpha": 0.8}),
+            (metrics.TRAINED, {"ms": 4}),
         )
         for when, way in looks:
             x, middle, low, high = [], [], [], []
             for row, place in places:
                 results = metrics.results(row.runs.get(column, []))
-                travelled = [run.reach for run in results if run.reach is not None]
-                reached = [each.start if when == UNTRAINED else each.end for each in travelled]
-                horizons = [each.horizon for each in reached if each is not None and each.horizon is not None]
-                if len(horizons) < len(results):
-                    few = f"{when} {column}: {len(horizons)} of {len(results)} seeds at"
+                reaches = metrics.values_of(results, f"reach_{when}")
+                if len(reaches) < len(results):
+                    few = f"{when} {column}: {len(reaches)} of {len(results)} seeds at"
                     fewer.setdefault(few, []).append(str(row.facts["delay"]))
-                if not horizons:
+                if not reaches:
                     continue
                 x.append(place)
-                middle.append(statistics.median(horizons))
-                low.append(min(horizons))
-                high.append(max(horizons))
+                middle.append(statistics.median(reaches))
+                low.append(min(reaches))
+                high.append(max(reaches))
             axes.vlines(x, low, high, color=style["color"], linewidth=0.9, gid=f"{column} {when}")
             axes.plot(x, middle, gid=f"{column} {when}", zorder=3, **{**style, **way})
             longest = max([longest, *high])
     marks: dict[str, Any] = {"color": GREY, "marker": "o", "linestyle": "none"}
     key_above(axes, {
-        UNTRAINED: Line2D([], [], fillstyle="none", ms=6, **marks), TRAINED: Line2D([], [], ms=4, **marks),
-        DIAGONAL: diagonal,
+        metrics.UNTRAINED: Line2D([], [], fillstyle="none", ms=6, **marks),
+        metrics.TRAINED: Line2D([], [], ms=4, **marks), DIAGONAL: diagonal,
     })  # fmt: skip
-    axes.set_yscale("symlog", linthresh=1, linscale=0.4)  # a horizon may be 0
+    axes.set_yscale("symlog", linthresh=1, linscale=0.4)  # a reach may be 0
     axes.set_ylim(-0.15, 1.3 * longest)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.set_ylabel("gradient horizon, steps\n(median, range)")
+    axes.set_ylabel("gradient reach, steps\n(median, range)")
     notes = [textwrap.fill(f"{few} {', '.join(delays)}", NOTE_CHARACTERS) for few, delays in fewer.items()]
     axes.set_xlabel("\n".join(["delay (steps)", *notes]))
 

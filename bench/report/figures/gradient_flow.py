@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from bench.analysis.gradient_reach import flow_curve, flow_steps, looks
+from bench.analysis.gradient_reach import flow_curve, flow_steps, has_curve, looks
 from bench.analysis.grouping import RunGroup
 from bench.analysis.run import Run
 from bench.report.figures.style import (
@@ -31,14 +31,14 @@ from bench.report.figures.style import (
 )
 
 UNDERFLOW, SOME_UNDERFLOW = "underflow: nothing arrives", "underflow for some seeds"
-NORM = "gradient norm $\\Vert dL/dh \\Vert$"
+NORM = "gradient norm $\\Vert dL/dx \\Vert$"
 LAG = "lag (steps before the first answer)"
 
 
 def gradient_flow(runs: Iterable[Run]) -> Figure | None:
     """Draw one row a task: the gradient norm over lag at initialisation and after training, one line a cell.
 
-    The norm is that of the hidden state of the lowest layer. Lines are medians over seeds, and bands go from the
+    The norm is that of the network's input. Lines are medians over seeds, and bands go from the
     smallest to the largest value. After training the figure shows completed runs only. The function returns ``None`` if
     nothing was probed.
     """
@@ -61,7 +61,7 @@ def gradient_flow(runs: Iterable[Run]) -> Figure | None:
 
 
 def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Draw what :func:`bench.probes.own.gradient_flow` returns, one line for each part of the state.
+    """Draw what :func:`bench.probes.own.gradient_flow` returns, one line for the input and for each part of the state.
 
     Args:
         frame: The frame.
@@ -83,7 +83,7 @@ def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
 def flow_heatmap(runs: Iterable[Run]) -> Figure | None:
     """Draw one row a task, one panel a cell: gradient norm over lag and training step.
 
-    The norm is that of the hidden state of the lowest layer: its median over the seeds that were still training. A
+    The norm is that of the network's input: its median over the seeds that were still training. A
     field is hatched if no gradient arrives there, and grey if the norm was not finite.
     """
     rows, _ = probed_rows(runs)
@@ -121,7 +121,7 @@ def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: Log
 
 def probed_rows(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
     """Return the rows with a curve over lag, and the columns of all runs, which keeps the colours of all figures."""
-    return rows_having(runs, lambda run: run.flow.num_rows > 0)
+    return rows_having(runs, lambda run: has_curve(run.flow))
 
 
 def _curve_at(run: Run, *, last: bool) -> tuple[list[int], list[float]] | None:

@@ -11,6 +11,13 @@ from bench.analysis.run import Run
 from bench.analysis.table import Table
 from bench.stats import small_samples
 
+PROBED = {
+    "reach": "Reach: the largest lag up to which at least 1 % of it arrives at every probed lag.",
+    "rate": "Rate: slope of its log10 a step, over the farther half of the lags that it arrives at.",
+    "growth": "Growth: its largest norm over that near the answer; above 1 it grows on its way back.",
+    "lyapunov": "Lyapunov: the leading exponent of the state map along the probe batch, in natural logarithms a step.",
+}
+"""What the metrics of the probes mean, by the beginning of their names."""
 DAGGER = "†"
 """Mark of a row whose protocol must be told."""
 
@@ -61,7 +68,9 @@ def code_of(run: Run) -> str:
 def notes(table: Table) -> list[str]:
     """Return what a reader must know to read the numbers."""
     shown = list(dict.fromkeys(metric for row in table.rows for metric in table.metrics(row)))
-    return [_method(table, shown), *_explained(shown), *_by_row(table)]
+    missing = [name_of(metric) for metric in table.missing()]
+    unmeasured = [f"Not measured by any of these runs: {'; '.join(missing)}."] if missing else []
+    return [_method(table, shown), *_explained(shown), *unmeasured, *_by_row(table)]
 
 
 def _method(table: Table, shown: Sequence[str]) -> str:
@@ -82,13 +91,15 @@ def _method(table: Table, shown: Sequence[str]) -> str:
 
 
 def _explained(shown: Sequence[str]) -> list[str]:
-    if not any(metric in metrics.HORIZONS for metric in shown):
-        return []
-    return [
-        "Horizon: the largest probed lag, in steps before the first answer, at which the gradient of the answer's loss "
-        "with respect to the hidden state of the lowest layer is at least 1 % of that at lag 0. Decay: slope of its "
-        "log10 over lag, a step."
-    ]
+    found = [text for what, text in PROBED.items() if any(metric.startswith(what) for metric in shown)]
+    gradient = [text for text in found if text is not PROBED["lyapunov"]]
+    if gradient:
+        found.insert(
+            0,
+            "Gradient: that of the answer's loss with respect to the network's input, over the lag before the "
+            "first answer, relative to its largest norm near it (lags 0 to 4).",
+        )
+    return [" ".join(found)] if found else []
 
 
 def _by_row(table: Table) -> list[str]:
@@ -107,6 +118,7 @@ def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
         texts = ", ".join(f"{column} {hyperparameters.text(value)}" for column, value in values.items())
         yield f"{key} differs between columns: {texts}."
     metric = row.facts["metric"]
+    yield from _curves(table, row)
     for column, runs in row.runs.items() if metric in table.metrics(row) else ():
         if (groups := metrics.bimodal(runs, metric)) is not None:
             yield f"{column}, {name_of(metric)}: {groups}."
@@ -118,6 +130,24 @@ def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
         most = 100 - 100 / 2 ** (least - 1)
         yield f"A bootstrap interval of {least} runs covers their median with at most {most:.3g} %."
     yield from _incomparable(seeds)
+
+
+def _curves(table: Table, row: RunGroup) -> Iterable[str]:
+    """Return what the reach and the rate of single cells do not say: holes, and lines through two points."""
+    shown = table.metrics(row)
+    for when in metrics.WHEN:
+        for column, runs in row.runs.items():
+            looks = [run.reach.start if when == metrics.UNTRAINED else run.reach.end for run in runs if run.reach]
+            found = [look for look in looks if look is not None]
+            holes = [look.farthest for look in found if look.farthest != look.reach and look.farthest is not None]
+            if holes and f"reach_{when}" in shown:
+                yield (
+                    f"{column}, {when}: in {len(holes)} of {len(found)} runs the gradient falls under 1 % and is above "
+                    f"it again farther back, up to lag {max(holes)}."
+                )
+            few = sum(look.points == 2 for look in found)
+            if few and f"rate_{when}" in shown:
+                yield f"{column}, {when}: in {few} of {len(found)} runs the rate is that of two points."
 
 
 def _incomparable(seeds: Mapping[str, set[int]]) -> Iterable[str]:

@@ -86,7 +86,7 @@ def _digits(value: float, digits: int) -> str:
 
 
 def _is_steps(metric: str) -> bool:
-    return metric in (metrics.STEPS, "horizon_untrained", "horizon_trained")
+    return metric in (metrics.STEPS, "reach_untrained", "reach_trained")
 
 
 def _steps(value: float) -> str:

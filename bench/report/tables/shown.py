@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench.analysis.hyperparameters import as_text, listed
-from bench.analysis.run import Run
+from bench.analysis.run import Run, read_exponents
 from bench.analysis.table import Spec, Table, read_spec
+from bench.records.record import DamagedRecordWarning
 from bench.report.tables.grid import Grid
 from bench.report.tables.html import html_tables
 from bench.report.tables.render import grids_below, grids_of, written
@@ -92,4 +94,6 @@ def table(
         published=published,
     )
     made = Table.of(runs, wanted)
+    for error in read_exponents(made.runs) if wanted.shows_exponents else ():
+        warnings.warn(str(error), DamagedRecordWarning, stacklevel=2)
     return ShownTable(made, grids_below(made))
