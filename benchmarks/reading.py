@@ -30,7 +30,7 @@ SIZES = (500, 5000)
 FRAME = (
     "import json, sys, time; started = time.perf_counter(); import bench; bench.load; imported = time.perf_counter();"
     "runs = bench.load(sys.argv[1]); loaded = time.perf_counter(); frame = runs.frame(); done = time.perf_counter();"
-    "assert frame['horizon_trained'].notna().sum() == len(frame) == int(sys.argv[2]);"
+    "assert frame['reach_trained'].notna().sum() == len(frame) == int(sys.argv[2]);"
     "print(json.dumps({'import': imported - started, 'load': loaded - imported, 'frame': done - loaded}))"
 )
 

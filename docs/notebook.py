@@ -27,19 +27,19 @@ solved = frame.pivot_table(index="task.length", columns="cell", values="solved",
 print(solved)
 
 # %% [markdown]
-# How far back does the gradient of the answer reach before the first training step, and after the last one? The
-# horizon is the largest lag at which at least 1 % of it is left.
+# How far back does the gradient of the answer reach before the first training step, and after the last one? The reach
+# is the largest lag up to which at least 1 % of it arrives at the network's input.
 
 # %%
-horizons = frame.groupby("cell")[["horizon_untrained", "horizon_trained"]].median()
-print(horizons)
+reaches = frame.groupby("cell")[["reach_untrained", "reach_trained"]].median()
+print(reaches)
 
 # %% [markdown]
 # `flow` has the whole curves, a row for each lag. Here is the gradient over lag of the runs of length 400, before
 # training and after it, as medians over the seeds.
 
 # %%
-flow = runs.where({"task.length": 400}).flow().query("layer == 1 and state == 'h'")
+flow = runs.where({"task.length": 400}).flow().query("state == 'x'")
 figure, panels = plt.subplots(1, 2, sharey=True, figsize=(8, 3), layout="constrained")
 for cell, curves in flow.groupby("cell"):
     last = curves.groupby("run")["step"].transform("max")

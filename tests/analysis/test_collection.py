@@ -177,11 +177,11 @@ class TestDamage:
         assert repr(runs).startswith("2 runs, 1 damaged\n")
         assert len(runs.where(cell="rnn").damaged) == 1
 
-    def test_a_run_without_its_flow_has_no_horizon(self, folders: list[Path], tmp_path: Path):
+    def test_a_run_without_its_flow_has_no_reach(self, folders: list[Path], tmp_path: Path):
         (folders[1] / "flow.parquet").write_bytes(b"PAR1")
         with pytest.warns(bench.DamagedRecordWarning, match=r"flow\.parquet: not readable"):
             runs = bench.load(tmp_path)
-        assert runs.frame()["horizon_trained"].isna().tolist() == [False, True, False]
+        assert runs.frame()["reach_trained"].isna().tolist() == [False, True, False]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             flow = runs.flow()

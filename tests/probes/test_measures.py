@@ -23,7 +23,13 @@ from tasks.temporal_order import TemporalOrder
 from tests.cells_made import Linear
 from tests.networks import TORCH, cell_maker, network, orthogonal, probe_batch
 
-TASK = AddingProblem(length=80, markers="halves", solved_mse=0.01)
+TASK = AddingProblem(length=60, markers="halves", solved_mse=0.01)
+
+
+def rate_of(model: SequenceModel, task: Task) -> float:
+    rate = reach_of(model, task).rate
+    assert rate is not None
+    return rate
 
 
 def reach_of(model: SequenceModel, task: Task = TASK) -> Reach:
@@ -36,7 +42,7 @@ def leading(model: SequenceModel, task: Task = TASK, count: int = 1) -> list[lis
     return exponents_of(model, probe_batch(task).inputs, count)
 
 
-class Scaled(GRUCell):
+class Scaled(GRUCell):  # pyright: ignore[reportGeneralTypeIssues] - cells are final; here it is the point
     """A GRU that keeps its state a thousand times as large, and shows it so to the readout."""
 
     scale = 1000.0
@@ -46,7 +52,7 @@ class Scaled(GRUCell):
         return (self.scale * h,)
 
 
-class Mixed(GRUCell):
+class Mixed(GRUCell):  # pyright: ignore[reportGeneralTypeIssues]
     """A GRU that keeps its state in another basis."""
 
     def step(self, projected: Any, state: Any) -> Any:
@@ -54,7 +60,7 @@ class Mixed(GRUCell):
         return (h @ orthogonal(self.hidden_size).T,)
 
 
-class Carrying(GRUCell):
+class Carrying(GRUCell):  # pyright: ignore[reportGeneralTypeIssues]
     """A GRU that carries a copy of its state along, which nothing uses."""
 
     states = ("h", "copy")
@@ -68,7 +74,7 @@ class Carrying(GRUCell):
 
 
 class Rotation(Cell):
-    """Every unit is a complex number that turns and is driven: c' = r exp(i w) c + x, with h its real part."""
+    """Every unit is a complex number that turns and is driven: c' = r exp(iw) c + x, with h its real part."""
 
     blocks = ("new",)
     states = ("h", "c")
@@ -86,7 +92,7 @@ class Rotation(Cell):
         return {"new": projected}
 
     def update(self, values: Any, state: Any) -> Any:
-        turn = torch.polar(*torch.tensor([self.radius, 0.3], dtype=torch.double))
+        turn = torch.polar(torch.full((5,), self.radius, dtype=torch.double), torch.arange(5).double())
         c = turn * state[1] + values["new"]
         return c.real, c
 
@@ -116,8 +122,8 @@ def test_a_linear_cell_has_the_rate_of_its_spectral_radius(radius: float):
         model.layers[0].weight_hh.copy_(radius * orthogonal(2))
     found = reach_of(model)
     assert found.rate == pytest.approx(math.log10(radius), abs=1e-9)
-    assert found.reach == found.farthest == (79 if radius >= 1 else math.floor(math.log(0.01) / math.log(radius)))
-    assert found.growth == pytest.approx(max(1.0, radius**75))
+    assert found.reach == found.farthest == (59 if radius >= 1 else math.floor(math.log(0.01) / math.log(radius)))
+    assert found.growth == pytest.approx(max(1.0, radius**55))
     assert leading(model, count=7) == [pytest.approx([math.log(radius)] * 2, abs=1e-9)]
 
 
@@ -140,7 +146,7 @@ def test_an_lstm_whose_forget_gate_is_held_keeps_that_share_a_step(forget: float
     model = gates_held(forget)
     found = reach_of(model)
     assert found.rate == pytest.approx(math.log10(forget), abs=1e-4)
-    assert found.reach == (79 if forget == 1 else math.floor(math.log(0.01) / math.log(forget)))
+    assert found.reach == (59 if forget == 1 else math.floor(math.log(0.01) / math.log(forget)))
     assert found.growth == pytest.approx(1.0, abs=1e-3)
     assert leading(model, count=5) == [pytest.approx([math.log(forget)] * 5, abs=1e-4)]
 
@@ -164,29 +170,29 @@ def test_the_same_function_in_other_states_has_the_same_numbers(kind: type[GRUCe
     assert leading(other)[0][0] == pytest.approx(leading(plain)[0][0], abs=0.02)
 
 
-def test_untrained_gates_reach_farther_and_the_forget_bias_farther_still():
+def test_untrained_gates_carry_farther_and_a_forget_bias_of_one_farther_still():
     """The order that h alone turned round: for an LSTM it is c that carries."""
     task = TemporalOrder(length=100, classes=4, solved_accuracy=0.99)
-    found = {
-        name: reach_of(network(cell_maker(name), task, hidden_size=16), task).rate for name in ("rnn", "gru", "lstm")
-    }
+    found = {name: rate_of(network(cell_maker(name), task, hidden_size=16), task) for name in ("rnn", "gru", "lstm")}
     assert found["lstm"] > found["gru"] > found["rnn"]
 
 
 def test_a_state_of_complex_numbers():
     model = network(partial(Rotation, init=TORCH), TASK)
-    points = gradient_flow_of(model, TASK, probe_batch(TASK), range(79))
+    points = gradient_flow_of(model, TASK, probe_batch(TASK), range(60))
     norms = {point.lag: point.value for point in points if point.state == "c"}
     # At lag 0 the readout uses h, the real part; from then on the whole of c carries.
-    assert [norms[lag + 1] / norms[lag] for lag in range(1, 70)] == pytest.approx([0.9] * 69)
+    assert [norms[lag + 1] / norms[lag] for lag in range(1, 50)] == pytest.approx([0.9] * 49)
+    # Each input turns c by another angle when it arrives at h, but the rate is that of the whole.
+    assert rate_of(model, TASK) == pytest.approx(math.log10(0.9), abs=0.01)
     assert leading(model, count=10)[0][:10] == pytest.approx([math.log(0.9)] * 10, abs=1e-9)
 
 
 def test_a_chaotic_map():
     model = network(partial(Henon, init=TORCH), TASK, hidden_size=2)
-    inputs = torch.zeros(2000, 2, TASK.input_size, dtype=torch.double)
+    inputs = torch.zeros(500, 2, TASK.input_size, dtype=torch.double)
     (found,) = exponents_of(model, inputs, 5)
-    assert found[0] == pytest.approx(0.4192, abs=0.01)
+    assert found[0] == pytest.approx(0.4192, abs=0.03)
     assert sum(found) == pytest.approx(math.log(0.3), abs=1e-9)
 
 
@@ -195,13 +201,14 @@ def test_all_exponents_together_are_the_volume_that_finite_differences_see(name:
     model = network(cell_maker(name), TASK, engine="stepwise", hidden_size=3)
     (cell,), inputs = model.layers, probe_batch(TASK, size=1).inputs
     state, logs = cell.initial_state(1), []
+    size = 3 * len(state)
 
     def after(flat: Tensor) -> Tensor:
         return torch.cat(cell.step(projected, flat.split(3, dim=1)), dim=1)
 
     with torch.no_grad():
         for projected in cell.project(inputs):
-            flat, size = torch.cat(state, dim=1), 3 * len(state)
+            flat = torch.cat(state, dim=1)
             moves = 1e-5 * torch.eye(size, dtype=torch.double)
             columns = [(after(flat + move) - after(flat - move)) / 2e-5 for move in moves]
             logs.append(torch.linalg.slogdet(torch.cat(columns)).logabsdet)

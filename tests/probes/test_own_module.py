@@ -182,7 +182,7 @@ def test_its_picture():
     cell = Decaying()
     cell.step = lambda x, h: 1e-12 * h + x  # type: ignore[method-assign] # pyright: ignore[reportAttributeAccessIssue]
     frame = gradient_flow(cell, torch.ones(6, 2, 3), lambda hidden: hidden[-1].sum(-1))
-    frame = frame[frame["state"] == "h"]
+    frame = frame.query("state == 'h'")
     axes = plot_flow(frame)
     curve, underflow = axes.get_lines()
     shown = [value for value in np.asarray(curve.get_ydata(), float) if np.isfinite(value)]

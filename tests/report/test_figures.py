@@ -72,7 +72,7 @@ def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
     assert (lags[0], lags[-1]) == (0, 29)
     for panel, step in zip(figure.axes, (0, 6), strict=True):
         (line,) = panel.get_lines()
-        expected = [row["value"] for row in flow if (row["step"], row["state"]) == (step, "h")]
+        expected = [row["value"] for row in flow if (row["step"], row["state"]) == (step, "x")]
         assert list(np.asarray(line.get_ydata())) == expected
         assert np.asarray(line.get_xdata()).tolist() == lags
         assert panel.get_yscale() == "log"
@@ -82,7 +82,7 @@ def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
     (mesh,) = [each for each in heatmap.axes[0].collections if isinstance(each, QuadMesh)]
     values = np.asarray(mesh.get_array())
     assert values.shape == (len(lags), 3)
-    assert list(values[:, 1]) == [row["value"] for row in flow if (row["step"], row["state"]) == (3, "h")]
+    assert list(values[:, 1]) == [row["value"] for row in flow if (row["step"], row["state"]) == (3, "x")]
     plt.close(heatmap)
     constants = time_constants([run])
     assert constants is not None

@@ -35,7 +35,7 @@ More of our words.
 <!-- figure: survival demo.yaml -->
 <!-- end -->
 """
-SPEC = "title: Demo\nwhere: {task: adding_problem}\nrows: [task.length]\nmetrics: [solved, mse, horizon_trained]\n"
+SPEC = "title: Demo\nwhere: {task: adding_problem}\nrows: [task.length]\nmetrics: [solved, mse, reach_trained]\n"
 CLAIMS = "<!-- claims -->\n<!-- end -->\n"
 BLOCKED = ("torch", "lightning", "hydra", "omegaconf", "wandb", "torchmetrics")
 
@@ -73,7 +73,7 @@ def test_a_page_is_filled(bench: Bench, page: Path):
 
     runs, damaged = read_runs(page.parent / "demo" / "runs")
     assert (damaged, read_reaches(runs)) == ([], [])
-    spec = Spec("Demo", {"task": ("adding_problem",)}, ("task.length",), None, ("solved", "mse", "horizon_trained"))
+    spec = Spec("Demo", {"task": ("adding_problem",)}, ("task.length",), None, ("solved", "mse", "reach_trained"))
     texts = {form: render(runs, form, spec) for form in ("markdown", "latex", "csv")}
     assert made["demo/tables/demo.tex"].decode() == texts["latex"]
     assert made["demo/tables/demo.csv"].decode() == texts["csv"]

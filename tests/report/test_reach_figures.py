@@ -57,8 +57,8 @@ def run_like(origin: Record, cell: str, seed: int, solved_at: int | None, **chan
 
 
 def travelled(start: int | None, end: int | None = None, *, trained: bool = True) -> GradientReach:
-    def reach(horizon: int | None) -> Reach:
-        return Reach(horizon, None, None, None, None, 0.0)
+    def reach(lag: int | None) -> Reach:
+        return Reach(lag, lag, 40, None, None, 0, None, None, 0.0)
 
     return GradientReach(reach(start), reach(end) if trained else None)
 
@@ -166,11 +166,11 @@ class TestReach:
             for seed, time in enumerate(each)
         ]
 
-    def test_shares_and_horizons_over_the_delay(self, runs: list[Run]):
-        horizons = {("lstm", 20): (19, 17), ("lstm", 40): (39, 4), ("lstm", 80): (3, 0), ("rnn", 20): (19, 19),
+    def test_shares_and_reaches_over_the_delay(self, runs: list[Run]):
+        reaches = {("lstm", 20): (19, 17), ("lstm", 40): (39, 4), ("lstm", 80): (3, 0), ("rnn", 20): (19, 19),
                     ("rnn", 40): (1, 2)}  # fmt: skip
         for run in runs:
-            trained = horizons[run.cell, run.record.task_facts["delay"]][run.seed]
+            trained = reaches[run.cell, run.record.task_facts["delay"]][run.seed]
             run.reach = travelled(5 + 2 * run.seed, trained)
         figure = draw_reach(runs)
         assert figure is not None
@@ -178,11 +178,11 @@ class TestReach:
         assert upper.get_title() == "adding_problem"
         assert lower.get_xlabel() == "delay (steps)"
         assert (upper.get_ylabel(), lower.get_ylabel()) == (
-            "share of seeds solved\n(95 % interval)", "gradient horizon, steps\n(median, range)",
+            "share of seeds solved\n(95 % interval)", "gradient reach, steps\n(median, range)",
         )  # fmt: skip
         (legend,) = figure.legends
         assert [text.get_text() for text in legend.get_texts()] == ["rnn", "lstm"]
-        assert key(lower) == ["untrained", "trained", "horizon = delay"]
+        assert key(lower) == ["untrained", "trained", "reach = delay"]
         assert upper.get_xscale() == lower.get_xscale() == "log"
         assert upper.get_xlim() == lower.get_xlim()
         assert numbers(lower.get_xticks()) == [20, 40, 80]
@@ -202,13 +202,13 @@ class TestReach:
         assert numbers(untrained.get_ydata()) == [6, 6, 6]
         assert bars(lower, "rnn untrained") == [(5, 7)] * 2
         assert (trained.get_fillstyle(), untrained.get_fillstyle()) == ("full", "none")
-        assert all(x == y for x, y in points(drawn(lower, "horizon = delay")))
+        assert all(x == y for x, y in points(drawn(lower, "reach = delay")))
         low, high = lower.get_ylim()
         assert low < 0
         assert high > 80
         plt.close(figure)
 
-    def test_a_note_says_where_there_are_fewer_horizons_than_runs(self, runs: list[Run]):
+    def test_a_note_says_where_there_are_fewer_reaches_than_runs(self, runs: list[Run]):
         diverged = dataclasses.replace(runs[1].record, status="diverged", solved=False, steps_to_solve=None)
         runs[1] = Run(diverged, Path())
         for run in runs[:-1]:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from bench.analysis import metrics
-from bench.analysis.gradient_reach import GradientReach
+from bench.analysis.gradient_reach import Exponents, GradientReach
 from bench.analysis.grouping import arrange, arrange_by
 from bench.analysis.metrics import MetricEstimate
 from bench.analysis.run import Run, read_reaches, read_runs
@@ -61,8 +61,8 @@ def csv_of(runs: list[Run], spec: Spec | None = None) -> dict[tuple[str, str], d
     return found
 
 
-def gradient_reach(horizons: tuple[int | None, int], rate: float) -> GradientReach:
-    start, end = (Reach(horizon, rate, 1.0, None, None, 0.0) for horizon in horizons)
+def gradient_reach(reaches: tuple[int | None, int], rate: float, growth: float = 1.0) -> GradientReach:
+    start, end = (Reach(reach, reach, 40, rate, 1.0, 9, growth, None, 0.0) for reach in reaches)
     return GradientReach(start, end)
 
 
@@ -73,36 +73,57 @@ def test_runs_that_differ_in_their_probes_alone_are_one_training():
     assert [[made.run_id for made in row.runs["rnn"]] for row in rows] == [["b", "c"]]
 
 
-def test_an_untrained_run_has_no_trained_horizon(bench: Bench):
+def test_a_diverged_run_has_no_reach_of_a_trained_network(bench: Bench):
     made = bench.one("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e30", "probe=flow",
                      "optimizer.momentum=0", "training.clip_norm=null", "training.max_steps=20")  # fmt: skip
     assert made.status == "diverged"
     (found,), damaged = read_runs(bench.results)
     assert (damaged, read_reaches([found])) == ([], [])
     assert found.reach is not None
-    assert found.reach.start.horizon is not None
+    assert found.reach.start.reach is not None
     assert found.reach.end is None
     text = bench.call("table", str(bench.results)).out
-    assert re.search(r"horizon, trained +-\n", text)
+    assert "reach, untrained" in text
+    assert "reach, trained" not in text
+    explicit = bench.call("table", str(bench.results), "--metric=mse,reach_trained").out
+    assert "Not measured by any of these runs: reach, trained." in explicit
 
 
 def test_how_far_the_gradient_travels():
     runs = [run(cell, seed, 0.1, run_id=f"{cell}{seed}") for cell in ("rnn", "lstm") for seed in range(3)]
     for rnn in runs[:3]:
         rnn.reach = gradient_reach((5, 7 + rnn.seed), -0.31)
-    runs[3].reach = gradient_reach((None, 99), -0.002)
+    runs[3].reach = gradient_reach((None, 99), -0.002, growth=7.0)
+    runs[4].exponents = Exponents(-0.5, -0.25)
     text = render(runs, "terminal")
     assert max(map(len, text.splitlines())) <= 80
     lines = {line[:18].strip(): line[18:].split() for line in text.splitlines()}
-    assert lines["horizon, untrained"] == ["5", "-"]
-    assert lines["horizon, trained"] == ["8", "99"]
+    assert lines["reach, untrained"] == ["5", "-"]
+    assert lines["reach, trained"] == ["8", "99"]
     assert re.search(r"^ +\[7, 9\] +n=1$", text, re.M)
-    assert lines["decay, trained"] == ["-0.310", "-0.00200"]
-    assert "Horizon: the largest probed lag" in text
+    assert lines["rate, trained"] == ["-0.310", "-0.00200"]
+    assert lines["growth, trained"] == ["1.00", "7.00"]
+    assert lines["Lyapunov, trained"] == ["-", "-0.250"]
+    assert "Reach: the largest lag up to which" in text
+    assert "leading exponent" in text
     found = csv_of(runs)
-    assert [found["rnn", name]["value"] for name in metrics.HORIZONS] == ["5.0", "8.0", "-0.31"]
-    assert [found["lstm", name]["value"] for name in metrics.HORIZONS] == ["", "99.0", "-0.002"]
-    assert [found["lstm", name]["n"] for name in metrics.HORIZONS] == ["0", "1", "1"]
+    shown = ("reach_untrained", "reach_trained", "rate_trained", "growth_trained", "lyapunov_trained")
+    assert [found["rnn", name]["value"] for name in shown] == ["5.0", "8.0", "-0.31", "1.0", ""]
+    assert [found["lstm", name]["value"] for name in shown] == ["", "99.0", "-0.002", "7.0", "-0.25"]
+    assert [found["lstm", name]["n"] for name in shown] == ["0", "1", "1", "1", "1"]
+
+
+def test_holes_and_lines_through_two_points_are_told():
+    runs = [run("rnn", seed, 0.1, run_id=f"rnn{seed}") for seed in range(3)]
+    for each, farthest in zip(runs, (9, 5, 40), strict=True):
+        start = Reach(5, farthest, 40, -0.3, 1.0, 2 if each.seed else 9, 1.0, None, 0.0)
+        each.reach = GradientReach(start, None)
+    text = " ".join(render(runs, "terminal", Spec(metrics=("mse", "reach_untrained", "rate_untrained"))).split())
+    assert (
+        "rnn, untrained: in 2 of 3 runs the gradient falls under 1 % and is above it again farther back, up to lag 40."
+        in text
+    )
+    assert "rnn, untrained: in 2 of 3 runs the rate is that of two points." in text
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -341,15 +362,18 @@ class TestNumbers:
             ("parameters", "median", 1234),
             ("milliseconds_per_step", "median", 10),
             ("milliseconds_per_step", "iqm", 10),
-            ("horizon_untrained", "median", 6),
-            ("horizon_trained", "iqm", 8),
-            ("decay_trained", "median", -0.5),
+            ("reach_untrained", "median", 6),
+            ("reach_trained", "iqm", 8),
+            ("rate_trained", "median", -0.5),
+            ("growth_trained", "median", 1),
+            ("lyapunov_untrained", "median", -0.5),
         ],
     )
     def test_every_metric_and_statistic(self, metric: str, statistic: str, value: float):
         runs = [dataclasses.replace(made) for made in ADDING]
         for lstm in (made for made in runs if made.cell == "lstm"):
             lstm.reach = gradient_reach((5 + lstm.seed, 7 + lstm.seed), -0.5)
+            lstm.exponents = Exponents(-0.5, None)
         spec = Spec(metrics=(metric,), statistic=statistic)
         found = csv_of(runs, spec)["lstm", metric]
         assert (found["statistic"], found["n"]) == (statistic, "3")

@@ -54,15 +54,18 @@ def test_two_jobs_of_one_process_are_two_runs(bench: Bench, monkeypatch: pytest.
 
 def check_probes(entries: list[dict[str, Any]], probes: dict[str, list[tuple[str, ...]]]) -> None:
     history = [entry["history"]["item"] for entry in entries if entry["type"] == "history"]
-    told = {item["step"]: item for item in history if "flow/layer1.h/horizon" in item}
+    told = {item["step"]: item for item in history if "flow/input/reach" in item}
     assert sorted(told) == [0, 100]
     for step, item in told.items():
-        curve = [(int(row[3]), float(row[4])) for row in probes["flow"] if (row[0], row[2]) == (str(step), "'c'")]
+        curve = [(int(row[3]), float(row[4])) for row in probes["flow"] if (row[0], row[2]) == (str(step), "'x'")]
         lags, norms = zip(*curve, strict=True)
         expected = reach(lags, norms)
-        assert item["flow/layer1.c/horizon"] == expected.horizon
-        assert item["flow/layer1.c/rate"] == pytest.approx(expected.rate)
-        assert item["flow/layer1.c/underflow"] == 0
+        assert item["flow/input/reach"] == expected.reach
+        assert item["flow/input/rate"] == pytest.approx(expected.rate)
+        assert item["flow/input/growth"] == pytest.approx(expected.growth)
+        assert item["flow/input/underflow"] == 0
+        assert item["flow/layer1/rate"] < 0
+        assert item["gates/layer1.state/lyapunov_1"] >= item["gates/layer1.state/lyapunov_4"]
     assert 0 < told[100]["gates/layer1.forget/mean"] < 1
     assert {item["step"] for item in history if "grad/readout_layer.bias/norm_clipped" in item} == {1, 100}
 
