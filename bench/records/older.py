@@ -23,8 +23,11 @@ A record that lacks such a setting has this value, and a run with this value kee
 """
 
 
-PROBE: Mapping[str, Any] = {"inputs": False, "exponents": 0}
-"""The same for what the probes learned to measure later."""
+SECTIONS: Mapping[str, Mapping[str, Any]] = {
+    "data": {"microbatch_size": None},
+    "probe": {"inputs": False, "exponents": 0},
+}
+"""The same for the sections of a config that name no class."""
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def as_before(section: str, node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _later(section: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
-    return PROBE if section == "probe" else LATER.get(str(node.get("_target_")), {})
+    return SECTIONS.get(section) or LATER.get(str(node.get("_target_")), {})
 
 
 def directions_of(task_facts: Mapping[str, Any]) -> dict[str, Direction]:

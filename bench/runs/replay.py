@@ -33,7 +33,7 @@ from bench.runs.job import own_modules
 from bench.runs.progress import Pulse
 from bench.sweeps import signals
 
-NO_PROBE = {"enabled": False, "every": None, "batch_size": 1, "lags": "log", "gates": None, **older.PROBE}
+NO_PROBE = {"enabled": False, "every": None, "batch_size": 1, "lags": "log", "gates": None, **older.SECTIONS["probe"]}
 """Probe settings for records that were written before there were probes."""
 
 

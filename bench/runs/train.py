@@ -90,7 +90,7 @@ def build(spec: RunSpec, built: Built) -> tuple[TrainingModule, Mapping[str, Any
     torch.manual_seed(spec.seed)
     built.model = spec.network.model(spec.seed)
     built.module = module = TrainingModule(
-        spec.task, built.model, spec.make_optimizer(), spec.training, spec.seed, spec.device
+        spec.task, built.model, spec.make_optimizer(), spec.training, spec.seed, spec.device, spec.data.microbatch_size
     )
     if spec.probe.enabled:
         built.probing = Probing(spec.probe, spec.task, spec.seed, spec.device)
@@ -112,7 +112,9 @@ def fit(
     with quiet_lightning():
         trainer = trainer_of(spec, callbacks)
         trainer.logger = mirror.open()
-        built.compile_seconds = module.model.to(spec.device).warm_up(spec.data.batch_size, spec.precision)
+        built.compile_seconds = module.model.to(spec.device).warm_up(
+            spec.data.microbatch_size or spec.data.batch_size, spec.precision
+        )
         checkpoint.advance(trainer, start)
         trainer.fit(module, datamodule=data)
         if module.diverged_at is None and not module.evaluated:

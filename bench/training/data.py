@@ -19,6 +19,9 @@ class DataConfig:
 
     Attributes:
         batch_size: Sequences of a training step, at least 1.
+        microbatch_size: Sequences that a training step computes at once; divides ``batch_size``. The gradients of all
+            are added up, so that the step is that of the whole batch up to rounding, in less memory. Dropout draws
+            other masks. ``None`` computes the whole batch at once.
         train_size: Size of a fixed training set, at least ``batch_size``. It is shuffled anew every epoch and used
             without its last incomplete batch. ``None`` draws fresh sequences for every step.
         eval_size: Size of the set that decides when the task is solved, at least 1.
@@ -31,11 +34,15 @@ class DataConfig:
     eval_size: int
     test_size: int
     eval_batch_size: int
+    microbatch_size: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "eval_size", "test_size", "eval_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}")
+        piece = self.microbatch_size
+        if piece is not None and (piece < 1 or self.batch_size % piece):
+            raise ValueError(f"`microbatch_size` must be null or divide batch_size ({self.batch_size}), got {piece}")
         if self.train_size is not None and self.train_size < self.batch_size:
             raise ValueError(f"`train_size` must be null or >= batch_size ({self.batch_size}), got {self.train_size}")
 
@@ -43,6 +50,12 @@ class DataConfig:
 def select(batch: Batch, columns: torch.Tensor) -> Batch:
     """Return the sequences of a batch at the given columns."""
     return Batch(**{field.name: getattr(batch, field.name)[:, columns] for field in fields(Batch)})
+
+
+def pieces(batch: Batch, size: int) -> list[Batch]:
+    """Cut a batch into pieces of ``size`` sequences."""
+    columns = torch.arange(batch.inputs.shape[1], device=batch.inputs.device)
+    return [select(batch, chosen) for chosen in columns.split(size)]
 
 
 @dataclass(frozen=True)

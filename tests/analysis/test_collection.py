@@ -63,19 +63,18 @@ class TestFrame:
             assert (row["experiment"], row["status"], row["solved"]) == ("demo", "completed", made.solved)
             assert (row["steps_to_solve"] if made.solved else None) == made.steps_to_solve
             assert math.isnan(row["steps_to_solve"]) == (not made.solved)
-            assert (row["optimizer.lr"], row["training.max_steps"]) == (0.005, 3000)
+            assert (row["optimizer.lr"], row["training.max_steps"]) == (
+                0.005,
+                3000 if made.task == "adding_problem" else 8000,
+            )
             assert row[f"test.{made.task_facts['metric']}"] == made.metrics["test"][made.task_facts["metric"]]
             assert row["eval.loss"] == made.metrics["eval"]["loss"]
             assert (row["parameters"], row["engine"]) == (made.model["parameters"], made.model["engine"])
             assert row["wall_seconds"] == made.time["wall_seconds"]
         adding = frame[frame["task"] == "adding_problem"].groupby("cell")
-        assert adding["horizon_untrained"].median().to_dict() == {"gru": 8, "lstm": 14, "rnn": 8}
-        assert adding["horizon_trained"].median().to_dict() == {"gru": 99, "lstm": 99, "rnn": 1}
-        assert adding["decay_trained"].median().round(5).to_dict() == {
-            "gru": -0.00237,
-            "lstm": -0.00319,
-            "rnn": -0.43466,
-        }
+        assert adding["reach_untrained"].median().to_dict() == {"gru": 9, "lstm": 24, "rnn": 7}
+        assert adding["reach_trained"].median().to_dict() == {"gru": 99, "lstm": 99, "rnn": 3}
+        assert adding["rate_trained"].median().round(3).to_dict() == {"gru": 0.011, "lstm": 0.019, "rnn": -0.433}
 
     def test_no_run_is_an_empty_frame(self, runs: bench.Runs):
         nothing = runs[:0]

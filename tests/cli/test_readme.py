@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.analysis.run import read_reaches, read_runs
+from bench.analysis.run import read_exponents, read_reaches, read_runs
 from bench.records.read import check_record, find_records, read_curves, read_record
 from bench.report.tables.render import render
 from benchmarks import report
@@ -23,7 +23,7 @@ DEMO = ROOT / "results" / "demo"
 
 def test_the_table_is_that_of_the_published_records():
     runs, damaged = read_runs(DEMO)
-    assert (damaged, read_reaches(runs)) == ([], [])
+    assert (damaged, read_reaches(runs), read_exponents(runs)) == ([], [], [])
     assert len([run for run in runs if run.reach is not None]) == len(runs) == 18
     found = re.search(r"<!-- table: results/demo -->\n```text\n(.*?)```\n<!-- end of table -->", README, re.DOTALL)
     assert found is not None

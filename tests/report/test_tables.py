@@ -527,15 +527,20 @@ class TestOwnNames:
         assert text.count("<b>") == 0
 
     @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
-    @pytest.mark.parametrize("compared", [False, True])
-    def test_latex_compiles(self, tmp_path: Path, compared: bool):
-        cell = self.NAME.replace("|", "")
-        body = render([*SWEEP, run(cell, 0, 0.1)], "latex", Spec(compare=compared))
+    @pytest.mark.parametrize("cells", [1, 9, 14])
+    @pytest.mark.parametrize(
+        "spec", [Spec(), Spec(compare=True), Spec(metrics=("mse",))], ids=["all", "compare", "one"]
+    )
+    def test_latex_fits_the_page(self, tmp_path: Path, cells: int, spec: Spec):
+        names = [self.NAME.replace("|", ""), *(f"cell_{number}" for number in range(1, cells))]
+        body = render([*SWEEP, *(run(name, seed, 0.1) for name in names for seed in range(3))], "latex", spec)
         page = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}"
         (tmp_path / "page.tex").write_text(page)
         words = ["pdflatex", "-halt-on-error", "-interaction=batchmode", "page.tex"]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-        assert done.returncode == 0, (tmp_path / "page.log").read_text()[-1500:]
+        log = (tmp_path / "page.log").read_text()
+        assert done.returncode == 0, log[-1500:]
+        assert re.findall(r"Overfull .hbox .*|.*Float too large.*", log) == []
 
 
 def lengths(*values: int, cell: str = "gru", seeds: int = 2, **changes: Any) -> list[Run]:

@@ -28,6 +28,7 @@ SETTINGS = {
     "rmsprop": ("cell=gru", "optimizer=rmsprop", "task=copy_memory", "task.form=scalar", "task.delay=3"),
     "stepwise": (
         "cell=gru", "model.engine=stepwise", "training.clip_norm=null", "training.clip_value=0.01", "task.length=9",
+        "data.microbatch_size=2",
     ),
     "solved, then stops": (
         "cell=gru", "task.length=2", "model.hidden_size=32", "data.batch_size=64", "task.solved_mse=0.16",

@@ -80,6 +80,12 @@ def test_sizes_below_one(name: str):
         config(**{name: 0})
 
 
+@pytest.mark.parametrize("size", [0, 3, 8])
+def test_a_piece_that_does_not_divide_the_batch(size: int):
+    with pytest.raises(ValueError, match=rf"`microbatch_size` must be null or divide batch_size \(4\), got {size}"):
+        config(microbatch_size=size)
+
+
 def test_a_training_set_smaller_than_a_batch():
     with pytest.raises(ValueError, match=r"`train_size` must be null or >= batch_size \(4\), got 3"):
         config(train_size=3)

@@ -82,6 +82,19 @@ class TestConfig:
             TrainingConfig(**(settings | dict(changes)), stop_when_solved=True)
 
 
+class TestMicrobatches:
+    @pytest.mark.parametrize("overrides", [("cell=lstm", "task=copy_memory", "task.delay=3"), ("data.train_size=9",)])
+    def test_a_step_in_pieces_is_the_step_of_the_whole_batch(self, bench: Bench, overrides: tuple[str, ...]):
+        whole = bench.one("training.clip_norm=0.05", *overrides)
+        for size in (1, 2, 4):
+            parts = bench.one("training.clip_norm=0.05", *overrides, f"data.microbatch_size={size}")
+            assert parts.run_id != whole.run_id
+            one, other = bench.curves(whole), bench.curves(parts)
+            for name in ("train_loss", "grad_norm", "grad_norm_clipped"):
+                assert other[name] == pytest.approx(one[name], rel=1e-4)
+            assert parts.metrics["test"] == pytest.approx(whole.metrics["test"], rel=1e-3)
+
+
 class TestCurves:
     def test_one_row_a_step_and_metrics_at_evaluations(self, bench: Bench):
         """Evaluations come every three steps, and after the last one."""
