@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Inexact
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from bench.cells import init
 
@@ -47,8 +51,8 @@ class Cell(nn.Module, ABC):
         input_size: Size of the input vector, at least 1.
         hidden_size: Size of each part of the state, at least 1.
         init: How the parameters start; see :class:`bench.cells.init.Initialization`.
-        initial_state: The state before the first step: ``zeros``, or ``learned``, a parameter ``start (parts, hidden)``
-            that starts at 0 and is the same for all sequences.
+        initial_state: The state before the first step, the same for all sequences: ``zeros``; ``learned``, a parameter
+            ``start (parts, hidden)`` that starts at 0; or a number that every unit has, or a number for each part.
         device: Where the parameters are made.
 
     Raises:
@@ -80,12 +84,11 @@ class Cell(nn.Module, ABC):
         hidden_size: int,
         *,
         init: init.Initialization,
-        initial_state: str = "zeros",
+        initial_state: str | float | Sequence[float] = "zeros",
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        if initial_state not in ("zeros", "learned"):
-            raise ValueError(f"`initial_state` must be one of zeros, learned, got {initial_state!r}")
+        self._given = _numbers(initial_state, self.states)
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
             if size < 1:
                 raise ValueError(f"`{name}` must be >= 1, got {size}")
@@ -158,8 +161,13 @@ class Cell(nn.Module, ABC):
         """Return the state before the first step: one ``(batch, hidden)`` tensor for each name in :attr:`states`."""
         if self.start is not None:
             return tuple(part.expand(batch_size, -1) for part in self.start)
-        zeros = getattr(self, self.weights[0]).new_zeros(batch_size, self.hidden_size)
-        return tuple(zeros for _ in self.states)
+        empty = getattr(self, self.weights[0]).new_empty(batch_size, self.hidden_size)
+        return tuple(torch.full_like(empty, number) for number in self._given)
+
+    @property
+    def starts_at_zero(self) -> bool:
+        """Whether the state before the first step is that of torch's kernels where none is given to them."""
+        return type(self).initial_state is Cell.initial_state and self.start is None and not any(self._given)
 
     @property
     def bound(self) -> float | None:
@@ -181,13 +189,27 @@ class Cell(nn.Module, ABC):
         """
         rules: dict[str, init.RecurrentRule] = {"weight_ih": self.init.input, "weight_hh": self.init.recurrent}
         for name, rule in rules.items():
-            for block in getattr(self, name).split(self.hidden_size) if name in self.weights else ():
-                init.fill_weight(block, rule, generator)
+            with self._filled(name) as weight:
+                for block in weight.split(self.hidden_size) if weight is not None else ():
+                    init.fill_weight(block, rule, generator)
         for name in ("bias_ih", "bias_hh"):
-            if name in self.weights:
-                init.fill_bias(getattr(self, name), self.init.bias, self.hidden_size, generator)
+            with self._filled(name) as bias:
+                if bias is not None:
+                    init.fill_bias(bias, self.init.bias, self.hidden_size, generator)
         if self.start is not None:
             self.start.zero_()
+
+    @contextlib.contextmanager
+    def _filled(self, name: str) -> Iterator[Tensor | None]:
+        """Hand a weight out to be filled; ``None`` where the cell lacks it."""
+        weight = getattr(self, name) if name in self.weights else None
+        # What a parametrization such as weight norm computes is no parameter: its numbers must be given back to it.
+        if weight is None or not is_parametrized(self, name):
+            yield weight
+            return
+        filled = torch.empty_like(weight)
+        yield filled
+        setattr(self, name, filled)
 
     def _shared_kernel(self) -> nn.RNNBase | None:
         kernel = self.kernel()
@@ -213,3 +235,17 @@ class Cell(nn.Module, ABC):
                 setattr(kernel, f"{name}_l0", getattr(self, name))
             kernel.flatten_parameters()
         return cast(Cell, moved)
+
+
+def _numbers(initial_state: str | float | Sequence[float], states: Sequence[str]) -> list[float]:
+    """Return the number that the units of each part of the state start at; 0 where it is learned."""
+    if initial_state in ("zeros", "learned"):
+        return [0.0] * len(states)
+    given = [initial_state] * len(states) if isinstance(initial_state, int | float) else initial_state
+    right = not isinstance(given, str) and len(given) == len(states) and all(map(math.isfinite, given))
+    if isinstance(given, str) or not right:
+        raise ValueError(
+            f"`initial_state` must be zeros, learned, a finite number, or one for each of {', '.join(states)}, "
+            f"got {initial_state!r}"
+        )
+    return list(map(float, given))

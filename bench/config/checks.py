@@ -54,6 +54,35 @@ def check_optimizer(config: dict[str, Any]) -> None:
     optimizer_maker(node)([torch.nn.Parameter(torch.zeros(1))])
 
 
+def check_task(task: Task) -> None:
+    """Draw two sequences twice, to see that they are what a task promises, and the same.
+
+    Raises:
+        ValueError: A tensor has another shape or type, an input is not finite, or a batch draws from another generator
+            than the one that it is given.
+    """
+    name = f"`sample` of {type(task).__name__}"
+    with torch.random.fork_rng(devices=[]):
+        batches = []
+        for seed in (0, 1):
+            torch.manual_seed(seed)
+            batches.append(task.sample(2, torch.Generator().manual_seed(0)))
+    steps = 1 if task.readout == "last" else task.length
+    wanted = {"inputs": (task.length, 2, task.input_size), **dict.fromkeys(("targets", "scored", "answer"), (steps, 2))}
+    for field, shape in wanted.items():
+        one, other = (getattr(batch, field) for batch in batches)
+        if tuple(one.shape) != shape:
+            raise ValueError(f"{name} must return {field} {shape} for two sequences, got {tuple(one.shape)}")
+        if field in ("scored", "answer") and one.dtype != torch.bool:
+            raise ValueError(f"{name} must return {field} of truth values, got {one.dtype}")
+        if field == "inputs" and one.dtype != torch.get_default_dtype():
+            raise ValueError(f"{name} must return inputs of {torch.get_default_dtype()}, got {one.dtype}")
+        if field == "inputs" and not one.isfinite().all():
+            raise ValueError(f"{name} must return finite inputs")
+        if not torch.equal(one, other):
+            raise ValueError(f"{name} must draw all of {field} from the generator that it is given")
+
+
 def writable_folder(results_dir: str) -> Path:
     """Return the results folder after checking it up to its first existing parent; nothing is created."""
     if not results_dir:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import hydra.utils
 import torch
+from torch.nn.parameter import is_lazy
 
 from bench.cells import Cell
 from bench.cells.init import WeightRule
@@ -46,6 +47,9 @@ class Network:
         model.reset_parameters(
             rng.generator("init", seed), self.task.delay, cast(WeightRule, self.settings.readout_init)
         )
+        for name, weight in model.named_parameters():
+            if not weight.isfinite().all():
+                raise ValueError(f"`{name}` must start as finite numbers; `reset_parameters` must fill it")
         return model
 
     def shapes(self) -> dict[str, torch.Size]:
@@ -73,7 +77,7 @@ def check_step(node: Mapping[str, Any]) -> None:
         ValueError: What it returns is no tuple of tensors with the shapes of the state before.
     """
     maker = _make_cell(node)
-    with contextlib.suppress(NotImplementedError, RuntimeError, TypeError), torch.device("meta"):
+    with contextlib.suppress(NotImplementedError, RuntimeError, TypeError, SystemExit), torch.device("meta"):
         cell = maker.func(2, 3, **maker.keywords)
         before = cell.initial_state(4)
         after = cell.step(cell.project(torch.zeros(1, 4, 2))[0], before)
@@ -90,8 +94,16 @@ def _shapes(state: object) -> list[tuple[int, ...]]:
 
 
 def model_on_meta(node: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int) -> SequenceModel:
-    """Return the network for its shapes, without memory where its cells can be made so."""
-    return _without_memory(lambda: _model(node, task, settings, hidden_size, "stepwise"))
+    """Return the network for its shapes, without memory where its cells can be made so.
+
+    Raises:
+        ValueError: A parameter has no shape yet.
+    """
+    model = _without_memory(lambda: _model(node, task, settings, hidden_size, "stepwise"))
+    for name, weight in model.named_parameters():
+        if is_lazy(weight):
+            raise ValueError(f"`{name}` must have its shape when the cell is made, got one of a lazy module")
+    return model
 
 
 def _without_memory(make: Callable[[], M]) -> M:

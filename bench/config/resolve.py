@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import shapes
 from bench.cells import Cell
 from bench.config import identity, numerics
-from bench.config.checks import RERUN, check_optimizer, check_wandb, hidden_size_of, writable_folder
+from bench.config.checks import RERUN, check_optimizer, check_task, check_wandb, hidden_size_of, writable_folder
 from bench.config.explain import ConfigError
 from bench.config.network import Network, check_step, model_on_meta, smallest_cell
 from bench.config.run_spec import RunSpec, Sections
@@ -64,7 +64,7 @@ def build(
         ConfigError: Anything wrong with it.
     """
     config = _plain(cfg)
-    for group in ("task", "cell"):
+    for group in ("task", "cell", "optimizer"):
         with _named(group):
             config[group] = _of_its_class(config[group], group, overrides)
     names = {group: _name(group, config, choices, overrides) for group in ("task", "cell")}
@@ -123,7 +123,9 @@ def _of_its_class(node: Any, group: str, overrides: list[str]) -> Any:
     given = {".".join(key.split(".")[:2]) for key in keys}
     if f"{group}._target_" not in given or not isinstance(node, dict):
         return node
-    taken = parameters_of(locate(node, group))
+    taken = set(parameters_of(locate(node, group)))
+    if group == "optimizer":
+        taken &= {"lr"}  # All else has another meaning, or a default of its own.
     return {key: value for key, value in node.items() if key[:1] == "_" or key in taken or f"{group}.{key}" in given}
 
 
@@ -134,7 +136,9 @@ def _task(config: dict[str, Any]) -> Task:
         task_class = locate(node, "task")
         if not (inspect.isclass(task_class) and issubclass(task_class, Task)):
             raise ConfigError(f"`_target_` must name a subclass of tasks.base.Task, got {node['_target_']!r}")
-        return task_class(**{name: value for name, value in node.items() if not name.startswith("_")})
+        task = task_class(**{name: value for name, value in node.items() if not name.startswith("_")})
+        check_task(task)
+        return task
 
 
 def _sections(config: Mapping[str, Any]) -> Sections:

@@ -21,7 +21,7 @@ def unroll(
     """
     if cell.fused is None:
         raise ValueError(f"`engine` fused needs a cell with a kernel, {type(cell).__name__} has none")
-    if state is None and cell.start is not None:
+    if state is None and not cell.starts_at_zero:
         state = cell.initial_state(inputs.shape[1])
     # The kernel of a GPU wants each part in one piece.
     parts = [part.contiguous().unsqueeze(0) for part in state] if state is not None else []

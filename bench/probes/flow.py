@@ -180,8 +180,9 @@ def _from_cuts(
     for layer, cell in enumerate(model.layers, start=1):
         hidden, states = unroll_cut(cell, hidden, cuts, in_kernel=model.engine == "fused")
         for step, state in zip(cuts, states, strict=True):
-            nodes += state
-            names += [(layer, name, last - step) for name in cell.states]
+            shown = [(name, part) for name, part in zip(cell.states, state, strict=True) if part.requires_grad]
+            nodes += [part for _, part in shown]
+            names += [(layer, name, last - step) for name, _ in shown]
     norms = gradient_norms(_answer_loss(model, task, batch, hidden), nodes)
     return [Flow(*name, value) for name, value in zip(names, norms, strict=True)]
 
@@ -257,7 +258,9 @@ def as_nodes(state: State, before: State = ()) -> State:
     """
     nodes: list[Tensor] = []
     for part in state:
-        if not part.requires_grad:
+        if not (part.is_floating_point() or part.is_complex()):
+            nodes.append(part)  # A counter, for example, has no gradient.
+        elif not part.requires_grad:
             nodes.append(part.detach().requires_grad_())
         else:
             nodes.append(part.view_as(part) if any(part is other for other in (*before, *nodes)) else part)

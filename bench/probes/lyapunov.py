@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench.cells import Cell
 from bench.cells.base import State
-from bench.probes.flow import left_as_it_is
+from bench.probes.flow import as_nodes, left_as_it_is
 from bench.training.model import SequenceModel
 
 SEED = 0
@@ -81,15 +81,17 @@ def _transposed(
     def copies(tensor: Tensor) -> Tensor:
         return tensor.detach().repeat(count, *[1] * (tensor.ndim - 1))
 
-    before = [copies(part).requires_grad_() for part in state]
+    before = as_nodes(tuple(copies(part) for part in state))
     with torch.enable_grad():
-        after = _flat(cell.step(copies(projected), tuple(before)))
+        after = _flat(cell.step(copies(projected), before))
         outer = vectors.permute(2, 0, 1).flatten(0, 1)
-        gradients = torch.autograd.grad(after, before, outer, materialize_grads=True)
+        nodes = [part for part in before if part.requires_grad]
+        gradients = torch.autograd.grad(after, nodes, outer, materialize_grads=True)
     return _flat(gradients).unflatten(0, (count, -1)).permute(1, 2, 0)
 
 
 def _flat(state: Sequence[Tensor]) -> Float[Tensor, "batch size"]:
-    """Return all parts of a state side by side, a complex number as two real ones."""
-    real = [torch.view_as_real(part) if part.is_complex() else part for part in state]
+    """Return all parts of a state that can be differentiated side by side, a complex number as two real ones."""
+    parts = (part for part in state if part.is_floating_point() or part.is_complex())
+    real = [torch.view_as_real(part) if part.is_complex() else part for part in parts]
     return torch.cat([part.flatten(1) for part in real], dim=1)

@@ -43,8 +43,9 @@ def execute(spec: RunSpec, command: str, pulse: Pulse, lost: Callable[[], bool],
     mirror = Mirror(spec, draft)
     made: Record | None = None
     try:
-        runtime = process.set_up(spec.runtime)
-        result = train(spec, mirror, pulse, lost, title)
+        with process.torch_as_it_starts():
+            runtime = process.set_up(spec.runtime)
+            result = train(spec, mirror, pulse, lost, title)
         made = record_of(spec, result, command, runtime)
         if not lost():
             _put_in_place(draft, spec.folder, made, curves_of(result), probes_of(spec, result))

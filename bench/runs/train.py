@@ -64,10 +64,12 @@ def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], bool],
         callbacks = [*probing, live_log.LiveLog(baseline, built.probing), pulse, *shown, checkpointing]
         fit(spec, built, module, callbacks, mirror, resumed["state"]["step"] if resumed is not None else 0)
         outcome = _outcome_of(spec, module)
-    except (signals.StoppedError, KeyboardInterrupt, SystemExit):
+    except (signals.StoppedError, KeyboardInterrupt, SystemExit) as error:
         # Lightning turns a second Ctrl-C into an exit of its own, and leaves Ctrl-C switched off.
         signals.listen_again()
-        outcome = Outcome("interrupted", f"stopped by {signals.requested() or 'the user'}")
+        stopped = signals.requested()
+        # Where nobody asked for it, a cell or a task has ended the process itself, and would do so again and again.
+        outcome = Outcome("interrupted", f"stopped by {stopped}") if stopped is not None else _failure(error)
     except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
         outcome = _failure(error)
     return _result_of(built, outcome)
@@ -132,8 +134,10 @@ def _outcome_of(spec: RunSpec, module: TrainingModule) -> Outcome:
     return Outcome("completed", f"stopped at max_steps {spec.training.max_steps}")
 
 
-def _failure(error: Exception) -> Outcome:
+def _failure(error: BaseException) -> Outcome:
     """Return how a try that an exception ended has ended, while the exception is being handled."""
+    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+        error = error.__context__  # Lightning has made an exit of it.
     text = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
     last = traceback.extract_tb(error.__traceback__)[-1]
     reason = f"{text} ({Path(last.filename).name}:{last.lineno})"

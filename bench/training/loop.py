@@ -178,16 +178,19 @@ class TrainingModule(L.LightningModule):
         # Lightning would forget the gradients after this, when those of all pieces but the last are there.
         self._forget_gradients()
         whole = torch.zeros((), device=self.device)
-        parts = pieces(batch, self.microbatch_size)
-        for number, part in enumerate(parts, start=1):
-            # The loss of a piece is a mean over its own scored positions.
-            share = part.scored.sum() / batch.scored.sum()
-            loss = share * self.task.loss(self.model(part.inputs, dropout), part)
+        *earlier, last = pieces(batch, self.microbatch_size)
+        for part in earlier:
+            loss = self._share_of_loss(part, batch, dropout)
+            loss.backward()
             whole += loss.detach()
-            if number < len(parts):
-                loss.backward()
-        self.curves.loss[self.global_step] = whole
+        loss = self._share_of_loss(last, batch, dropout)
+        self.curves.loss[self.global_step] = whole + loss.detach()
         return loss
+
+    def _share_of_loss(self, part: Batch, batch: Batch, dropout: torch.Generator | None) -> Tensor:
+        """Return what a piece adds to the loss of its batch; its own loss is a mean over its own scored positions."""
+        share = part.scored.sum() / batch.scored.sum()
+        return share * self.task.loss(self.model(part.inputs, dropout), part)
 
     def configure_gradient_clipping(
         self,
@@ -197,7 +200,9 @@ class TrainingModule(L.LightningModule):
     ) -> None:
         """Clip, after backward and before the update; keep both norms."""
         if self.without_gradient is None or self.without_gradient:
-            idle = {name for name, weight in self.model.named_parameters() if weight.grad is None}
+            idle = {
+                name for name, weight in self.model.named_parameters() if weight.requires_grad and weight.grad is None
+            }
             self.without_gradient = idle if self.without_gradient is None else self.without_gradient & idle
         before, after = clip_gradients(self._weights, self.config.clip_norm, self.config.clip_value)
         self.curves.grad_norm[self.global_step] = before

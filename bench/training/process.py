@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import platform
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -148,6 +149,27 @@ def set_up(config: RuntimeConfig) -> dict[str, object]:
         "subnormals_flushed": flushed,
         "allocator": _keep_pages() if config.keep_pages else "as it was",
     }
+
+
+@contextlib.contextmanager
+def torch_as_it_starts() -> Iterator[None]:
+    """Give torch the default type, device and modes of a new process for a while.
+
+    Whoever calls from Python, or a module of a user's when it is imported, may have set others, and these would change
+    numbers that no record explains.
+    """
+    dtype = torch.get_default_dtype()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        torch.set_default_dtype(torch.float32)
+        stack.callback(torch.set_default_dtype, dtype)
+        yield
 
 
 def _keep_pages() -> str:

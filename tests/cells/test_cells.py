@@ -6,6 +6,7 @@ import copy
 import importlib
 import inspect
 import math
+import re
 from typing import Any
 
 import hydra.utils
@@ -289,8 +290,34 @@ class TestVariants:
         (gradient,) = torch.autograd.grad(found.square().sum(), [cell.start])
         parts = torch.autograd.grad(expected.square().sum(), given)
         assert torch.allclose(gradient, torch.stack([part.sum(0) for part in parts]), atol=1e-12)
-        with pytest.raises(ValueError, match="`initial_state` must be one of zeros, learned, got 'ones'"):
-            CELLS[name](3, 4, initial_state="ones")
+
+    @pytest.mark.parametrize("unroll", [stepwise.unroll, fused.unroll, native.unroll])
+    @pytest.mark.parametrize("name", CELLS)
+    def test_a_given_initial_state(self, name: str, unroll: Unroll):
+        parts = len(CELLS[name](3, 4).states)
+        for given, numbers in ((0.5, [0.5] * parts), ([0.25, -1.0][:parts], [0.25, -1.0][:parts])):
+            cell = CELLS[name](3, 4, initial_state=given)
+            cell.reset_parameters(generator("init", 0), 1)
+            cell.double()
+            start = tuple(torch.full((2, 4), number, dtype=torch.double) for number in numbers)
+            found, expected = unroll(cell, draw(5, 2, 3))[0], stepwise.unroll(cell, draw(5, 2, 3), start)[0]
+            assert torch.allclose(found, expected, atol=1e-12)
+
+    @pytest.mark.parametrize("unroll", [fused.unroll, native.unroll])
+    def test_an_initial_state_of_ones_own(self, unroll: Unroll, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(GRUCell, "initial_state", lambda cell, n: (torch.full((n, 4), 0.5, dtype=torch.double),))
+        cell = CELLS["gru"](3, 4)
+        cell.reset_parameters(generator("init", 0), 1)
+        cell.double()
+        assert torch.allclose(unroll(cell, draw(5, 2, 3))[0], stepwise.unroll(cell, draw(5, 2, 3))[0], atol=1e-12)
+
+    @pytest.mark.parametrize("bad", ["ones", [], [0.0, 0.0, 0.0], math.inf])
+    def test_an_initial_state_that_is_none(self, bad: Any):
+        message = re.escape(
+            f"`initial_state` must be zeros, learned, a finite number, or one for each of h, c, got {bad!r}"
+        )
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            CELLS["lstm"](3, 4, initial_state=bad)
 
 
 class IndRNN(Cell):

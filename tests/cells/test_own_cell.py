@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.records.read import read_probe
 from tests.conftest import TINY, Bench, readme_block, readme_cell
 from tests.processes import command
 
@@ -91,6 +92,97 @@ def test_what_cells_of_others_do(bench: Bench, tmp_path: Path):
     outcome = bench.run(*words, "cell.powers=3")
     assert outcome.err == "bench run: cell.powers must be a list, each item an integer, got 3\n"
     assert bench.run(*words, "cell.shares=null").err == "bench run: cell.shares must be a mapping, got null\n"
+
+
+STRANGE = """
+import sys
+import torch
+from torch.nn.utils import parametrizations
+from bench.cells import Cell
+
+class Plain(Cell):
+    blocks = ("new",)
+
+    def activate(self, projected, state):
+        return {"new": torch.tanh(projected + self.recur(state[0]))}
+
+    def update(self, values, state):
+        return (values["new"],)
+
+class Frozen(Plain):
+    def __init__(self, *sizes, **settings):
+        super().__init__(*sizes, **settings)
+        self.weight_hh.requires_grad_(False)
+
+class Normed(Plain):
+    def __init__(self, *sizes, **settings):
+        super().__init__(*sizes, **settings)
+        parametrizations.weight_norm(self, "weight_hh")
+
+class Counting(Plain):
+    states = ("h", "steps")
+
+    def initial_state(self, batch_size):
+        (h, _) = super().initial_state(batch_size)
+        return h, torch.zeros_like(h, dtype=torch.int64)
+
+    def update(self, values, state):
+        return values["new"] / (1 + state[1]), state[1] + 1
+
+class Lazy(Plain):
+    def __init__(self, *sizes, **settings):
+        super().__init__(*sizes, **settings)
+        self.layer = torch.nn.LazyLinear(self.hidden_size)
+
+class Unfilled(Plain):
+    def __init__(self, *sizes, **settings):
+        super().__init__(*sizes, **settings)
+        self.extra = torch.nn.Parameter(torch.full((self.hidden_size,), float("nan")))
+
+class Exits(Plain):
+    def update(self, values, state):
+        sys.exit(3)
+
+class Interrupts(Plain):
+    def update(self, values, state):
+        if not values["new"].is_meta:
+            raise KeyboardInterrupt
+        return (values["new"],)
+
+torch.set_default_dtype(torch.float64)
+"""
+"""Cells of many kinds, in a module that leaves torch's default type changed."""
+
+
+def test_strange_cells(bench: Bench, tmp_path: Path):
+    (tmp_path / "strange.py").write_text(STRANGE)
+    words = [*TINY, f"results_dir={bench.results}", f"--config-dir={tmp_path}", "probe=flow", "task.length=9"]
+
+    def run(*names: str) -> tuple[int, str]:
+        classes = ",".join(f"strange.{name}" for name in names)
+        done = command("run", "-m", *words, f"cell._target_={classes}")
+        return done.returncode, done.stderr
+
+    assert run("Frozen", "Normed", "Counting") == (0, "")
+    made = {each.cell: each for each in bench.records()}
+    assert {each.status for each in made.values()} == {"completed"}
+    assert made["Frozen"].model["without_gradient"] == []
+    # Weight norm adds a length for each of the four rows.
+    assert made["Normed"].model["parameters"] == made["Frozen"].model["parameters"] + 4 * 4 + 4
+    flow = {row["state"] for row in read_probe(bench.folder(made["Counting"]), "flow").to_pylist()}
+    assert flow == {"x", "h"}, "a counter has no gradient"
+
+    code, said = run("Lazy")
+    assert code == 2
+    assert "model.cells.0.layer.weight must have its shape when the cell is made, got one of a lazy module" in said
+    reasons = {
+        "Unfilled": "ValueError: `cells.0.extra` must start as finite numbers; `reset_parameters` must fill it",
+        "Exits": "SystemExit: 3",
+        "Interrupts": "KeyboardInterrupt:",
+    }
+    assert run(*reasons)[0] == 1
+    failed = {each.cell: each for each in bench.records() if each.status == "failed"}
+    assert {name: str(each.reason).partition(" (")[0] for name, each in failed.items()} == reasons
 
 
 @pytest.mark.parametrize(

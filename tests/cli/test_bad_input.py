@@ -16,6 +16,7 @@ from bench.config.explain import ConfigError, explain
 from bench.records import record
 from bench.training import process
 from tests.conftest import ROOT, TINY, Bench, assert_one_line, spec_of
+from tests.processes import command
 
 COMMAND_LINE = [
     # unknown options
@@ -429,6 +430,32 @@ def test_a_name_that_no_folder_can_have(bench: Bench, tmp_path: Path, group: str
     plus = "+" if group == "experiment" else ""
     outcome = bench.run(f"--config-dir={tmp_path / 'mine'}", f"{plus}{group}=one%two")
     assert_one_line(outcome, "run", f"{group} must be letters, digits, -, . and _, got 'one%two'")
+    assert not bench.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("inputs[0, 0, 0] = float('nan')", "must return finite inputs"),
+        ("inputs = inputs.double()", "must return inputs of torch.float32, got torch.float64"),
+        ("inputs = inputs.transpose(0, 1)", "must return inputs (9, 2, 2) for two sequences, got (2, 9, 2)"),
+        ("inputs = torch.rand_like(inputs)", "must draw all of inputs from the generator that it is given"),
+        ("scored = scored.float()", "must return scored of truth values, got torch.float32"),
+    ],
+)
+def test_a_task_that_breaks_its_promise(bench: Bench, tmp_path: Path, change: str, message: str):
+    (tmp_path / "broken.py").write_text(
+        "import torch\nfrom tasks.adding_problem import AddingProblem\nfrom tasks.base import Batch\n\n"
+        "class Broken(AddingProblem):\n    def sample(self, batch_size, generator):\n"
+        "        batch = super().sample(batch_size, generator)\n        inputs, scored = batch.inputs, batch.scored\n"
+        f"        {change}\n        return Batch(inputs, batch.targets, scored, batch.answer)\n"
+    )
+    # The tests' own checks of types would find some of it in this process.
+    done = command(
+        "run", *TINY, f"results_dir={bench.results}", f"--config-dir={tmp_path}", "task._target_=broken.Broken",
+        "task.length=9",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, f"bench run: task.sample of Broken {message}\n")
     assert not bench.results.exists()
 
 

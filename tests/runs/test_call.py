@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import bench
 from bench.runs import launch
@@ -34,6 +36,36 @@ def test_a_sweep_is_made_and_returned(tmp_path: Path, capsys: pytest.CaptureFixt
     assert runs.frame()["run"].tolist() == [run.folder.name for run in runs]
     assert runs.frame()["steps"].tolist() == [6, 6]
     assert sorted(runs.flow()["lag"].unique()) == [0, 3]
+
+
+def test_what_the_process_has_set_of_torch_changes_no_number_and_stays(tmp_path: Path):
+    words = (*TINY, "cell=gru", "task.length=9")
+    expected = bench.run(*words, f"results_dir={tmp_path / 'plain'}").frame()["test.mse"].tolist()
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        with torch.inference_mode(), torch.autocast("cpu"):
+            found = bench.run(*words, f"results_dir={tmp_path / 'strange'}").frame()
+            assert torch.is_inference_mode_enabled()
+        assert (torch.get_default_dtype(), torch.get_default_device().type) == (torch.float64, "meta")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert found["test.mse"].tolist() == expected
+
+
+def test_calls_from_two_threads_follow_each_other(tmp_path: Path):
+    made: dict[int, bench.Runs] = {}
+
+    def call(seed: int) -> None:
+        made[seed] = bench.run(*TINY, f"results_dir={tmp_path}", f"seed={seed}")
+
+    threads = [threading.Thread(target=call, args=(seed,)) for seed in (1, 2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert {seed: [run.status for run in runs] for seed, runs in made.items()} == {1: ["completed"], 2: ["completed"]}
 
 
 @pytest.mark.parametrize(
