@@ -197,6 +197,15 @@ def test_self_goes_first_in_every_defaults_list():
             assert names[0] == "_self_", path
 
 
+def test_another_optimizer_takes_its_own_defaults_and_the_learning_rate():
+    spec = spec_of("optimizer._target_=torch.optim.Adafactor", "optimizer.lr=0.01")
+    assert spec.config["optimizer"] == {"_target_": "torch.optim.Adafactor", "_partial_": True, "lr": 0.01}
+    spec = spec_of("optimizer._target_=torch.optim.AdamW", "optimizer.betas=[0.5,0.9]")
+    assert spec.config["optimizer"] == {
+        "_target_": "torch.optim.AdamW", "_partial_": True, "lr": 0.001, "betas": [0.5, 0.9],
+    }  # fmt: skip
+
+
 def test_the_wheel_carries_the_yaml_and_finds_it(tmp_path: Path):
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
