@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
+from bench.config.checks import check_task
 from bench.config.experiments import names
 from bench.config.explain import ConfigError, explain
 from bench.records import record
 from bench.training import process
+from tasks.adding_problem import AddingProblem
+from tasks.base import Batch
 from tests.conftest import ROOT, TINY, Bench, assert_one_line, spec_of
-from tests.processes import command
 
 COMMAND_LINE = [
     # unknown options
@@ -436,26 +443,30 @@ def test_a_name_that_no_folder_can_have(bench: Bench, tmp_path: Path, group: str
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("inputs[0, 0, 0] = float('nan')", "must return finite inputs"),
-        ("inputs = inputs.double()", "must return inputs of torch.float32, got torch.float64"),
-        ("inputs = inputs.transpose(0, 1)", "must return inputs (9, 2, 2) for two sequences, got (2, 9, 2)"),
-        ("inputs = torch.rand_like(inputs)", "must draw all of inputs from the generator that it is given"),
-        ("scored = scored.float()", "must return scored of truth values, got torch.float32"),
+        (lambda batch: {"inputs": batch.inputs / 0}, "must return finite inputs"),
+        (lambda batch: {"inputs": batch.inputs.double()}, "must return inputs of torch.float32, got torch.float64"),
+        (lambda batch: {"inputs": batch.inputs.transpose(0, 1)},
+         "must return inputs (9, 2, 2) for two sequences, got (2, 9, 2)"),
+        (lambda batch: {"inputs": torch.rand_like(batch.inputs)},
+         "must draw all of inputs from the generator that it is given"),
+        (lambda batch: {"scored": batch.scored.float()}, "must return scored of truth values, got torch.float32"),
     ],
-)
-def test_a_task_that_breaks_its_promise(bench: Bench, tmp_path: Path, change: str, message: str):
-    (tmp_path / "broken.py").write_text(
-        "import torch\nfrom tasks.adding_problem import AddingProblem\nfrom tasks.base import Batch\n\n"
-        "class Broken(AddingProblem):\n    def sample(self, batch_size, generator):\n"
-        "        batch = super().sample(batch_size, generator)\n        inputs, scored = batch.inputs, batch.scored\n"
-        f"        {change}\n        return Batch(inputs, batch.targets, scored, batch.answer)\n"
-    )
-    # The tests' own checks of types would find some of it in this process.
-    done = command(
-        "run", *TINY, f"results_dir={bench.results}", f"--config-dir={tmp_path}", "task._target_=broken.Broken",
-        "task.length=9",
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (2, f"bench run: task.sample of Broken {message}\n")
+)  # fmt: skip
+def test_a_task_that_breaks_its_promise(change: Callable[[Batch], dict[str, Any]], message: str):
+    class Broken(AddingProblem):
+        def sample(self, batch_size: int, generator: torch.Generator) -> Any:
+            batch = super().sample(batch_size, generator)
+            return SimpleNamespace(**vars(batch) | change(batch))
+
+    with pytest.raises(ValueError, match=f"^`sample` of Broken {re.escape(message)}$"):
+        check_task(Broken(length=9, markers="halves", solved_mse=0.01))
+
+
+def test_a_broken_task_is_one_line_and_nothing_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    sample = AddingProblem.sample
+    monkeypatch.setattr(AddingProblem, "sample", lambda *words: replace(sample(*words), inputs=torch.rand(9, 2, 2)))
+    wanted = "task.sample of AddingProblem must draw all of inputs from the generator that it is given"
+    assert_one_line(bench.run("task.length=9"), "run", wanted)
     assert not bench.results.exists()
 
 
