@@ -79,12 +79,13 @@ def _before(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Findin
     steps, flags = times([*first, *second])
     test = log_rank(steps, flags, ["first"] * len(first) + ["second"] * len(second))
     ahead = test.solved[0] - test.expected[0]
+    clear = test.p_value <= ALPHA and min(map(len, sides)) >= LEAST_RUNS
     verdict = UNDECIDED
     if not any(flags):
         verdict = not_solved(budget)
     elif ahead > 1e-9:
-        verdict = REPRODUCED if test.p_value <= ALPHA else DIRECTION
-    elif ahead < -1e-9 and test.p_value <= ALPHA:
+        verdict = REPRODUCED if clear else DIRECTION
+    elif ahead < -1e-9 and clear:
         verdict = CONTRADICTS
     counts = " against ".join(f"{count_solved(runs)}/{len(runs)}" for runs in sides)
     expected = f"{test.expected[0]:.3g} expected of the first"

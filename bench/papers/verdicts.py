@@ -20,9 +20,9 @@ below_baseline  lower end of k/n above 1/2, or interval of the median       repr
                 median below the baseline                                   direction only
                 otherwise                                                   not solved in N steps
 before          none of both sides solved                                   not solved in N steps
-                sooner by the log-rank test, p <= 0.05                      reproduced
-                sooner, p > 0.05                                            direction only
-                later, p <= 0.05                                            contradicts
+                sooner by the log-rank test, p <= 0.05, 5 runs a side       reproduced
+                sooner, p > 0.05 or fewer runs                              direction only
+                later, p <= 0.05, 5 runs a side                             contradicts
                 otherwise                                                   undecided
 number          in the interval of the median, on one side                  reproduced
 (of a metric)   on one side of the baseline                                 direction only

@@ -15,6 +15,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from bench.stats.intervals import CONFIDENCE, Flags, Labels, Numbers, normal_qua
 
 # A product of a few fractions that should be 1/2 may differ from it by rounding.
 _HALF = 0.5 * (1 + 1e-12)
+
+
+EXACT = 20
+"""Largest number of runs of which the log-rank test counts all ways to deal them to two groups."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,9 @@ class LogRank:
     Attributes:
         statistic: Chi-squared, at least 0.
         degrees: Its degrees of freedom.
-        p_value: In [0, 1], from the chi-squared distribution; only a rough value for a handful of runs.
+        p_value: In [0, 1], two-sided.
+        exact: Whether ``p_value`` is the share of all ways to deal the runs to the two groups; it is that of the
+            chi-squared distribution for more than :data:`EXACT` runs, and for more than two groups.
         groups: The groups, in order of appearance.
         n: Number of runs of each group.
         solved: Number of runs of each group that solved.
@@ -95,6 +102,7 @@ class LogRank:
     statistic: float
     degrees: int
     p_value: float
+    exact: bool
     groups: tuple[Hashable, ...]
     n: tuple[int, ...]
     solved: tuple[int, ...]
@@ -196,6 +204,10 @@ def log_rank(times: Numbers, solved: Flags, groups: Labels) -> LogRank:
         solved: Whether each run solved.
         groups: The group of each run; at least two different ones.
 
+    For two groups of together at most :data:`EXACT` runs the p-value is exact: the runs are dealt to the groups in all
+    possible ways, and the share of them is counted in which the first group solved at least as many more or fewer than
+    expected. So it is never smaller than the number of runs allows, as 2 of 924 for 6 against 6.
+
     Raises:
         ValueError: See :func:`survival`; also if the number of groups differs from that of runs, or if there is one
             group alone.
@@ -224,20 +236,37 @@ def log_rank(times: Numbers, solved: Flags, groups: Labels) -> LogRank:
     # The differences sum to 0, so one of the groups that were at risk carries no further information and is left out.
     kept = np.flatnonzero(expected > 0)[1:]
     degrees = len(kept) if covariance[np.ix_(kept, kept)].any() else 0
-    statistic, p_value = 0.0, 1.0
+    statistic, p_value, exact = 0.0, 1.0, len(names) == 2 and len(steps) <= EXACT
     if degrees:
         difference = (observed - expected)[kept]
         statistic = float(difference @ np.linalg.solve(covariance[np.ix_(kept, kept)], difference))
-        p_value = chi_squared_tail(statistic, degrees)
+        p_value = _dealt(steps, done, member[0]) if exact else chi_squared_tail(statistic, degrees)
     return LogRank(
         statistic=statistic,
         degrees=degrees,
         p_value=p_value,
+        exact=exact,
         groups=names,
         n=tuple(member.sum(axis=1).tolist()),
         solved=tuple(observed.tolist()),
         expected=tuple(expected.tolist()),
     )
+
+
+def _dealt(steps: np.ndarray, done: np.ndarray, first: np.ndarray) -> float:
+    """Return the share of the ways to choose the first group that are at least as far from what is expected.
+
+    What a run adds to its group, solved less expected, does not depend on the groups.
+    """
+    scores = done.astype(float)
+    for time in np.unique(steps[done]):
+        at_risk = steps >= time
+        scores -= at_risk * (np.sum(done & (steps == time)) / at_risk.sum())
+    # The sums over all subsets of the runs so far, by the size of the subset.
+    sums = [np.zeros(1), *[np.zeros(0)] * int(first.sum())]
+    for score in scores:
+        sums = [sums[0], *(np.concatenate([more, fewer + score]) for fewer, more in itertools.pairwise(sums))]
+    return float(np.mean(np.abs(sums[-1]) >= abs(scores[first].sum()) - 1e-9))
 
 
 def chi_squared_tail(statistic: float, degrees: int) -> float:

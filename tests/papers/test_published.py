@@ -124,21 +124,25 @@ class TestBefore:
         ("first", "second", "verdict"),
         [
             ((0, 5), (0, 5), NEVER),
-            ((5, 5), (0, 5), "reproduced"),  # p = 0.0018
-            ((2, 5), (0, 5), "direction only"),  # p = 0.13
+            ((5, 5), (0, 5), "reproduced"),  # p = 2 / 252
+            ((2, 5), (0, 5), "direction only"),
+            ((3, 3), (0, 3), "direction only"),  # p = 2 / 20
+            ((4, 4), (0, 4), "direction only"),  # p = 2 / 70, of too few runs
+            ((1, 1), (0, 19), "direction only"),
+            ((0, 4), (4, 4), "undecided"),
             ((0, 5), (2, 5), "undecided"),
             ((0, 5), (5, 5), "contradicts"),
         ],
     )
     def test_by_the_log_rank_test(self, first: tuple[int, int], second: tuple[int, int], verdict: str):
         judged = judge(self.CLAIM, runs(*first) + runs(*second, cell="lstm"))
-        assert (judged.verdict, judged.n, judged.solved, judged.ours) == (verdict, 5, first[0], None)
+        assert (judged.verdict, judged.n, judged.solved, judged.ours) == (verdict, first[1], first[0], None)
 
     def test_sooner_where_all_solve(self):
         # The number expected is 5/10 + 4/9 + 3/8 + 2/7 + 1/6.
         judged = judge(self.CLAIM, runs(5, 5, at=1000) + runs(5, 5, cell="lstm", at=3000))
         assert judged.verdict == "reproduced"
-        assert judged.reason == "5/5 against 5/5 runs solved, 1.77 expected of the first, log-rank p = 0.0018"
+        assert judged.reason == "5/5 against 5/5 runs solved, 1.77 expected of the first, log-rank p = 0.0079"
 
     def test_nothing_between_equals(self):
         assert judge(self.CLAIM, runs(3, 5) + runs(3, 5, cell="lstm")).verdict == "undecided"
@@ -148,7 +152,7 @@ class TestBefore:
         gone = [run(seed, None, cell="lstm", status="diverged", steps=7) for seed in range(5)]
         judged = judge(self.CLAIM, runs(5, 5) + gone)
         assert judged.verdict == "reproduced"
-        assert judged.reason == "5/5 against 0/5 runs solved, 1.77 expected of the first, log-rank p = 0.0018"
+        assert judged.reason == "5/5 against 0/5 runs solved, 1.77 expected of the first, log-rank p = 0.0079"
 
     def test_one_side_alone(self):
         judged = judge(self.CLAIM, runs(5, 5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -139,8 +140,34 @@ def test_the_log_rank_test_against_statsmodels(seed: int, groups: int):
     found = log_rank(times, solved, member.tolist())
     assert found.statistic == pytest.approx(statistic, rel=1e-9)
     assert found.p_value == pytest.approx(p_value, rel=1e-9)
+    assert not found.exact
     assert found.degrees == groups - 1
     assert sum(found.expected) == pytest.approx(sum(found.solved))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_exact_log_rank_test_deals_the_runs_in_all_ways(seed: int):
+    times, solved = random_runs(seed, n=9)
+    n = len(times)
+    whole = log_rank(times, solved, ["a"] * 4 + ["b"] * (n - 4))
+    far = abs(whole.solved[0] - whole.expected[0])
+    dealt = []
+    for chosen in itertools.combinations(range(n), 4):
+        each = log_rank(times, solved, ["a" if run in chosen else "b" for run in range(n)])
+        place = each.groups.index("a")
+        dealt.append(abs(each.solved[place] - each.expected[place]) >= far - 1e-9)
+    assert whole.exact
+    assert whole.p_value == pytest.approx(np.mean(dealt))
+
+
+def test_the_least_p_is_that_of_the_number_of_runs():
+    def p_value(one: int, other: int) -> float:
+        flags = [True] * one + [False] * other
+        return log_rank([100] * one + [500] * other, flags, ["a"] * one + ["b"] * other).p_value
+
+    assert p_value(3, 3) == pytest.approx(2 / 20)
+    assert p_value(6, 6) == pytest.approx(2 / 924)
+    assert p_value(10, 10) == pytest.approx(2 / 184756)
 
 
 def test_the_log_rank_test_by_hand():

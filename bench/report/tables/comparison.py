@@ -33,7 +33,8 @@ def grid(found: Sequence[Comparison]) -> Grid:
         f"Paired sign-flip permutation test on the signed ranks of {metrics}, two-sided, on the seeds that both have; "
         f"Holm: corrected for the {together} of this table. Better: probability that a run of the first is "
         "better than one of the second, ties half, with its 95 % percentile-bootstrap interval. Sooner: p of the "
-        "log-rank test of the steps to solve, runs that did not solve censored at their budget; not corrected."
+        "log-rank test of the steps to solve, exact up to 20 runs, with runs that did not solve censored at their "
+        "budget; not corrected."
     )
     return Grid(
         caption="Tests between columns.",
