@@ -1,8 +1,8 @@
 """The cost of the probes: against a training step, against the plain way, and in a run.
 
 For each cell and length, one process times in turns a training step, one look with the default settings, its gradient
-flow alone, and the same flow the plain way: step by step, with every state retained. Then it times runs of the command
-line with the default probes and without, in turns. It writes ``benchmarks/probes.json``.
+flow alone, the same flow the plain way (step by step, with every state retained), and the Lyapunov exponents. Then it
+times runs of the command line with the default probes and without, in turns. It writes ``benchmarks/probes.json``.
 
     python -m benchmarks.probes --rounds 5 --steps 500
 """
@@ -24,16 +24,17 @@ from typing import Any
 
 HERE = Path(__file__).parent
 HIDDEN, BATCH, THREADS = 128, 64, 2
-PROBE_BATCH = 32
+PROBE_BATCH, EXPONENTS = 32, 4
 CELLS, LENGTHS = ("rnn", "lstm", "gru"), (100, 600)
 
 
 def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of a training step, a look, its flow, and the flow the plain way."""
+    """Return the median milliseconds of a training step, a look, its flow, the flow the plain way and the exponents."""
     import torch
 
     from bench.probes.activity import activity_of
     from bench.probes.flow import gradient_flow_of, gradient_norms, logarithmic_lags
+    from bench.probes.lyapunov import exponents_of
     from bench.training import rng
     from bench.training.clipping import clip_gradients
     from benchmarks.ours import network, set_up
@@ -54,11 +55,15 @@ def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
         optimizer.step()
 
     def flow() -> list[float]:
-        return [point.value for point in gradient_flow_of(model, task, probe, lags) if point.state == "h"]
+        points = gradient_flow_of(model, task, probe, lags, inputs=True)
+        return [point.value for point in points if point.state == "h"]
 
     def look() -> None:
         flow()
         activity_of(model, probe.inputs, gates=True)
+
+    def exponents() -> None:
+        exponents_of(model, probe.inputs, EXPONENTS)
 
     def plain() -> list[float]:
         (layer,) = model.layers
@@ -71,7 +76,8 @@ def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
         return gradient_norms(task.answer_loss(outputs, probe).sum(), [hidden[length - 1 - lag] for lag in lags])
 
     torch.testing.assert_close(torch.tensor(flow()), torch.tensor(plain()), rtol=1e-3, atol=1e-30)
-    sides: dict[str, Callable[[], Any]] = {"step": step, "look": look, "flow": flow, "plain_flow": plain}
+    sides: dict[str, Callable[[], Any]] = {"step": step, "look": look, "flow": flow, "plain_flow": plain,
+                                          "exponents": exponents}  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
         for name, side in sides.items():

@@ -77,6 +77,7 @@ def test_the_cost_of_probes_and_the_gain_of_workers_are_those_measured():
     assert f"and {long[0]}, {long[1]} and {long[2]} at length 600" in said
     (lstm,) = [row for row in rows if (row["cell"], row["length"]) == ("lstm", 600)]
     assert f"takes {lstm['flow_ms']:.0f} ms, and {lstm['plain_flow_ms']:.0f} ms step by step" in said
+    assert f"The exponents of the same LSTM take {lstm['exponents_ms'] / 1000:.1f} s at each end of a run" in said
     through = json.loads((ROOT / "benchmarks" / "throughput.json").read_text())
     seconds = [statistics.median(through[f"{way}_seconds"]) for way in ("workers", "serial")]
     assert f"one thread each {seconds[0]:.0f} s, and one process of two threads {seconds[1]:.0f} s" in said
