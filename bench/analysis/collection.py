@@ -86,7 +86,8 @@ class Runs(Sequence[Run]):
         The columns are what the run is (``run``, ``task``, ``cell``, ``seed``, ``experiment``, ``status``), its
         settings by the keys of ``bench table``, what came out (``solved``, ``steps_to_solve``, ``test.<metric>``,
         ``eval.<metric>``, reach, rate and growth of the gradient before and after training) and what it cost
-        (``parameters``, ``steps``, ``wall_seconds`` and other times). What a run does not have is missing.
+        (``parameters``, ``steps``, ``wall_seconds`` and other times). What a run does not have is missing. Lyapunov
+        exponents are in :meth:`activity`.
         """
         return pd.DataFrame([_row(run) for run in self], columns=None if len(self) else [*IDENTITY, "status"])
 

@@ -20,7 +20,7 @@ from bench.stats.gradient_decay import FLOAT32, Reach, reaches
 INPUT = "x"
 """The state under which the flow has the gradient with respect to the network's input; its layer is 0."""
 LOWEST = 1
-"""The layer whose activity figures and tables show; its gradient has the longest way."""
+"""The layer whose activity figures show."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,18 @@ def leading_exponents(activity: pa.Table, made: Record) -> Exponents | None:
     """Return the leading exponents of a run; ``None`` if none were measured.
 
     The layers of a network do not act on lower ones, so that the largest exponent of all layers is that of the network.
+    There is none where a state was not finite, and none where the network has no memory at all, minus infinity.
     """
-    found: dict[int, float] = {}
+    by_step: dict[int, list[float]] = {}
     for row in activity.filter(pc.field("statistic") == "lyapunov_1").to_pylist():
-        if row["value"] is not None and math.isfinite(row["value"]):
-            found[row["step"]] = max(row["value"], found.get(row["step"], -math.inf))
-    return Exponents(found.get(0), found.get(made.steps) if made.status == "completed" else None) if found else None
+        by_step.setdefault(row["step"], []).append(math.nan if row["value"] is None else row["value"])
+    if not by_step:
+        return None
+    found = {step: max(values) for step, values in by_step.items() if not any(map(math.isnan, values))}
+    start, end = (found.get(step, math.nan) for step in (0, made.steps))
+    return Exponents(
+        start if math.isfinite(start) else None, end if math.isfinite(end) and made.status == "completed" else None
+    )
 
 
 def statistic(activity: pa.Table, name: str) -> dict[str, dict[int, float]]:

@@ -187,10 +187,15 @@ def _row(task: str, settings: Mapping[str, Any], runs: list[Run], columns: Mappi
 def _once_a_seed(runs: list[Run]) -> list[Run]:
     """Return one run for each training; runs that differ only in their probes are one training.
 
-    A run with a result, and with probes, stands for the others.
+    A run with a result, and with the most probes, stands for the others.
     """
     chosen: dict[tuple[Any, ...], Run] = {}
-    for run in sorted(runs, key=lambda run: (run.has_result, probed(run.record))):
+
+    def measured(run: Run) -> tuple[bool, bool, bool, int]:
+        probe = run.record.config.get("probe", {})
+        return run.has_result, probed(run.record), probe.get("inputs", False), probe.get("exponents", 0)
+
+    for run in sorted(runs, key=measured):
         chosen[run.seed, run.stratum] = run
     return sorted(chosen.values(), key=lambda run: run.seed)
 

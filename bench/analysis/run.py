@@ -29,8 +29,8 @@ class Run:
     Attributes:
         record: What ``record.json`` holds.
         folder: Where the record lies, with the tables of curves and probes beside it.
-        reach: How far the gradient travels. It is ``None`` until :func:`read_reaches` has read it, and where nothing
-            was probed.
+        reach: How far the gradient travels. It is ``None`` until :func:`read_reaches` has read it, and where no
+            gradient of the input was measured.
         exponents: Leading Lyapunov exponents. They are ``None`` until :func:`read_exponents` has read them, and where
             none were measured.
     """

@@ -153,13 +153,14 @@ class Table:
             wanted = (SOLVED, row.facts["metric"], *row.facts["extra_metrics"], STEPS, *USUAL, PARAMETERS, SPEED)
         runs = [run for members in row.runs.values() for run in members]
         there = {metric for metric in PROBED if any(probed(run, metric) is not None for run in runs)}
-        alone = self.spec.only
-        return [metric for metric in wanted if metric == alone or metric not in PROBED or metric in there]
+        shown = [metric for metric in wanted if metric not in PROBED or metric in there]
+        return shown or list(wanted)
 
     def missing(self) -> list[str]:
         """Return the metrics that were asked for and that no run of any row has measured."""
-        shown = {metric for row in self.rows for metric in self.metrics(row)}
-        return [metric for metric in self.spec.metrics or () if metric not in shown]
+        runs = self.runs
+        wanted = (metric for metric in self.spec.metrics or () if metric in PROBED)
+        return [metric for metric in wanted if all(probed(run, metric) is None for run in runs)]
 
     def number(self, row: RunGroup, column: str, metric: str) -> MetricEstimate | None:
         """Return one number; ``None`` if there are no runs."""

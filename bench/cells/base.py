@@ -98,6 +98,8 @@ class Cell(nn.Module, ABC):
         name = type(self).__name__
         if not (blocks := getattr(self, "blocks", ())):
             raise ValueError(f"`blocks` of {name} must name at least one block, got {blocks!r}")
+        if "x" in self.states:
+            raise ValueError(f"`states` of {name} must not be called x, as the input is, got {self.states!r}")
         if not self.weights or not set(self.weights) <= set(WEIGHTS):
             raise ValueError(f"`weights` of {name} must be some of {', '.join(WEIGHTS)}, got {self.weights!r}")
         rows = len(blocks) * hidden_size
@@ -241,9 +243,9 @@ def _numbers(initial_state: str | float | Sequence[float], states: Sequence[str]
     """Return the number that the units of each part of the state start at; 0 where it is learned."""
     if initial_state in ("zeros", "learned"):
         return [0.0] * len(states)
-    given = [initial_state] * len(states) if isinstance(initial_state, int | float) else initial_state
-    right = not isinstance(given, str) and len(given) == len(states) and all(map(math.isfinite, given))
-    if isinstance(given, str) or not right:
+    given: Any = [initial_state] * len(states) if isinstance(initial_state, int | float) else initial_state
+    numbers = isinstance(given, list | tuple) and all(type(each) in (int, float) for each in given)
+    if not numbers or len(given) != len(states) or not all(map(math.isfinite, given)):
         raise ValueError(
             f"`initial_state` must be zeros, learned, a finite number, or one for each of {', '.join(states)}, "
             f"got {initial_state!r}"

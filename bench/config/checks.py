@@ -15,6 +15,7 @@ from bench.config.network import model_on_meta
 from bench.config.run_spec import optimizer_maker
 from bench.config.schema import ModelConfig
 from bench.config.targets import check_arguments
+from bench.training import process
 from bench.training.model import hidden_size_for_budget, parameter_count
 from tasks.base import Task
 
@@ -62,7 +63,7 @@ def check_task(task: Task) -> None:
             than the one that it is given.
     """
     name = f"`sample` of {type(task).__name__}"
-    with torch.random.fork_rng(devices=[]):
+    with process.torch_as_it_starts(), torch.random.fork_rng(devices=[]):
         batches = []
         for seed in (0, 1):
             torch.manual_seed(seed)
@@ -75,12 +76,14 @@ def check_task(task: Task) -> None:
             raise ValueError(f"{name} must return {field} {shape} for two sequences, got {tuple(one.shape)}")
         if field in ("scored", "answer") and one.dtype != torch.bool:
             raise ValueError(f"{name} must return {field} of truth values, got {one.dtype}")
-        if field == "inputs" and one.dtype != torch.get_default_dtype():
-            raise ValueError(f"{name} must return inputs of {torch.get_default_dtype()}, got {one.dtype}")
+        if field == "inputs" and one.dtype != torch.float32:
+            raise ValueError(f"{name} must return inputs of torch.float32, got {one.dtype}")
         if field == "inputs" and not one.isfinite().all():
             raise ValueError(f"{name} must return finite inputs")
-        if not torch.equal(one, other):
+        if not torch.allclose(one, other, rtol=0, atol=0, equal_nan=True):
             raise ValueError(f"{name} must draw all of {field} from the generator that it is given")
+    if not batches[0].answer.any() or (batches[0].answer & ~batches[0].scored).any():
+        raise ValueError(f"{name} must return an answer at one of the scored positions at least, and at no others")
 
 
 def writable_folder(results_dir: str) -> Path:

@@ -65,10 +65,12 @@ def behind(kinds: Iterable[type]) -> Behind:
         file = _file_of(name)
         if file is None and name == home and name not in sys.builtin_module_names:
             raise ValueError(f"`_target_` must name a class whose source is in a file, got one of {name}")
-        if file is None or package in _LIBRARIES or package in sys.stdlib_module_names:
+        if file is None or package in _LIBRARIES:
             continue
         if any(folder in file.parents for folder in _installed()):
-            packages |= {name: importlib.metadata.version(name) for name in _distributions().get(package, ())}
+            if package in sys.stdlib_module_names:
+                continue
+            packages |= {name: importlib.metadata.version(name) for name in _distributions_of(package, file)}
             if package != home.partition(".")[0]:
                 continue
         files[file] = None
@@ -99,6 +101,18 @@ def _file_of(module: str) -> Path | None:
             return None
         origin = spec.origin if spec is not None and spec.has_location else None
     return Path(origin).resolve() if origin is not None and Path(origin).is_file() else None
+
+
+def _distributions_of(package: str, file: Path) -> list[str]:
+    """Return the distributions that a module is from; several may share a package, and one of them has the file."""
+    found = _distributions().get(package, [])
+    if len(found) <= 1:
+        return found
+
+    def has(name: str) -> bool:
+        return any(Path(str(each.locate())).resolve() == file for each in importlib.metadata.files(name) or ())
+
+    return [name for name in found if has(name)]
 
 
 @functools.cache

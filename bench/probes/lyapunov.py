@@ -1,8 +1,9 @@
 """The leading Lyapunov exponents of a cell's state map along real sequences.
 
-An exponent is the mean growth of a small difference of the state, as a natural logarithm a step: below 0 where the
-difference dies out, 0 where it is kept, above 0 where the map is chaotic. The state is that of all parts together, such
-as h and c of an LSTM, and the map is the step of the cell, whatever order it computes them in.
+An exponent is the mean growth of a small difference of the state over the sequence, as a natural logarithm a step:
+below 0 where the difference dies out, 0 where it is kept, above 0 where it grows, which is chaos if it lasts. The state
+is that of all parts together, such as h and c of an LSTM, and the map is the step of the cell, whatever order it
+computes them in.
 
 The exponents are those of the products of the transposed Jacobians, taken backwards in time, which have the same
 singular values as the products forwards. So one backward pass of autograd a step is all that a cell must have. The
@@ -29,9 +30,10 @@ SEED = 0
 def exponents_of(model: SequenceModel, inputs: Float[Tensor, "time batch input"], count: int) -> list[list[float]]:
     """Return the leading exponents of every layer, the largest first; the mean over the sequences.
 
-    The function touches no ``grad``. Each layer is taken
-    along the hidden states of the one below. The spectrum of the whole network is that of all layers together, since
-    none acts on a lower one.
+    The function touches no ``grad``. Each layer is taken along the hidden states of the one below. The spectrum of the
+    whole network is that of all layers together, since none acts on a lower one. A step must take any number of
+    sequences: it gets ``count`` copies of the batch. The last tenth of the sequence turns the first, random vectors to
+    where they grow most, and is left out.
 
     Args:
         model: The network.
@@ -84,6 +86,8 @@ def _transposed(
     before = as_nodes(tuple(copies(part) for part in state))
     with torch.enable_grad():
         after = _flat(cell.step(copies(projected), before))
+        if not after.requires_grad:
+            return torch.zeros_like(vectors)  # The step has no memory.
         outer = vectors.permute(2, 0, 1).flatten(0, 1)
         nodes = [part for part in before if part.requires_grad]
         gradients = torch.autograd.grad(after, nodes, outer, materialize_grads=True)
@@ -93,5 +97,5 @@ def _transposed(
 def _flat(state: Sequence[Tensor]) -> Float[Tensor, "batch size"]:
     """Return all parts of a state that can be differentiated side by side, a complex number as two real ones."""
     parts = (part for part in state if part.is_floating_point() or part.is_complex())
-    real = [torch.view_as_real(part) if part.is_complex() else part for part in parts]
+    real = [torch.view_as_real(part.resolve_conj()) if part.is_complex() else part for part in parts]
     return torch.cat([part.flatten(1) for part in real], dim=1)

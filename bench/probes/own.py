@@ -55,9 +55,9 @@ def gradient_flow(
         names: Names of the parts of the state; by default ``h``, ``c``, then ``state 3`` and so on.
 
     Returns:
-        A frame with a row for each part of the state and lag, and the columns ``state``, ``lag`` and ``value``. The
-        value is the root mean square over the batch of the Euclidean norm of dL/dstate, each sequence with the gradient
-        of its own loss. The input comes first, as the state ``x``, if its numbers are real.
+        A frame with a row for each lag of the input, as the state ``x``, if its numbers are real, and then of each part
+        of the state. Its columns are ``state``, ``lag`` and ``value``, which is the root mean square over the batch of
+        the Euclidean norm of the gradient, each sequence with the gradient of its own loss.
 
     Raises:
         TypeError: The state is not a tensor or a tuple of tensors with the batch first, or the module runs whole
@@ -82,7 +82,8 @@ def gradient_flow(
         current = _parts(given, batch)
         hidden, kept = [], {}
         real = inputs.is_floating_point()
-        steps = inputs.detach().requires_grad_().unbind() if real else inputs
+        # Every step of the input is a node of its own, from the first one that is probed on.
+        steps = [value.clone().requires_grad_(index >= first and real) for index, value in enumerate(inputs.detach())]
         for index, value in enumerate(steps):
             before = as_nodes(current) if index >= first else current
             current = _parts(advance(value, before[0] if alone else before), batch)

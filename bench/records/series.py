@@ -23,7 +23,7 @@ Each table is tidy and stands in ``<name>.parquet`` beside the record, with the 
 updates; step 0 is the network as initialised.
 
 - ``flow`` holds the RMS over the probe batch of the norm of dL/dstate, ``lag`` steps before the first answer, with
-  ``layer`` from 1 at the input. The network's input itself is layer 0 and the state ``x``.
+  ``layer`` from 1 at the input, and that of dL/dx of the network's input as layer 0 and state ``x``.
 - ``activity`` holds statistics of a gate, of the hidden state (``name`` is ``h``), or of the whole state (``state``:
   its Lyapunov exponents).
 - ``gradients`` holds, for a parameter at one update, ``norm`` before the clip, ``norm_clipped`` after it, and

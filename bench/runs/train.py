@@ -68,8 +68,13 @@ def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], bool],
         # Lightning turns a second Ctrl-C into an exit of its own, and leaves Ctrl-C switched off.
         signals.listen_again()
         stopped = signals.requested()
-        # Where nobody asked for it, a cell or a task has ended the process itself, and would do so again and again.
-        outcome = Outcome("interrupted", f"stopped by {stopped}") if stopped is not None else _failure(error)
+        if stopped is not None:
+            outcome = Outcome("interrupted", f"stopped by {stopped}")
+        elif isinstance(error, signals.StoppedError):
+            outcome = Outcome("interrupted", "taken over by another process")
+        else:
+            # Nobody asked for it: a cell or a task has ended the process itself, and would do so again and again.
+            outcome = _failure(error)
     except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
         outcome = _failure(error)
     return _result_of(built, outcome)

@@ -68,7 +68,7 @@ def reach(lags: Curve, norms: Curve, smallest: float = FLOAT64) -> Reach:
     Args:
         lags: The lags, in any order.
         norms: The norms at the lags.
-        smallest: A smaller norm is an underflow.
+        smallest: A smaller norm is an underflow, as if nothing arrived.
 
     Raises:
         ValueError: Lags and norms have different lengths, there are none, or a norm is negative.
@@ -118,7 +118,7 @@ def reaches(curves: np.ndarray, lags: Curve, norms: Curve, smallest: float = FLO
 
     near, last = most(np.where(lag <= NEAR, norm, 0.0)), norm[starts + lengths - 1]
     finite = np.logical_and.reduceat(np.isfinite(norm), starts)
-    begins = finite & (near > 0)
+    begins = finite & (near >= smallest)
     arrives = norm >= smallest
     far = arrives & (lag >= spread(FAR * most(np.where(arrives, lag, 0.0))))
     points = total(far.astype(int))

@@ -21,7 +21,8 @@ class DataConfig:
         batch_size: Sequences of a training step, at least 1.
         microbatch_size: Sequences that a training step computes at once; divides ``batch_size``. The gradients of all
             are added up, so that the step is that of the whole batch up to rounding, in less memory. Dropout draws
-            other masks. ``None`` computes the whole batch at once.
+            other masks, and a cell that looks at the whole batch sees the piece. ``None`` computes the whole batch at
+            once.
         train_size: Size of a fixed training set, at least ``batch_size``. It is shuffled anew every epoch and used
             without its last incomplete batch. ``None`` draws fresh sequences for every step.
         eval_size: Size of the set that decides when the task is solved, at least 1.

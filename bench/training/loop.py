@@ -181,7 +181,8 @@ class TrainingModule(L.LightningModule):
         *earlier, last = pieces(batch, self.microbatch_size)
         for part in earlier:
             loss = self._share_of_loss(part, batch, dropout)
-            loss.backward()
+            with torch.autocast(self.device.type, enabled=False):  # as Lightning does for the last
+                loss.backward()
             whole += loss.detach()
         loss = self._share_of_loss(last, batch, dropout)
         self.curves.loss[self.global_step] = whole + loss.detach()
@@ -189,8 +190,10 @@ class TrainingModule(L.LightningModule):
 
     def _share_of_loss(self, part: Batch, batch: Batch, dropout: torch.Generator | None) -> Tensor:
         """Return what a piece adds to the loss of its batch; its own loss is a mean over its own scored positions."""
-        share = part.scored.sum() / batch.scored.sum()
-        return share * self.task.loss(self.model(part.inputs, dropout), part)
+        outputs = self.model(part.inputs, dropout)
+        if not part.scored.any():
+            return 0.0 * outputs.sum()
+        return part.scored.sum() / batch.scored.sum() * self.task.loss(outputs, part)
 
     def configure_gradient_clipping(
         self,

@@ -554,6 +554,7 @@ def test_a_cell_of_ones_own_in_every_row(tmp_path: Path, monkeypatch: pytest.Mon
 def test_old_records_still_replay(bench: Bench, tmp_path: Path):
     """Records that were written before there were budgets and rules for the readout lack their keys."""
     folders = sorted(find_records(ROOT / "results" / "first_round"))
+    assert len(folders) == 182
     for folder in folders[::40]:
         old = read_record(folder)
         model = {key: value for key, value in old.config["model"].items() if key != "readout_init"}

@@ -94,7 +94,7 @@ class Rotation(Cell):
     def update(self, values: Any, state: Any) -> Any:
         turn = torch.polar(torch.full((5,), self.radius, dtype=torch.double), torch.arange(5).double())
         c = turn * state[1] + values["new"]
-        return c.real, c
+        return c.real, c.conj()
 
 
 class Henon(Cell):
@@ -186,6 +186,26 @@ def test_a_state_of_complex_numbers():
     # Each input turns c by another angle when it arrives at h, but the rate is that of the whole.
     assert rate_of(model, TASK) == pytest.approx(math.log10(0.9), abs=0.01)
     assert leading(model, count=10)[0][:10] == pytest.approx([math.log(0.9)] * 10, abs=1e-9)
+
+
+class Memoryless(Cell):
+    """A cell that forgets all at each step."""
+
+    blocks = ("new",)
+    weights = ("weight_ih", "bias_ih")
+
+    def activate(self, projected: Any, state: Any) -> Any:
+        return {"new": torch.tanh(projected)}
+
+    def update(self, values: Any, state: Any) -> Any:
+        return (values["new"],)
+
+
+def test_a_cell_without_memory_reaches_nothing_and_keeps_nothing():
+    model = network(partial(Memoryless, init=TORCH), TASK)
+    found = reach_of(model)
+    assert (found.reach, found.underflow) == (0, pytest.approx(59 / 60))
+    assert leading(model, count=2) == [[-math.inf, -math.inf]]
 
 
 def test_a_chaotic_map():

@@ -94,6 +94,15 @@ def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):
     plt.close(constants)
 
 
+def test_gates_are_drawn_without_a_gradient_of_the_input(bench: Bench):
+    made = bench.one("cell=lstm", "task.length=9", "probe.every=3", "probe.inputs=false")
+    run = Run(made, bench.folder(made))
+    assert gradient_flow([run]) is None
+    constants = time_constants([run])
+    assert constants is not None
+    plt.close(constants)
+
+
 def test_a_cell_without_gates_or_probes_has_no_such_figure(bench: Bench):
     made = bench.one("cell=rnn", "probe=none")
     assert bench.call("figures", str(bench.results)).out.startswith(str(bench.results / "figures"))

@@ -23,6 +23,8 @@ from bench.analysis.run import Run, read_reaches, read_runs
 from bench.analysis.table import Spec, Table, read_spec, spec_names
 from bench.cli.main import main
 from bench.report.tables import captions
+from bench.report.tables.grid import Entry, Grid
+from bench.report.tables.latex import latex
 from bench.report.tables.render import FORMS, render
 from bench.stats import intervals, survival
 from bench.stats.gradient_decay import Reach
@@ -111,6 +113,38 @@ def test_how_far_the_gradient_travels():
     assert [found["rnn", name]["value"] for name in shown] == ["5.0", "8.0", "-0.31", "1.0", ""]
     assert [found["lstm", name]["value"] for name in shown] == ["", "99.0", "-0.002", "7.0", "-0.25"]
     assert [found["lstm", name]["n"] for name in shown] == ["0", "1", "1", "1", "1"]
+
+
+def test_what_no_run_has_measured_is_said():
+    runs = [run("rnn", seed, 0.1, run_id=f"rnn{seed}") for seed in range(3)]
+    for wanted in (("reach_untrained", "rate_trained"), ("reach_untrained",), ("mse", "reach_untrained")):
+        text = " ".join(render(runs, "terminal", Spec(metrics=wanted)).split())
+        names = "; ".join(metrics.name_of(name) for name in wanted if name != "mse")
+        assert f"Not measured by any of these runs: {names}." in text
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_equal_trainings_the_one_with_the_most_probes_is_shown(order: int):
+    config = run("rnn", 0).record.config
+    probes = ({"enabled": False}, {"enabled": True}, {"enabled": True, "inputs": True, "exponents": 4})
+    runs = [run("rnn", 0, 0.1, run_id=f"r{i}", config=config | {"probe": each}) for i, each in enumerate(probes)]
+    rows, _ = arrange(runs[::order])
+    assert [made.run_id for made in rows[0].runs["rnn"]] == ["r2"]
+
+
+def test_long_tables_are_cut_between_blocks_for_latex():
+    def tables(n: int, rules: set[int]) -> list[list[str]]:
+        grid = Grid("c", ("a", "b"), tuple((Entry((str(i),)), Entry(("1",))) for i in range(n)), frozenset(rules))
+        parts = latex(grid).split(r"\midrule" + "\n", 1)[1].split(r"\begin{table}")
+        return [[line for line in part.splitlines() if "tabularnewline" in line or "rule" in line] for part in parts]
+
+    for n, rules in ((40, {20}), (40, {39}), (41, {1}), (100, {50})):
+        found = tables(n, rules)
+        rows = [sum(r"1 \tabularnewline" in line for line in part) for part in found]
+        assert sum(rows) == n
+        assert max(rows) <= 40
+        assert all(part[i : i + 2] != [r"\midrule", r"\bottomrule"] for part in found for i in range(len(part)))
+    assert [sum("1 " in line for line in part) for part in tables(40, {20})] == [20, 20]
 
 
 def test_holes_and_lines_through_two_points_are_told():

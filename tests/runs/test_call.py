@@ -54,8 +54,19 @@ def test_what_the_process_has_set_of_torch_changes_no_number_and_stays(tmp_path:
     assert found["test.mse"].tolist() == expected
 
 
-def test_calls_from_two_threads_follow_each_other(tmp_path: Path):
+def test_calls_from_two_threads_follow_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made: dict[int, bench.Runs] = {}
+    inside: list[str] = []
+    plain = launch.run
+
+    def watched(*words: Any, **more: Any) -> Any:
+        inside.append("in")
+        try:
+            return plain(*words, **more)
+        finally:
+            inside.append("out")
+
+    monkeypatch.setattr(launch, "run", watched)
 
     def call(seed: int) -> None:
         made[seed] = bench.run(*TINY, f"results_dir={tmp_path}", f"seed={seed}")
@@ -66,6 +77,7 @@ def test_calls_from_two_threads_follow_each_other(tmp_path: Path):
     for each in threads:
         each.join()
     assert {seed: [run.status for run in runs] for seed, runs in made.items()} == {1: ["completed"], 2: ["completed"]}
+    assert inside == ["in", "out", "in", "out"]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from bench.analysis.gradient_reach import statistic
 from bench.analysis.run import Run
-from bench.report.figures.gradient_flow import probed_rows
-from bench.report.figures.style import PANELS_ACROSS, STEP, legend, look, panels_of, titled
+from bench.report.figures.style import PANELS_ACROSS, STEP, legend, look, panels_of, rows_having, titled
 
 LONGEST_TAU = 1e6
 """Largest time constant that is drawn; longer ones, such as the infinite one of a gate of 1, are drawn there."""
@@ -22,7 +21,7 @@ def time_constants(runs: Iterable[Run]) -> Figure | None:
     Lines are the median over units, steps and sequences, and bands hold 90 % of these values; both are medians over
     seeds. The dashed grey line is the task's delay. A line ends where the last seed ended.
     """
-    rows, columns = probed_rows(runs)
+    rows, columns = rows_having(runs, lambda run: run.activity.num_rows > 0)
     lines = {
         (row.label, column, gate): by_quantile
         for row in rows

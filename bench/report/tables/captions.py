@@ -13,7 +13,7 @@ from bench.stats import small_samples
 
 PROBED = {
     "reach": "Reach: the largest lag up to which at least 1 % of it arrives at every probed lag.",
-    "rate": "Rate: slope of its log10 a step, over the farther half of the lags that it arrives at.",
+    "rate": "Rate: slope of its log10 a step, from half of the largest lag that it arrives at up to that lag.",
     "growth": "Growth: its largest norm over that near the answer; above 1 it grows on its way back.",
     "lyapunov": "Lyapunov: the leading exponent of the state map along the probe batch, in natural logarithms a step.",
 }
@@ -91,7 +91,8 @@ def _method(table: Table, shown: Sequence[str]) -> str:
 
 
 def _explained(shown: Sequence[str]) -> list[str]:
-    found = [text for what, text in PROBED.items() if any(metric.startswith(what) for metric in shown)]
+    measured = {metric.rpartition("_")[0] for metric in shown if metric in metrics.PROBED}
+    found = [text for what, text in PROBED.items() if what in measured]
     gradient = [text for text in found if text is not PROBED["lyapunov"]]
     if gradient:
         found.insert(
@@ -137,7 +138,8 @@ def _curves(table: Table, row: RunGroup) -> Iterable[str]:
     shown = table.metrics(row)
     for when in metrics.WHEN:
         for column, runs in row.runs.items():
-            looks = [run.reach.start if when == metrics.UNTRAINED else run.reach.end for run in runs if run.reach]
+            reaches = [run.reach for run in metrics.results(runs) if run.reach is not None]
+            looks = [each.start if when == metrics.UNTRAINED else each.end for each in reaches]
             found = [look for look in looks if look is not None]
             holes = [look.farthest for look in found if look.farthest != look.reach and look.farthest is not None]
             if holes and f"reach_{when}" in shown:

@@ -95,15 +95,18 @@ def _parts(grid: Grid, *, beside: bool) -> list[list[str]]:
         if start in grid.headings:
             text = _tex(grid.headings[start])
             rows[0].insert(0, rf"\multicolumn{{{len(grid.header)}}}{{l}}{{\textit{{{text}}}}}{END}")
-        if parts[-1] and len(parts[-1]) + sum(map(len, rows)) > most:
+        height = sum(map(len, rows))
+        rule = [r"\midrule"] if parts[-1] and start in grid.rules else []
+        if parts[-1] and len(parts[-1]) + len(rule) + height > most:
             parts.append([])
-        if parts[-1] and start in grid.rules:
-            parts[-1].append(r"\midrule")
+            rule = []
+        parts[-1] += rule
         for row in rows:
-            if len(parts[-1]) + len(row) > most:
-                parts.append([])
+            # A block that is longer than a page is cut as well, and says again what it is of.
+            if height > most and len(parts[-1]) + len(row) > most:
+                parts.append(rows[0][:1] if start in grid.headings else [])
             parts[-1] += row
-    return [part for part in parts if part]
+    return parts
 
 
 def _width(grid: Grid, *, beside: bool) -> float:
