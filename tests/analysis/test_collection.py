@@ -214,7 +214,7 @@ def test_the_notebook_says_what_the_records_say():
                   for cell in ("gru", "lstm", "rnn")]  # fmt: skip
         shares = " +".join(str(statistics.fmean(each)) for each in solved)
         assert re.search(rf"^{length} +{shares}$", done.stdout, re.M)
-    assert re.search(r"^gru +8\.0 +99\.0$", done.stdout, re.M)
+    assert re.search(r"^gru +7\.0 +99\.0$", done.stdout, re.M)
     assert re.search(r"^length=400 \[e\]", done.stdout, re.M)
     steps = sorted(each.steps_to_solve or 0 for each in made
                    if (each.cell, each.task_facts["length"]) == ("gru", 400))  # fmt: skip
