@@ -374,7 +374,7 @@ class TestReplay:
         assert (outcome.code, outcome.err) == (0, "")
         assert outcome.out == (
             "equal, bit for bit: 6 steps of 7 curves (4 by value, the rest by digest), 8 final metrics, "
-            "126 values of probes\n"
+            "162 values of probes\n"
         )
 
     def test_a_diverged_run(self, bench: Bench):

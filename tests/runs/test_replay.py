@@ -31,7 +31,7 @@ def test_equal(bench: Bench):
     outcome = bench.call("replay", str(folder))
     assert (outcome.code, outcome.out) == (
         0,
-        "equal, bit for bit: 6 steps of 7 curves, 8 final metrics, 126 values of probes\n",
+        "equal, bit for bit: 6 steps of 7 curves, 8 final metrics, 162 values of probes\n",
     )
     assert outcome.err == ""
     assert sorted(bench.results.rglob("*")) == before
