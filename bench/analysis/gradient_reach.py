@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 from bench.records.record import Record
 from bench.stats.gradient_decay import FLOAT32, Reach, reaches
 
-INPUT = "x"
-"""The state under which the flow has the gradient with respect to the network's input; its layer is 0."""
+INPUT = 0
+"""The layer under which the flow has the gradient with respect to the network's input."""
 LOWEST = 1
 """The layer whose activity figures show."""
 
@@ -32,8 +32,8 @@ class GradientReach:
 
 
 def flow_steps(flow: pa.Table) -> list[int]:
-    """Return the steps after which there is a curve, increasing."""
-    return np.unique(flow["step"].to_numpy()).tolist()
+    """Return the steps after which there is a curve of the network's input, increasing."""
+    return np.unique(flow["step"].to_numpy()[_shown(flow)]).tolist()
 
 
 def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:
@@ -46,12 +46,7 @@ def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:
 
 def _shown(flow: pa.Table) -> np.ndarray:
     """Return which rows are of the network's input."""
-    return flow["layer"].to_numpy() == 0
-
-
-def has_curve(flow: pa.Table) -> bool:
-    """Return whether there is any curve of the network's input."""
-    return bool(_shown(flow).any())
+    return flow["layer"].to_numpy() == INPUT
 
 
 def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
@@ -59,9 +54,9 @@ def looks(flow: pa.Table, made: Record) -> tuple[int | None, int | None]:
 
     A run that has diverged, failed or been interrupted does not count as trained.
     """
-    steps = flow["step"].to_numpy()
-    trained = made.status == "completed" and bool((steps == made.steps).any())
-    return 0 if (steps == 0).any() else None, made.steps if trained else None
+    steps = flow_steps(flow)
+    trained = made.status == "completed" and made.steps in steps
+    return 0 if 0 in steps else None, made.steps if trained else None
 
 
 def gradient_reach(flow: pa.Table, made: Record) -> GradientReach | None:

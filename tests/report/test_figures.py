@@ -98,6 +98,18 @@ def test_gates_are_drawn_without_a_gradient_of_the_input(bench: Bench):
     made = bench.one("cell=lstm", "task.length=9", "probe.every=3", "probe.inputs=false")
     run = Run(made, bench.folder(made))
     assert gradient_flow([run]) is None
+    # Beside a run of an older record, the curve of another one is drawn as it is.
+    other = bench.one("cell=lstm", "task.length=9", "probe.every=3", "seed=1")
+    both = [run, Run(other, bench.folder(other))]
+    heatmap, curves = flow_heatmap(both), gradient_flow(both)
+    assert heatmap is not None
+    assert curves is not None
+    (mesh,) = [each for each in heatmap.axes[0].collections if isinstance(each, QuadMesh)]
+    assert np.asarray(mesh.get_array()).shape == (9, 3)
+    (line,) = curves.axes[0].get_lines()
+    assert len(np.asarray(line.get_xdata())) == 9
+    plt.close(curves)
+    plt.close(heatmap)
     constants = time_constants([run])
     assert constants is not None
     plt.close(constants)

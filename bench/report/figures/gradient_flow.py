@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from bench.analysis.gradient_reach import flow_curve, flow_steps, has_curve, looks
+from bench.analysis.gradient_reach import flow_curve, flow_steps, looks
 from bench.analysis.grouping import RunGroup
 from bench.analysis.run import Run
 from bench.report.figures.style import (
@@ -121,7 +121,7 @@ def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: Log
 
 def probed_rows(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
     """Return the rows with a curve over lag, and the columns of all runs, which keeps the colours of all figures."""
-    return rows_having(runs, lambda run: has_curve(run.flow))
+    return rows_having(runs, lambda run: bool(flow_steps(run.flow)))
 
 
 def _curve_at(run: Run, *, last: bool) -> tuple[list[int], list[float]] | None:
