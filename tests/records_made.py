@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from bench.analysis.run import Run
+from bench.analysis.table import Spec
 from bench.records.record import Record
 from bench.records.series import curves_table
 from bench.records.write import commit, prepare
+from bench.report.tables.render import render
 
 
 def make(**changes: Any) -> Record:
@@ -110,3 +114,27 @@ def copy_run(cell: str, seed: int, recall: float) -> Run:
             "baselines": {"recall": 0.125, "exact": 0.125**10, "loss": 0.693147},
         },
     )
+
+
+SWEEP = [
+    *[run("rnn", seed, mse) for seed, mse in enumerate([0.1671, 0.1802, 0.1699])],
+    *[run("lstm", seed, mse, at) for seed, (mse, at) in enumerate([(0.0012, 900), (0.0031, 1200), (0.15, None)])],
+    run("gru", 0, 0.00045, 400),
+    run("gru", 1, 0.00051, 500),
+    run("gru", 2, status="diverged", reason="loss not finite at step 7"),
+    run("gru", 3, status="failed", reason="RuntimeError: no"),
+    *[
+        copy_run(cell, seed, round(0.1 * index + 0.01 * seed, 3))
+        for index, cell in enumerate(("rnn", "lstm", "gru"), 1)
+        for seed in range(6)
+    ],
+]
+"""Runs of two tasks and three cells, of which some have not solved, one has diverged, and one has failed."""
+
+
+def csv_of(runs: list[Run], spec: Spec | None = None) -> dict[tuple[str, str], dict[str, str]]:
+    """The lines of a CSV of one row by column and metric."""
+    lines = list(csv.DictReader(io.StringIO(render(runs, "csv", spec))))
+    found = {(line["column"], line["metric"]): line for line in lines}
+    assert len(found) == len(lines)
+    return found

@@ -1,3 +1,5 @@
+"""Tables as texts: their numbers, their notes, and their forms."""
+
 from __future__ import annotations
 
 import csv
@@ -8,45 +10,26 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from bench.analysis import metrics
 from bench.analysis.gradient_reach import Exponents, GradientReach
-from bench.analysis.grouping import arrange, arrange_by
+from bench.analysis.grouping import arrange
 from bench.analysis.metrics import MetricEstimate
-from bench.analysis.run import Run, read_reaches, read_runs
-from bench.analysis.table import Spec, Table, read_spec, spec_names
-from bench.cli.main import main
+from bench.analysis.run import read_reaches, read_runs
+from bench.analysis.table import Spec, Table
 from bench.report.tables import captions
 from bench.report.tables.grid import Entry, Grid
 from bench.report.tables.latex import latex
 from bench.report.tables.render import FORMS, render
 from bench.stats import intervals, survival
 from bench.stats.gradient_decay import Reach
-from tests.conftest import ROOT, Bench, options
-from tests.records_made import CONFIG, changed, copy_run, make, run, write
+from tests.conftest import ROOT, Bench
+from tests.records_made import CONFIG, SWEEP, changed, copy_run, csv_of, make, run
 
 GOLDEN = ROOT / "tests" / "golden"
-
-
-SWEEP = [
-    *[run("rnn", seed, mse) for seed, mse in enumerate([0.1671, 0.1802, 0.1699])],
-    *[run("lstm", seed, mse, at) for seed, (mse, at) in enumerate([(0.0012, 900), (0.0031, 1200), (0.15, None)])],
-    run("gru", 0, 0.00045, 400),
-    run("gru", 1, 0.00051, 500),
-    run("gru", 2, status="diverged", reason="loss not finite at step 7"),
-    run("gru", 3, status="failed", reason="RuntimeError: no"),
-    *[
-        copy_run(cell, seed, round(0.1 * index + 0.01 * seed, 3))
-        for index, cell in enumerate(("rnn", "lstm", "gru"), 1)
-        for seed in range(6)
-    ],
-]
 
 
 SPECS = {
@@ -55,24 +38,9 @@ SPECS = {
 }
 
 
-def csv_of(runs: list[Run], spec: Spec | None = None) -> dict[tuple[str, str], dict[str, str]]:
-    """The lines of a CSV of one row by column and metric."""
-    lines = list(csv.DictReader(io.StringIO(render(runs, "csv", spec))))
-    found = {(line["column"], line["metric"]): line for line in lines}
-    assert len(found) == len(lines)
-    return found
-
-
 def gradient_reach(reaches: tuple[int | None, int], rate: float, growth: float = 1.0) -> GradientReach:
     start, end = (Reach(reach, reach, 40, rate, 1.0, 9, growth, None, 0.0) for reach in reaches)
     return GradientReach(start, end)
-
-
-def test_runs_that_differ_in_their_probes_alone_are_one_training():
-    probed = {"config": run("rnn", 0).record.config | {"probe": {"enabled": True}}, "run_id": "b"}
-    runs = [run("rnn", 0, 0.1, run_id="a"), run("rnn", 0, 0.1, **probed), run("rnn", 1, 0.2, run_id="c")]
-    rows, _ = arrange(runs)
-    assert [[made.run_id for made in row.runs["rnn"]] for row in rows] == [["b", "c"]]
 
 
 def test_a_diverged_run_has_no_reach_of_a_trained_network(bench: Bench):
@@ -121,15 +89,6 @@ def test_what_no_run_has_measured_is_said():
         text = " ".join(render(runs, "terminal", Spec(metrics=wanted)).split())
         names = "; ".join(metrics.name_of(name) for name in wanted if name != "mse")
         assert f"Not measured by any of these runs: {names}." in text
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_of_equal_trainings_the_one_with_the_most_probes_is_shown(order: int):
-    config = run("rnn", 0).record.config
-    probes = ({"enabled": False}, {"enabled": True}, {"enabled": True, "inputs": True, "exponents": 4})
-    runs = [run("rnn", 0, 0.1, run_id=f"r{i}", config=config | {"probe": each}) for i, each in enumerate(probes)]
-    rows, _ = arrange(runs[::order])
-    assert [made.run_id for made in rows[0].runs["rnn"]] == ["r2"]
 
 
 def test_long_tables_are_cut_between_blocks_for_latex():
@@ -201,122 +160,6 @@ def test_csv_has_the_numbers_in_full():
 def test_unknown_form():
     with pytest.raises(ValueError, match="`form` must be one of terminal, markdown, latex, html, csv, got 'word'"):
         render(SWEEP, "word")
-
-
-class TestLayout:
-    def test_a_run_that_is_there_twice_counts_once(self):
-        rows, _ = arrange([SWEEP[0], SWEEP[0], SWEEP[1]])
-        assert len(rows[0].runs["rnn"]) == 2
-
-    def test_cells_that_differ_in_a_setting_get_columns_of_their_own(self):
-        base = make().config
-        runs = [
-            run("lstm", seed, 0.1, config=changed(base, cell={"forget_bias": bias}))
-            for seed in (0, 1)
-            for bias in (1.0, 5.0)
-        ]
-        rows, columns = arrange(runs)
-        assert columns == ["lstm forget_bias=1", "lstm forget_bias=5"]
-        assert [len(members) for members in rows[0].runs.values()] == [2, 2]
-
-    @pytest.mark.parametrize(
-        ("changes", "label"),
-        [
-            ({"task": {"length": 200}}, "length=200"),
-            ({"training": {"max_steps": 200}}, "training.max_steps=200"),
-            ({"optimizer": {"lr": 0.5}}, "optimizer.lr=0.5"),
-            ({"data": {"batch_size": 8}}, "data.batch_size=8"),
-        ],
-    )
-    def test_other_protocols_get_rows_of_their_own(self, changes: dict[str, Any], label: str):
-        other = run("gru", 0, 0.2, config=changed(make().config, **changes))
-        rows, _ = arrange([run("gru", 0, 0.1, config=make().config), other])
-        assert len(rows) == 2
-        assert label in rows[1].settings or label in rows[0].settings
-
-    def test_two_versions_of_the_code_are_not_pooled(self):
-        """The code all cells share makes rows; each row still holds all cells."""
-        runs = [
-            run(cell, 0, 0.1, code={**make().code, "numerics": {"training": shared, f"cells.{cell}": "1"}})
-            for cell in ("rnn", "gru")
-            for shared in ("1", "2")
-        ]
-        rows, columns = arrange(runs)
-        assert columns == ["rnn", "gru"]
-        assert [row.settings[-1] for row in rows] == ["code=1", "code=training 2"]
-        assert [list(row.runs) for row in rows] == [["rnn", "gru"]] * 2
-        assert all(row.uneven == {} for row in rows)
-
-    def test_other_files_and_another_commit_part_no_rows(self):
-        """Neither do records from before parts of the code had versions, which were all the first."""
-        older = {name: value for name, value in make().code.items() if name != "numerics"}
-        moved = {**older, "sources": "moved", "cell": "moved", "commit": "f" * 40}
-        codes = (older, moved, {**moved, "numerics": {"training": "1", "cells.gru": "1"}})
-        rows, columns = arrange([run("gru", seed, 0.1, code=code) for seed, code in enumerate(codes)])
-        assert columns == ["gru"]
-        assert [len(row.runs["gru"]) for row in rows] == [3]
-
-    def test_two_versions_of_a_cells_own_file_are_two_columns(self):
-        runs = [run("mine", 0, 0.1, code={**make().code, "numerics": {"cell": version}}) for version in ("a", "b")]
-        rows, columns = arrange([*runs, run("gru", 0, 0.1)])
-        assert columns == ["gru", "mine code=a", "mine code=b"]
-        assert len(rows) == 1
-
-    def test_a_result_stands_before_a_try_of_the_same_run(self):
-        done = run("gru", 0, 0.1)
-        tried = run("gru", 0, experiment="other", status="interrupted", run_id=done.run_id)
-        for order in ([done, tried], [tried, done]):
-            rows, _ = arrange(order)
-            assert [each.status for each in rows[0].runs["gru"]] == ["completed"]
-
-    def test_what_differs_only_between_cells_is_a_note(self):
-        base = make().config
-        runs = [
-            run("rnn", 0, 0.1, config=changed(base, model={"hidden_size": 80})),
-            run("lstm", 0, 0.1, config=changed(base, model={"hidden_size": 40})),
-        ]
-        rows, _ = arrange(runs)
-        (row,) = rows
-        assert row.uneven == {"model.hidden_size": {"rnn": 80, "lstm": 40}}
-        text = " ".join(render(runs, "terminal").split())
-        assert "model.hidden_size differs between columns: rnn 80, lstm 40." in text
-
-    def test_lengths_sort_as_numbers(self):
-        base = make().config
-        runs = [run("gru", 0, 0.1, config=changed(base, task={"length": n})) for n in (1000, 25, 200)]
-        rows, _ = arrange(runs)
-        assert [row.settings for row in rows] == [("length=25",), ("length=200",), ("length=1000",)]
-
-
-def test_no_torch_in_the_process(bench: Bench, tmp_path: Path):
-    bench.ready("probe=flow", "task.length=9")
-    script = (
-        "import sys\nfrom bench.cli.main import main\n"
-        "for arguments in (['--version'], ['table', sys.argv[1]], ['runs', sys.argv[1]], ['figures', sys.argv[1]]):\n"
-        "    try: main(arguments)\n    except SystemExit as stop: assert stop.code == 0\n"
-        "    loaded = {'torch', 'lightning', 'hydra', 'omegaconf', 'wandb', 'torchmetrics'} & set(sys.modules)\n"
-        "    assert not loaded, (arguments, loaded)\n"
-    )
-    words = [sys.executable, "-c", script, str(bench.results)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_terminal_that_lacks_characters(monkeypatch: pytest.MonkeyPatch):
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1", write_through=True))
-    with pytest.raises(SystemExit) as stopped:
-        main(["table", str(ROOT / "results" / "demo")])
-    assert stopped.value.code == 0
-    assert "[1200, inf]" in written.getvalue().decode("latin-1")
-
-
-def test_to_a_file(bench: Bench, tmp_path: Path):
-    bench.ready()
-    output = tmp_path / "table.md"
-    outcome = bench.call("table", str(bench.results), "--format=markdown", f"--output={output}")
-    assert (outcome.code, outcome.out) == (0, "")
-    assert output.read_text() == bench.call("table", str(bench.results), "--format=markdown").out
 
 
 def number(
@@ -575,209 +418,3 @@ class TestOwnNames:
         log = (tmp_path / "page.log").read_text()
         assert done.returncode == 0, log[-1500:]
         assert re.findall(r"Overfull .hbox .*|.*Float too large.*", log) == []
-
-
-def lengths(*values: int, cell: str = "gru", seeds: int = 2, **changes: Any) -> list[Run]:
-    return [
-        run(cell, seed, 0.1 + seed, config=changed(CONFIG, task={"length": n}, cell={"_target_": cell}), **changes)
-        for n in values
-        for seed in range(seeds)
-    ]
-
-
-class TestSpec:
-    def test_where(self):
-        runs = lengths(25, 200, 1000)
-        found = csv_of(runs, Spec(where={"task.length": ("200",)}, metrics=("mse",)))
-        assert [line["settings"] for line in found.values()] == ["length=200"]
-        text = render(runs, "csv", Spec(where={"task.length": ("25", "1e3")}, metrics=("mse",)))
-        assert [line["settings"] for line in csv.DictReader(io.StringIO(text))] == ["length=25", "length=1000"]
-
-    def test_rows_columns_and_their_labels(self):
-        runs = lengths(1000, 25, 200) + lengths(25, cell="rnn")
-        rows, columns = arrange_by(runs, ("cell",), ("task.length",), mixed=False)
-        assert [row.label for row in rows] == ["adding_problem, cell=gru", "adding_problem, cell=rnn"]
-        assert columns == ["length=25", "length=200", "length=1000"]
-        rows, columns = arrange_by(runs, ("task.length",), ("cell", "optimizer.lr"), mixed=False)
-        assert [row.settings for row in rows] == [("length=25",), ("length=200",), ("length=1000",)]
-        assert columns == ["rnn lr=0.01", "gru lr=0.01"]
-        rows, columns = arrange_by(runs[:2], ("task.length",), ("budget",), mixed=False)
-        assert columns == ["all"]
-
-    def test_a_place_without_runs(self):
-        runs = lengths(25, 200) + lengths(25, cell="rnn")
-        text = render(runs, "terminal", Spec(rows=("task.length",), metrics=("mse",)))
-        assert re.search(r"^adding_problem +- +0\.600$", text, re.M)
-
-    def test_what_a_column_says_is_no_note(self):
-        runs = [
-            run("gru", seed, 0.1, config=changed(CONFIG, training={"clip_norm": clip}))
-            for seed in range(2)
-            for clip in (1.0, 100.0)
-        ]
-        spec = Spec(rows=("task.length",), columns=("cell", "training.clip_norm"), metrics=("mse",))
-        text = render(runs, "terminal", spec)
-        assert re.search(r"^task +gru clip_norm=1 +gru clip_norm=100$", text, re.M)
-        assert "differs" not in text
-
-    def test_runs_of_one_place_must_not_differ(self):
-        runs = lengths(25, 200)
-        spec = Spec(rows=("task",), metrics=("mse",))
-        message = (
-            "`mixed` must be given where runs of one place differ in task.length, got 25, 200; "
-            "or name task.length in rows or columns"
-        )
-        with pytest.raises(ValueError, match=message):
-            render(runs, "terminal", spec)
-        text = " ".join(render(runs, "terminal", dataclasses.replace(spec, mixed=True)).split())
-        assert "[a] in one place runs that differ in task.length: gru." in text
-        assert "[a]†" in text
-
-    def test_protocols_must_not_be_mixed(self):
-        runs = lengths(25) + lengths(200, experiment="demo")
-        spec = Spec(rows=("task.length",), metrics=("mse",))
-        with pytest.raises(
-            ValueError, match="`mixed` must be given for a table of several protocols, got default, demo"
-        ):
-            render(runs, "terminal", spec)
-        text = render(runs, "terminal", dataclasses.replace(spec, mixed=True))
-        assert "[a] protocol default." in text
-        assert "[b] protocol demo." in text
-        by_name = render(runs, "terminal", Spec(rows=("experiment", "task.length"), metrics=("mse",)))
-        assert "[a] protocol" not in by_name
-        assert "experiment=demo" in by_name
-
-    def test_no_completed_run(self):
-        runs = [run("gru", 0, status="failed"), run("gru", 1, status="interrupted"), run("rnn", 0, status="failed")]
-        message = "a table must have at least one run with a result, got 2 failed, 1 interrupted"
-        with pytest.raises(ValueError, match=message):
-            render(runs, "terminal")
-
-    def test_flags_win_over_a_file(self):
-        spec = Spec("title", {"cell": ("gru",)}, ("task.length",), ("cell",), ("mse",), "iqm", published=True)
-        assert spec.with_flags(where=None, rows=None, metrics=None, mixed=False, published=False) == spec
-        changes: dict[str, Any] = {"where": {"cell": ("rnn",)}, "metrics": ("loss", "solved"), "mixed": True}
-        assert spec.with_flags(**changes) == dataclasses.replace(spec, **changes)
-
-    def test_a_file_of_ones_own(self, tmp_path: Path):
-        path = tmp_path / "mine.yaml"
-        path.write_text(
-            "title: Mine\nwhere: {task.length: [100, 200], optimizer.lr: 1e-2}\nrows: task.length\n"
-            "columns: [cell]\nmetrics: [mse]\nstatistic: null\nmixed: true\n"
-        )
-        assert read_spec(str(path)) == Spec(
-            "Mine", {"task.length": ("100", "200"), "optimizer.lr": ("1e-2",)}, ("task.length",), ("cell",), ("mse",),
-            mixed=True,
-        )  # fmt: skip
-        assert "Mine: MSE." in render(ADDING, "terminal", read_spec(str(path)))
-
-    @pytest.mark.parametrize(
-        ("content", "message"),
-        [
-            ("rows: [", "`spec` must be YAML, got "),
-            ("- rows", "`spec` must have settings by name, got "),
-            ("row: [cell]", "`spec` must name one of title, where, rows, .*, got 'row', did you mean rows"),
-            ("where: cell", "`where` must have values by key, got 'cell'"),
-            ("rows: []", r"`rows` must be a value or a list of values, got \[\]"),
-            ("rows: [[a]]", r"`rows` must be a value or a list of values, got \[\['a'\]\]"),
-            ("mixed: 1", "`mixed` must be true or false, got 1"),
-            ("title: [a]", r"`title` must be a text, got \['a'\]"),
-        ],
-    )  # fmt: skip
-    def test_bad_files(self, tmp_path: Path, content: str, message: str):
-        path = tmp_path / "mine.yaml"
-        path.write_text(content)
-        with pytest.raises(ValueError, match=message):
-            read_spec(str(path))
-
-    @pytest.mark.parametrize("name", options("table"))
-    def test_every_file_of_ours_reads_and_names_what_there_is(self, name: str):
-        spec = read_spec(name)
-        assert name in spec_names()
-        assert spec.where is not None
-        (experiment,) = spec.where["experiment"]
-        assert experiment in options("experiment")
-        assert spec.only is None
-        for metric in spec.metrics or ():
-            assert metric in (*metrics.EVERY_RUN, "mse", "loss", "recall", "accuracy")
-        keys = [key for group in (spec.where, spec.rows or (), spec.columns or ()) for key in group]
-        for key in (key for key in keys if key.startswith("task.")):
-            assert key.partition(".")[2] in yaml.safe_load(
-                (ROOT / "conf" / "task" / f"{spec.where.get('task', ['adding_problem'])[0]}.yaml").read_text()
-            )
-
-
-@pytest.fixture
-def written(bench: Bench) -> Bench:
-    """Made-up records, as files."""
-    for made in (each.record for each in SWEEP):
-        made = dataclasses.replace(made, run_id=f"{made.task}{made.cell}{made.seed}")
-        write(bench.results / "runs" / "default" / made.task / made.cell / made.run_id, made)
-    return bench
-
-
-class TestCommandLine:
-    @pytest.mark.parametrize(
-        ("flags", "message"),
-        [
-            ("--rows=task.lenth", "got 'task.lenth', did you mean task.length?"),
-            ("--columns=cel", "columns must name one of task, cell, "),
-            ("--columns=cel", "got 'cel', did you mean cell?"),
-            ("--where=tsk=a", "got 'tsk', did you mean task?"),
-            ("--where=cell=elman", "where must leave at least one run, got cell=elman"),
-            ("--metric=mes", "got 'mes', did you mean mse?"),
-            ("--metric=mes --statistic=survival", "got 'mes', did you mean mse?"),
-            ("--statistic=medain", "statistic must be one of median, iqm, share, survival, got 'medain', did you mean "
-                                   "median?"),
-            ("--metric=mse --statistic=survival", "statistic of mse must be one of median, iqm, got 'survival'"),
-            ("--spec=horizn", "got 'horizn', did you mean horizon?"),
-            ("--spec=horizon", "where must leave at least one run, got experiment=horizon"),
-            ("--rows=task", "mixed must be given where runs of one place differ in "),
-            ("--published", "published must have runs of a paper's protocol, as of +experiment=arjovsky2016, got none"),
-            ("--metric=parameters --compare", "metric must be one that is better higher or lower to be compared, got "
-                                              "'parameters'"),
-        ],
-    )  # fmt: skip
-    def test_what_means_nothing(self, written: Bench, tmp_path: Path, flags: str, message: str):
-        output = tmp_path / "table.txt"
-        if flags == "--rows=task":
-            config = changed(CONFIG, task={"length": 7})
-            write(written.results / "runs" / "x", run("rnn", 7, 0.1, run_id="x", config=config).record)
-        outcome = written.call("table", str(written.results), *flags.split(), f"--output={output}")
-        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
-        assert outcome.err.startswith("bench table: ")
-        assert message in outcome.err
-        assert not output.exists()
-
-    @pytest.mark.parametrize("flag", ["--rows=", "--metric=,", "--where=cell", "--where=cell="])
-    def test_flags_without_a_value(self, written: Bench, flag: str):
-        outcome = written.call("table", str(written.results), flag)
-        assert (outcome.code, outcome.out) == (2, "")
-        assert "must " in outcome.err
-
-    def test_rows_columns_where_metric_and_statistic(self, written: Bench):
-        flags = "--where task=copy_memory --where cell=gru,lstm --rows task.delay --metric recall --statistic iqm"
-        outcome = written.call("table", str(written.results), *flags.split())
-        assert outcome.code == 0, outcome.err
-        assert re.search(r"^task +lstm +gru$", outcome.out, re.M)
-        assert re.search(r"^copy_memory +0\.225 +\*0\.325$", outcome.out, re.M)
-        assert "Recall. Protocol: default" in outcome.out
-        assert "Interquartile mean over seeds" in outcome.out
-
-    def test_flags_win_over_the_file(self, written: Bench, tmp_path: Path):
-        path = tmp_path / "mine.yaml"
-        path.write_text("title: Mine\nwhere: {task: adding_problem}\nmetrics: [mse]\n")
-        plain = written.call("table", str(written.results), f"--spec={path}").out
-        assert "Mine: MSE." in plain
-        other = written.call("table", str(written.results), f"--spec={path}", "--metric=solved", "--where=cell=gru").out
-        assert "Mine: solved." in other
-        assert re.search(r"^task +gru$", other, re.M)
-
-    @pytest.mark.parametrize(
-        "flags", ["", "--metric=mse,loss", "--metric=loss --rows=task.length,task.delay", "--compare"]
-    )
-    def test_the_terminal_has_80_columns(self, written: Bench, flags: str):
-        outcome = written.call("table", str(written.results), *flags.split())
-        assert outcome.code == 0, outcome.err
-        assert max(map(len, outcome.out.splitlines())) <= 80
-        assert "b: bench run -m task=copy_memory cell=rnn,lstm,gru 'seed=range(0,6)'" in outcome.out
