@@ -100,6 +100,7 @@ def flow_heatmap(runs: Iterable[Run]) -> Figure | None:
         meshes = [_heat(panel, medians[column], norm) for panel, column in zip(axes[down], columns, strict=False)]
         name_panels(list(axes[down]), row, columns)
         axes[down, 0].set_ylabel("lag (steps)")
+        axes[down, 0].yaxis.set_major_locator(MaxNLocator(6, integer=True))
         # The bar stands beside all panels, empty ones too, so that columns stay below each other.
         bar = figure.colorbar(meshes[0], ax=list(axes[down]), label=NORM, pad=0.01)
         bar.ax.yaxis.set_minor_locator(NullLocator())
