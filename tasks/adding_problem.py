@@ -29,7 +29,8 @@ class AddingProblem(Task):
         length: Steps of a sequence, at least 2, the least that has two halves; ``halves`` is meaningful from 4 on.
         markers: ``"halves"`` puts one marker uniformly in the first half, steps [0, length // 2), and one in the
             second, steps [length // 2, length), as Arjovsky et al. do; ``"anywhere"`` puts two distinct markers
-            uniformly over the whole sequence, as Bai et al. do.
+            uniformly over the whole sequence, as Bai et al. do; ``"early"`` puts one in the first tenth and one in the
+            second half, as Campos et al. do.
         solved_mse: The task counts as solved when the mean squared error on the evaluation set is at most this;
             between 0 and the baseline, both excluded.
 
@@ -42,6 +43,7 @@ class AddingProblem(Task):
         Arjovsky, Shah & Bengio (2016), Unitary evolution recurrent neural networks, section 4.2: ``halves``.
         Bai, Kolter & Koltun (2018), arXiv 1803.01271, appendix A: ``anywhere``. They print a baseline of
         0.1767; the variance of the sum is 0.1667.
+        Campos et al. (2018), Skip RNN, arXiv 1708.06834, section 4.1: ``early``.
     """
 
     readout = "last"
@@ -53,7 +55,7 @@ class AddingProblem(Task):
 
     def __init__(self, *, length: int, markers: str, solved_mse: float) -> None:
         require_at_least("length", length, 2)
-        require_choice("markers", markers, ("halves", "anywhere"))
+        require_choice("markers", markers, ("halves", "anywhere", "early"))
         self._length = length
         self.markers = markers
         if not 0 < solved_mse < self.baseline:
@@ -100,9 +102,11 @@ class AddingProblem(Task):
         def steps(low: int, high: int) -> Tensor:
             return torch.randint(low, high, (batch_size,), generator=generator, device=generator.device)
 
+        half = self._length // 2
         if self.markers == "halves":
-            half = self._length // 2
             return steps(0, half), steps(half, self._length)
+        if self.markers == "early":
+            return steps(0, max(1, self._length // 10)), steps(half, self._length)
         first = steps(0, self._length)
         # The second is drawn among the other length - 1 steps. Shifting it past the first keeps the two different.
         second = steps(0, self._length - 1)

@@ -102,30 +102,44 @@ class MarkedValues(Task):
 
     @property
     def baselines(self) -> dict[str, float]:
-        """Scores of a predictor that always answers the mean m of the target.
+        """The best score that one answer for all sequences can have, for each score by itself.
 
-        The target depends on one value with weight p, and on two values otherwise.
+        The target depends on one value with weight p, and on two values otherwise. The squared error is least at the
+        mean of the target, the absolute error at its median, and the share within t of the answer is largest where the
+        target is densest.
 
-        For the sum, the target less m is U / 4 or (U + U') / 4 with U, U' from U[-1, 1). Its variance is (2 - p) / 48.
-        The share within t is 4t for one value and 1 - (1 - 2t)^2 for two. The absolute error is 1/8 for one and
-        1/6 for two.
+        For the sum, mean, median and mode are 1/2: the target less 1/2 is U / 4 or (U + U') / 4 with U, U' from
+        U[-1, 1). Its variance is (2 - p) / 48. The share within t is 4t for one value and 1 - (1 - 2t)^2 for two. The
+        absolute error is 1/8 for one and 1/6 for two.
 
         For the product, the target has the distribution function z for one value and z - z ln z for two. The second
-        moments are 1/3 and 1/9. The share within t is the difference of the distribution function between m - t and
-        m + t. The expected |Z - m| of a Z of mean m is 2 ∫ F from 0 to m, here m^2 for one value and m^2 (3/2 - ln m)
-        for two.
+        moments are 1/3 and 1/9. The density falls, so that the best answer within t is t itself. The expected
+        |Z - z| is mean - z + 2 ∫ F from 0 to z, and the integral of F is z^2 / 2 for one value and
+        z^2 (3/4 - ln(z) / 2) for two; the median is found by bisection.
         """
-        p, m, t = self.first_chosen, self.mean, TOLERANCE
+        p, t = self.first_chosen, TOLERANCE
         if self.operation == "sum":
             variance = (2 - p) / 48
             within = p * 4 * t + (1 - p) * (1 - (1 - 2 * t) ** 2)
             absolute = p / 8 + (1 - p) / 6
         else:
-            variance = p / 3 + (1 - p) / 9 - m**2
-            low, high = (p * z + (1 - p) * (z - z * math.log(z)) for z in (m - t, m + t))
-            within = high - low
-            absolute = m**2 * (p + (1 - p) * (1.5 - math.log(m)))
+            variance = p / 3 + (1 - p) / 9 - self.mean**2
+            within = self._share_below(2 * t)
+            z = self._median()
+            absolute = self.mean - z + z**2 * (p + (1 - p) * (1.5 - math.log(z)))
         return {"loss": variance, "mse": variance, "within_tolerance": within, "absolute_error": absolute}
+
+    def _share_below(self, z: float) -> float:
+        """Return the distribution function of the product's target at ``z`` in (0, 1]."""
+        return self.first_chosen * z + (1 - self.first_chosen) * (z - z * math.log(z))
+
+    def _median(self) -> float:
+        """Return the median of the product's target."""
+        low, high = 1e-9, 1.0
+        while high - low > 1e-12:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._share_below(middle) < 0.5 else (low, middle)
+        return high
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw ``batch_size`` sequences; see :class:`tasks.base.Task`."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from bench.analysis.hyperparameters import as_text, hashable, listed
 from bench.analysis.metrics import REACHES, probed
-from bench.analysis.run import Run, read_reaches, read_runs
+from bench.analysis.run import Run, garbage_left, read_reaches, read_runs
 from bench.errors import one_of
 from bench.records.record import DamagedRecordError, DamagedRecordWarning
 
@@ -89,7 +89,8 @@ class Runs(Sequence[Run]):
         (``parameters``, ``steps``, ``wall_seconds`` and other times). What a run does not have is missing. Lyapunov
         exponents are in :meth:`activity`.
         """
-        return pd.DataFrame([_row(run) for run in self], columns=None if len(self) else [*IDENTITY, "status"])
+        with garbage_left():
+            return pd.DataFrame([_row(run) for run in self], columns=None if len(self) else [*IDENTITY, "status"])
 
     def curves(self) -> pd.DataFrame:
         """Return the training curves with one row for each step, or for each step that a published copy keeps."""

@@ -16,7 +16,6 @@ from bench.analysis import hyperparameters
 from bench.analysis.gradient_reach import Exponents, GradientReach, gradient_reaches, leading_exponents
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import FINAL, DamagedRecordError, Record
-from bench.records.series import PROBES
 
 _SECTIONS = ("model", "optimizer", "data", "training")
 """Sections whose settings make two trainings different; the settings of the probes do not."""
@@ -150,8 +149,10 @@ class Run:
         return read_probe(self.folder, "gradients")
 
 
-AT_ONCE = 50
+AT_ONCE = 500
 """Number of runs whose reach is computed together."""
+REACH_COLUMNS = ("step", "layer", "lag", "value")
+"""The columns of the flow that the reach is computed from."""
 TABLES = ("curves", "flow", "activity", "gradients")
 """The tables of a run, each of which is read when it is first asked for.
 
@@ -168,7 +169,7 @@ def read_folders(folders: Iterable[Path]) -> tuple[list[Run], list[DamagedRecord
     """Return the runs of some folders, without their reach, and what is wrong with those that cannot be read."""
     runs: list[Run] = []
     damaged: list[DamagedRecordError] = []
-    with _garbage_left():
+    with garbage_left():
         for folder in folders:
             try:
                 runs.append(Run(read_record(folder), folder))
@@ -186,16 +187,18 @@ def read_reaches(runs: Iterable[Run]) -> list[DamagedRecordError]:
 
     damaged = []
     every = list(runs)
-    for start in range(0, len(every), AT_ONCE):
-        read, flows = [], []
-        for run in every[start : start + AT_ONCE]:
-            try:
-                flows.append(read_probe(run.folder, "flow", list(PROBES["flow"])))
-                read.append(run)
-            except DamagedRecordError as error:
-                damaged.append(error)
-        for run, reach in zip(read, gradient_reaches(flows, [run.record for run in read]) if read else [], strict=True):
-            run.reach = reach
+    with garbage_left():
+        for start in range(0, len(every), AT_ONCE):
+            read, flows = [], []
+            for run in every[start : start + AT_ONCE]:
+                try:
+                    flows.append(read_probe(run.folder, "flow", REACH_COLUMNS))
+                    read.append(run)
+                except DamagedRecordError as error:
+                    damaged.append(error)
+            found = gradient_reaches(flows, [run.record for run in read]) if read else []
+            for run, reach in zip(read, found, strict=True):
+                run.reach = reach
     return damaged
 
 
@@ -216,8 +219,8 @@ def read_exponents(runs: Iterable[Run]) -> list[DamagedRecordError]:
 
 
 @contextlib.contextmanager
-def _garbage_left() -> Iterator[None]:
-    """Do not look for garbage while many records are read, all of which are kept: it takes a third of the time."""
+def garbage_left() -> Iterator[None]:
+    """Do not look for garbage while much is read or made that is all kept: it takes a third of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -194,6 +194,8 @@ class Cell(nn.Module, ABC):
             with self._filled(name) as weight:
                 for block in weight.split(self.hidden_size) if weight is not None else ():
                     init.fill_weight(block, rule, generator)
+                    if name == "weight_hh" and self.init.spectral_radius is not None:
+                        init.scale_to_radius(block, self.init.spectral_radius)
         for name in ("bias_ih", "bias_hh"):
             with self._filled(name) as bias:
                 if bias is not None:

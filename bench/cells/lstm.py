@@ -36,12 +36,15 @@ class LSTMCell(Cell):
         forget_bias: ``None`` leaves b_f as ``init.bias`` says. A number sets b_f, the sum of torch's two biases, to
             that number. ``"chrono"`` draws b_f from log U[1, T_max - 1] and sets b_i = -b_f; see
             :func:`bench.cells.init.chrono_bias`.
+        chrono_range: T_max of ``chrono`` in delays of the task, > 0. Tallec & Ollivier have 1.5 for copy memory, and 1
+            for adding and for copy memory of variable delay.
         peepholes: Whether there are peepholes: a parameter ``weight_peephole (3*hidden)`` in the order i, f, o, which
             starts as U(-1/sqrt(hidden), 1/sqrt(hidden)). With them there is no kernel.
         kwargs: See :class:`bench.cells.base.Cell`.
 
     Raises:
-        ValueError: ``forget_bias`` is a word other than ``chrono``, or a number that is not finite.
+        ValueError: ``forget_bias`` is a word other than ``chrono``, or a number that is not finite; ``chrono_range`` is
+            not a finite number > 0.
 
     References:
         Hochreiter & Schmidhuber (1997); Gers, Schmidhuber & Cummins (2000) for the forget gate and its bias; Gers,
@@ -61,6 +64,7 @@ class LSTMCell(Cell):
         hidden_size: int,
         *,
         forget_bias: float | str | None,
+        chrono_range: float = 1.5,
         peepholes: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -68,6 +72,9 @@ class LSTMCell(Cell):
             raise ValueError(f"`forget_bias` must be a number, null or chrono, got {forget_bias!r}")
         if isinstance(forget_bias, float) and not math.isfinite(forget_bias):
             raise ValueError(f"`forget_bias` must be finite, got {forget_bias}")
+        if not (chrono_range > 0 and math.isfinite(chrono_range)):
+            raise ValueError(f"`chrono_range` must be a finite number > 0, got {chrono_range}")
+        self.chrono_range = chrono_range
         self.forget_bias = forget_bias
         self.peepholes = peepholes
         super().__init__(input_size, hidden_size, **kwargs)
@@ -120,7 +127,7 @@ class LSTMCell(Cell):
         if self.forget_bias is None:
             return
         if self.forget_bias == "chrono":
-            forget = chrono_bias(self.hidden_size, delay, generator)
+            forget = chrono_bias(self.hidden_size, self.chrono_range * delay, generator)
             self._set_bias("input", -forget)
         else:
             forget = torch.full((self.hidden_size,), float(self.forget_bias))

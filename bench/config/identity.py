@@ -23,8 +23,8 @@ def science(
     config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str, engine: Engine
 ) -> dict[str, Any]:
     """Return all settings that can change a number."""
-    found = {name: config[name] for name in ("task", "model", "optimizer", "seed")}
-    found |= {name: older.as_before(name, config[name]) for name in ("cell", "data")}
+    found = {name: config[name] for name in ("task", "model", "seed")}
+    found |= {name: older.as_before(name, config[name]) for name in ("cell", "optimizer", "data")}
     found["model"] = {**config["model"], "engine": engine}
     found["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
     found["probe"] = older.as_before("probe", config["probe"]) if config["probe"]["enabled"] else {"enabled": False}

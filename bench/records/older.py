@@ -14,8 +14,10 @@ YEARS = {"rnn": 1990, "lstm": 1997, "gru": 2014}
 
 LATER: Mapping[str, Mapping[str, Any]] = {
     "bench.cells.gru.GRUCell": {"reset": "after", "initial_state": "zeros"},
-    "bench.cells.lstm.LSTMCell": {"peepholes": False, "initial_state": "zeros"},
+    "bench.cells.init.Initialization": {"spectral_radius": None},
+    "bench.cells.lstm.LSTMCell": {"chrono_range": 1.5, "peepholes": False, "initial_state": "zeros"},
     "bench.cells.rnn.RNNCell": {"initial_state": "zeros"},
+    "torch.optim.SGD": {"nesterov": False},
 }
 """Settings that classes got later, by ``_target_``, with the value under which they compute what they did before.
 
@@ -32,15 +34,19 @@ SECTIONS: Mapping[str, Mapping[str, Any]] = {
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record's config with the settings that came later."""
-    return {
-        name: {**_later(name, node), **node} if isinstance(node, Mapping) else node for name, node in config.items()
-    }
+    return {name: _with_later(name, node) if isinstance(node, Mapping) else node for name, node in config.items()}
 
 
 def as_before(section: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a section of a config without the settings that came later and change nothing."""
+    """Return a section of a config, with what is below it, without the settings that came later and change nothing."""
     later = _later(section, node)
-    return {key: value for key, value in node.items() if key not in later or later[key] != value}
+    kept = {key: value for key, value in node.items() if key not in later or later[key] != value}
+    return {key: as_before("", value) if isinstance(value, Mapping) else value for key, value in kept.items()}
+
+
+def _with_later(section: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    below = {key: _with_later("", value) if isinstance(value, Mapping) else value for key, value in node.items()}
+    return {**_later(section, node), **below}
 
 
 def _later(section: str, node: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -115,7 +115,7 @@ class LiveLog(L.Callback):
         """Log the metrics of the evaluation set, with the baseline."""
         assert isinstance(pl_module, TrainingModule)
         evaluations = pl_module.curves.evaluations
-        if trainer.logger is None or not evaluations:
+        if trainer.logger is None or not evaluations or pl_module.looks_again:
             return
         self._log_evaluation(trainer.logger, evaluations[-1])
 

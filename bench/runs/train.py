@@ -126,6 +126,9 @@ def fit(
         trainer.fit(module, datamodule=data)
         if module.diverged_at is None and not module.evaluated:
             trainer.validate(module, datamodule=data, verbose=False)
+        while module.diverged_at is None and module.undecided:
+            again = SequenceData(spec.task, spec.data, spec.seed, spec.device, look=len(module.looks_again) + 1)
+            trainer.validate(module, datamodule=again, verbose=False)
         if module.diverged_at is None:
             trainer.test(module, datamodule=data, verbose=False)
 
@@ -134,9 +137,11 @@ def _outcome_of(spec: RunSpec, module: TrainingModule) -> Outcome:
     """Return how a try that no exception ended has ended."""
     if module.diverged_at is not None:
         return Outcome("diverged", f"loss not finite at step {module.diverged_at}")
-    if spec.training.stop_when_solved and module.solved_at is not None:
+    if spec.training.stop_when_solved and module.solved_at is not None and not module.looks_again:
         return Outcome("completed", "solved")
-    return Outcome("completed", f"stopped at max_steps {spec.training.max_steps}")
+    looks = len(module.looks_again)
+    again = f", looked at {looks} time{'s' if looks > 1 else ''} more" if looks else ""
+    return Outcome("completed", f"stopped at max_steps {spec.training.max_steps}{again}")
 
 
 def _failure(error: BaseException) -> Outcome:

@@ -97,7 +97,7 @@ class TrainingStream:
 
 
 class EvaluationSet:
-    """A fixed set of sequences in ready-made batches; the last one may be smaller."""
+    """A fixed set of sequences in ready-made batches, the last may be smaller; each ``look`` has other sequences."""
 
     def __init__(
         self,
@@ -108,10 +108,12 @@ class EvaluationSet:
         batch_size: int,
         seed: int,
         device: torch.device,
+        look: int = 0,
     ) -> None:
+        starts = range(0, size, batch_size)
         self.batches = [
             task.sample(min(batch_size, size - start), rng.generator(stream, seed, index, device))
-            for index, start in enumerate(range(0, size, batch_size))
+            for index, start in enumerate(starts, start=look * len(starts))
         ]
 
     def __iter__(self) -> Iterator[Batch]:
@@ -122,15 +124,27 @@ class EvaluationSet:
 
 
 class SequenceData(L.LightningDataModule):
-    """Training, evaluation and test batches of one task and seed, made on the device that uses them."""
+    """Training, evaluation and test batches of one task and seed, made on the device that uses them.
 
-    def __init__(self, task: Task, config: DataConfig, seed: int, device: torch.device, start: int = 0) -> None:
+    Args:
+        task: The task.
+        config: The sizes.
+        seed: The run's seed.
+        device: Where the batches are made.
+        start: Number of the first training batch.
+        look: Number of the evaluation set: 0 for the one of the whole training; others have other sequences.
+    """
+
+    def __init__(
+        self, task: Task, config: DataConfig, seed: int, device: torch.device, start: int = 0, look: int = 0
+    ) -> None:
         super().__init__()
         self.task = task
         self.config = config
         self.seed = seed
         self.device = device
         self.start = start
+        self.look = look
         self._evaluation: EvaluationSet | None = None
 
     def train_dataloader(self) -> TrainingStream:
@@ -140,7 +154,7 @@ class SequenceData(L.LightningDataModule):
     def val_dataloader(self) -> EvaluationSet:
         """Return the evaluation set, which is made once."""
         if self._evaluation is None:
-            self._evaluation = self._set("eval", self.config.eval_size)
+            self._evaluation = self._set("eval", self.config.eval_size, self.look)
         return self._evaluation
 
     def test_dataloader(self) -> EvaluationSet:
@@ -151,7 +165,7 @@ class SequenceData(L.LightningDataModule):
         """Return the batch as it is: batches are made on the device that uses them."""
         return batch
 
-    def _set(self, stream: rng.Stream, size: int) -> EvaluationSet:
+    def _set(self, stream: rng.Stream, size: int, look: int = 0) -> EvaluationSet:
         return EvaluationSet(
             self.task,
             stream,
@@ -159,4 +173,5 @@ class SequenceData(L.LightningDataModule):
             batch_size=self.config.eval_batch_size,
             seed=self.seed,
             device=self.device,
+            look=look,
         )

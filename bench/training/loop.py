@@ -18,7 +18,7 @@ from bench.training.curves import Curves, Evaluation
 from bench.training.data import pieces
 from bench.training.model import SequenceModel
 from bench.training.scores import Scores
-from bench.training.stopping import Divergence, solved_at, solved_in_a_row
+from bench.training.stopping import SOLVED_IN_A_ROW, Divergence, solved_at, solved_in_a_row
 from tasks.base import Batch, Task
 
 NUMERICS = 1
@@ -75,6 +75,7 @@ class TrainingModule(L.LightningModule):
         clock: Counts the wall time of training steps, without evaluations and probes.
         divergence: Knows the first step with a loss that is not finite.
         solved_at: The step at which the task counts as solved, see :func:`bench.training.stopping.solved_at`.
+        looks_again: The metrics of further sequences after the last step, see :attr:`undecided`.
         test_metrics: Filled by the one look at the test set.
         without_gradient: Names of the parameters that no step of this process has given a gradient; none before the
             first.
@@ -102,6 +103,7 @@ class TrainingModule(L.LightningModule):
         self.clock = Clock()
         self.divergence = Divergence()
         self.solved_at: int | None = None
+        self.looks_again: list[dict[str, float]] = []
         self.test_metrics: dict[str, float] = {}
         self.without_gradient: set[str] | None = None
         self._optimizer_state: dict[str, Any] | None = None
@@ -121,6 +123,16 @@ class TrainingModule(L.LightningModule):
     def evaluated(self) -> bool:
         """Whether the evaluation set has been looked at after the last step."""
         return bool(self.curves.evaluations) and self.curves.evaluations[-1].step == self.global_step
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the run ends among evaluations that meet the criterion, too few of them to count as solved.
+
+        The trained network is then looked at again, on further evaluation sets, until one does not meet the criterion
+        or there are enough.
+        """
+        late = solved_in_a_row(self.curves.evaluations, self.task.solved)
+        return self.solved_at is None and late > 0 and all(map(self.task.solved, self.looks_again))
 
     @property
     def steps(self) -> int:
@@ -247,11 +259,21 @@ class TrainingModule(L.LightningModule):
         if not math.isfinite(metrics["loss"]):
             self._diverge()
             return
+        if self.evaluated:
+            self._look_again(metrics)
+            return
         self.curves.evaluations.append(Evaluation(self.global_step, metrics, self.clock.seconds))
         if self.solved_at is None:
             self.solved_at = solved_at(self.curves.evaluations, self.task.solved)
             if self.solved_at is not None and self.config.stop_when_solved:
                 self.trainer.should_stop = True
+
+    def _look_again(self, metrics: dict[str, float]) -> None:
+        """Keep the metrics of a look after the end; count the task as solved if it has now been seen often enough."""
+        self.looks_again.append(metrics)
+        late = solved_in_a_row(self.curves.evaluations, self.task.solved)
+        if self.undecided and late + len(self.looks_again) >= SOLVED_IN_A_ROW:
+            self.solved_at = self.curves.evaluations[-late].step
 
     def on_validation_end(self) -> None:
         """Start the clock again, if more training steps follow."""

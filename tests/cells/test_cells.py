@@ -195,6 +195,16 @@ class TestInitialization:
         for block in make(name, 3, 20, INITS[3]).weight_hh.split(20):
             assert torch.equal(block, eye)
 
+    @pytest.mark.parametrize("name", ["rnn", "lstm"])
+    def test_sparse_blocks_of_a_given_spectral_radius(self, name: str):
+        start = Initialization(input="torch", recurrent="sparse", bias="zero", spectral_radius=1.1)
+        for block in make(name, 3, 50, start).weight_hh.detach().split(50):
+            assert ((block != 0).sum(dim=1) == 15).all()
+            assert torch.linalg.eigvals(block.double()).abs().max().item() == pytest.approx(1.1, rel=1e-5)
+        assert (make(name, 3, 10, start).weight_hh != 0).all()
+        with pytest.raises(ValueError, match=r"`spectral_radius` must be .* finite number > 0, got -1"):
+            Initialization(input="torch", recurrent="sparse", bias="zero", spectral_radius=-1.0)
+
     def test_forget_bias_is_the_sum_of_both_biases(self):
         plain, shifted = make("lstm", 3, 5, forget_bias=None), make("lstm", 3, 5, forget_bias=2.5)
         total = (shifted.bias_ih + shifted.bias_hh).view(4, 5)
@@ -211,6 +221,11 @@ class TestInitialization:
         assert spans.min() >= 1
         assert spans.max() <= 149.01
         assert spans.mean().item() == pytest.approx(75, abs=4 * 42.7 / math.sqrt(4000))
+        shorter = make("lstm", 3, 4000, delay=100, forget_bias="chrono", chrono_range=1.0)
+        longest = (shorter.bias_ih + shorter.bias_hh).detach().view(4, 4000)[1].exp().max().item()
+        assert 98 < longest <= 99.01
+        with pytest.raises(ValueError, match="`chrono_range` must be a finite number > 0, got 0"):
+            make("lstm", 3, 5, forget_bias="chrono", chrono_range=0.0)
 
     def test_chrono_has_a_range_even_for_a_delay_of_one(self):
         values = chrono_bias(100, 1, generator("init", 0))

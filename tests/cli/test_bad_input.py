@@ -135,7 +135,7 @@ VALUES = [
     ("task.length=0", "task.length must be >= 2, got 0"),
     ("task.length=-7", "task.length must be >= 2, got -7"),
     ("task.length=1", "task.length must be >= 2, got 1"),
-    ("task.markers=thirds", "task.markers must be one of halves, anywhere, got 'thirds'"),
+    ("task.markers=thirds", "task.markers must be one of halves, anywhere, early, got 'thirds'"),
     ("task.solved_mse=0", "task.solved_mse must be > 0 and below the baseline 0.1667, got 0.0"),
     ("model.hidden_size=-2", "model.hidden_size must be >= 1, got -2"),
     ("model.layers=0", "model.layers must be >= 1, got 0"),
@@ -158,7 +158,7 @@ VALUES = [
     ("cell=rnn cell.nonlinearity=sin", "cell.nonlinearity must be one of tanh, relu, got 'sin'"),
     (
         "cell.init.recurrent=round",
-        "cell.init.recurrent must be one of torch, glorot, gaussian, orthogonal, identity, got 'round'",
+        "cell.init.recurrent must be one of torch, glorot, gaussian, orthogonal, identity, sparse, got 'round'",
     ),
     ("runtime.threads=0", "runtime.threads must be null or >= 1, got 0"),
     ("trainer.precision=16", "trainer.precision must be one of 32, bf16-mixed, got '16'"),

@@ -97,15 +97,22 @@ class TestSequences:
         batch = task.sample(200_000, generator("eval", 0))
         deviation = batch.targets.std().item()
         assert batch.targets.mean().item() == pytest.approx(task.mean, abs=4 * deviation / math.sqrt(200_000))
-        scores = task.scores(torch.full((1, 200_000, 1), task.mean), batch)
-        assert scores.keys() == task.baselines.keys()
+        # The best single answer of each score: the mean, the median, and where the target is densest.
+        answers = {"loss": task.mean, "mse": task.mean, "absolute_error": batch.targets.median().item()}
+        answers["within_tolerance"] = task.mean if operation == "sum" else 0.04
+        assert answers.keys() == task.baselines.keys()
         for name, expected in task.baselines.items():
-            error = scores[name].std().item() / math.sqrt(200_000)
-            assert scores[name].mean().item() == pytest.approx(expected, abs=4 * error), name
+            score = task.scores(torch.full((1, 200_000, 1), answers[name]), batch)[name]
+            error = score.std().item() / math.sqrt(200_000)
+            assert score.mean().item() == pytest.approx(expected, abs=4 * error), name
 
 
 def test_baselines_in_numbers():
-    """At T = 100 the first pair is chosen once in 10 times, and in 9 of 10 times by the second draw, once in 49."""
+    """At T = 100 the first pair is chosen once in 10 times, and in 9 of 10 times by the second draw, once in 49.
+
+    For the product the mean, 0.28, has 11.6 % of the targets within 0.04; the answer 0.04 has 26 %.
+    """
+    assert marked(100, "product").baselines["within_tolerance"] == pytest.approx(0.2582, abs=1e-3)
     assert marked(100).first_chosen == pytest.approx(0.1 + 0.9 / 49)
     assert marked(100).baseline == pytest.approx(0.039201, abs=1e-6)
     assert marked(100, "product").baseline == pytest.approx(0.059243, abs=1e-6)

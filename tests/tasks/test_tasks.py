@@ -119,6 +119,11 @@ class TestContract:
         batch = task.sample(n, generator("eval", 0))
         scores = task.scores(memoryless(task, batch), batch)
         assert scores.keys() == task.baselines.keys()
+        if task.output_size == 1:  # Each score has a best answer of its own, which is searched for.
+            tried = [task.scores(torch.full((1, n, 1), answer), batch) for answer in torch.linspace(0, 2, 801).tolist()]
+            for name, direction in task.directions.items():
+                best = max if direction == "higher" else min
+                scores[name] = best((each[name] for each in tried), key=lambda values: values.mean().item())
         if isinstance(task, CopyMemory):  # it guesses: all symbols are equally likely, and argmax takes the first
             assert scores["exact"].mean() < 1e-3
         for name, expected in task.baselines.items():
@@ -169,7 +174,15 @@ class TestAddingProblem:
         share = marks.mean(1) * length / 2
         assert share.numpy() == pytest.approx(1, abs=6 * math.sqrt(length / 10_000))
 
-    @pytest.mark.parametrize("markers", ["halves", "anywhere"])
+    @pytest.mark.parametrize("length", [2, 10, 50])
+    def test_one_marker_in_the_first_tenth_and_one_in_the_second_half(self, length: int):
+        marks = adding(length, "early").sample(2_000, generator("train", 0)).inputs[..., 1]
+        first, second = max(1, length // 10), length // 2
+        assert (marks[:first].sum(0) == 1).all()
+        assert (marks[second:].sum(0) == 1).all()
+        assert (marks.sum(1) > 0).tolist() == [step < first or step >= second for step in range(length)]
+
+    @pytest.mark.parametrize("markers", ["halves", "anywhere", "early"])
     def test_the_target_is_the_sum_of_the_marked_values(self, markers: str):
         batch = adding(30, markers).sample(100, generator("train", 0))
         values, marks = batch.inputs.unbind(-1)
@@ -196,7 +209,7 @@ class TestAddingProblem:
     def test_bad_settings(self):
         with pytest.raises(ValueError, match=r"`length` must be >= 2, got 1"):
             adding(1)
-        with pytest.raises(ValueError, match=r"`markers` must be one of halves, anywhere, got 'thirds'"):
+        with pytest.raises(ValueError, match=r"`markers` must be one of halves, anywhere, early, got 'thirds'"):
             adding(10, "thirds")
         for value in (0.0, 0.2, math.nan):
             with pytest.raises(ValueError, match=r"`solved_mse` must be > 0 and below the baseline"):

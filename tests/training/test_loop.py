@@ -280,6 +280,21 @@ class TestStopping:
         assert made.steps_to_solve == stopped.steps_to_solve
         assert made.reason == f"stopped at max_steps {made.steps}"
 
+    def test_undecided_at_the_end(self, bench: Bench):
+        # The last evaluations meet the criterion, but fewer than three: further sequences decide.
+        easy = (*self.EASY, "data.eval_size=1024")
+        whole = bench.one(*easy)
+        for missing, looks in ((10, "1 time"), (20, "2 times")):
+            made = bench.one(*easy, f"training.max_steps={whole.steps - missing}")
+            assert (made.solved, made.steps_to_solve) == (True, whole.steps_to_solve)
+            assert made.reason == f"stopped at max_steps {made.steps}, looked at {looks} more"
+            assert bench.curves(made)["step"][-1] == made.steps == whole.steps - missing
+        # Met by the last evaluation alone: the same network misses it on other sequences.
+        easy = (*easy, "seed=1", "training.max_steps=60")
+        error = bench.one(*easy).metrics["eval"]["mse"]
+        made = bench.one(*easy, f"task.solved_mse={error}")
+        assert (made.solved, made.reason) == (False, "stopped at max_steps 60, looked at 1 time more")
+
     def test_unsolved(self, bench: Bench):
         made = bench.one()
         assert (made.status, made.solved, made.steps_to_solve, made.steps) == ("completed", False, None, 6)
