@@ -1,6 +1,6 @@
 """Seconds from records to a frame and to a table, for 500 and for 5,000 runs.
 
-The runs are copies of the 75 published ones of ``results/first_round/runs/horizon``, with ids and seeds of their own;
+The runs are copies of the 75 published ones of ``results/published/runs/horizon``, with ids and seeds of their own;
 curves are thinned, and each has a table of the gradient flow, as the published ones do. Each round is a process of its
 own, which finds the files in the cache of the operating system. The script prints a line for each round and writes
 ``benchmarks/reading.json``.
@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ORIGIN = ROOT / "results" / "first_round" / "runs" / "horizon"
+ORIGIN = ROOT / "results" / "published" / "runs" / "horizon"
 SIZES = (500, 5000)
 FRAME = (
     "import json, sys, time; started = time.perf_counter(); import bench; bench.load; imported = time.perf_counter();"

@@ -14,7 +14,7 @@ import bench
 # problem with the same number of parameters.
 
 # %%
-runs = bench.load("results/first_round/runs/horizon")
+runs = bench.load("results/published/runs/horizon")
 print(runs)
 
 # %% [markdown]

@@ -14,10 +14,12 @@ from bench.stats.gradient_decay import Reach
 SEED = 0
 """Seed of all resampling in tables, so that the same records give the same intervals."""
 LEAST_RUNS = 5
-"""Number of runs that a bootstrap interval needs to say anything.
+"""Number of runs that an interval of a median or a mean needs to say anything.
 
 It covers a median with at most 1 - 2^(1 - n), which is 94 % for 5 runs and 75 % for 3.
 """
+FULL = {"median": 6, "iqm": 8}
+"""Number of runs from which on such an interval covers the 95 % that a table promises, or a percent less."""
 UNFINISHED = ("diverged", "failed", "interrupted")
 
 SOLVED, STEPS, PARAMETERS, SPEED = "solved", "steps_to_solve", "parameters", "milliseconds_per_step"
@@ -33,7 +35,7 @@ EVERY_RUN = (SOLVED, STEPS, *PROBED, PARAMETERS, SPEED)
 """Metrics of every run, beside the scores of its task on the test set."""
 
 STATISTICS: dict[str, str] = {
-    "median": "median over seeds, percentile bootstrap",
+    "median": "median over seeds, sign test (of pooled settings: percentile bootstrap)",
     "iqm": "interquartile mean over seeds, percentile bootstrap",
     "share": "share of the seeds, Wilson score",
     "survival": "Kaplan-Meier median, Brookmeyer-Crowley",

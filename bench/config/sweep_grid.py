@@ -12,7 +12,8 @@ An experiment in ``conf/experiment/`` may have, beside ``hydra.sweeper.params``:
 
 The command line wins over both, a row wins over the settings, and a later setting wins over an earlier one. Where the
 command line gives a key of the rows, there are two cases. If some rows have the value, only these rows stay; this is
-how a task is chosen. If no row has it, the value replaces the values of that key in all rows that have the key.
+how a task is chosen. If no row has it, the value replaces the values of that key in all rows that have the key, as
+does a cell of the user's own; a task that no row has is an error, since its rows would have the keys of another.
 Settings look at the command line, the rows, the params and the defaults, and never at other settings.
 """
 
@@ -159,9 +160,9 @@ class SweepGrid:
             there = {value for row in chosen for value in row.get(key, ())}
             left = []
             for row in chosen:
-                # Only rows that have the value stay. A value that no row has replaces the rows' values, unless the key
-                # is a choice such as the task.
-                new = "." in key
+                # Only rows that have the value stay. A value that no row has replaces the rows' values, unless it is a
+                # task, whose other keys no row would have.
+                new = key != "task"
                 values = [value for value in given[key] if value in row.get(key, ()) or (new and value not in there)]
                 if key in row and values and {**row, key: values} not in left:
                     left.append({**row, key: values})

@@ -27,6 +27,11 @@ EFFORTS = ("sequences", "steps")
 """Units of how long a run took until it solved its task; all other units belong to a metric."""
 SECTIONS = ("task", "cell", "model", "optimizer", "data", "training")
 """Sections of a config whose keys a claim may use to select runs."""
+Says = Literal["solves", "fails", "at_baseline", "below_baseline", "before", "better", "number", "at_most", "at_least"]
+VALUED = ("number", "at_most", "at_least")
+"""What a claim says where it gives a number."""
+COMPARED = ("before", "better")
+"""What a claim says where it sets runs against others."""
 Text = Annotated[str, Meta(pattern=r"\S", description="a text")]
 
 
@@ -53,23 +58,26 @@ class _Entry(Struct, frozen=True, forbid_unknown_fields=True):
         id: Name of the claim, unique over all papers.
         claim: The claim in a sentence.
         where: Table, figure or section of the paper.
-        says: ``solves``, ``fails``, ``below_baseline``, ``before`` (the runs solve sooner than those of ``against``, or
-            only they solve) or ``number``.
-        value: The number, in ``unit``; ``None`` if the claim gives no number.
+        says: ``solves`` or ``fails`` to; ``at_baseline`` or ``below_baseline``, judged by the metric; ``before`` (the
+            runs solve sooner than those of ``against``, or only they solve) or ``better`` (by the metric) than these;
+            ``number``, or a bound that the metric keeps, ``at_most`` or ``at_least``.
+        value: The number or bound, in ``unit``; ``None`` if the claim gives none.
         unit: One of :data:`Unit`; ``None`` if there is no number.
         metric: Our metric; ``None`` for the task's own, and for claims that compare none.
         protocol: Experiment whose runs are compared with the claim.
         source: ``read`` if it was read in the paper, ``unverified`` if it is from memory.
         tuning: ``published`` if the paper gives the settings of that run, otherwise ``hidden``.
         runs: Values that select our runs: task, cell, or dotted keys of the config.
-        against: Keys of ``runs`` with other values, which select the runs on the other side of ``before``.
+        against: Keys of ``runs`` with other values, which select the runs on the other side of ``before`` or
+            ``better``.
         protocol_differs: How our runs differ from those of the paper; ``None`` if they do not.
+        budget: How long the paper trained, in steps of our runs; ``None`` if that is not known.
     """
 
     id: Text
     claim: Text
     where: Text
-    says: Literal["solves", "fails", "below_baseline", "before", "number"]
+    says: Says
     value: float | None
     unit: Unit | None
     metric: Text | None
@@ -79,6 +87,7 @@ class _Entry(Struct, frozen=True, forbid_unknown_fields=True):
     runs: dict[str, Any]
     against: dict[str, Any] | None
     protocol_differs: Text | None
+    budget: Annotated[int, Meta(ge=1, description="an integer >= 1")] | None = None
 
 
 class Claim(_Entry, frozen=True, kw_only=True):
@@ -175,12 +184,15 @@ def _check(entry: _Entry, names: Mapping[str, list[str]]) -> None:
     """Check those keys of a claim whose values depend on each other, or on the configs that there are."""
     if entry.protocol not in names["experiment"]:
         raise ValueError(f"`protocol` must be {one_of(entry.protocol, names['experiment'])}")
-    number, before = entry.says == "number", entry.says == "before"
+    number, before = entry.says in VALUED, entry.says in COMPARED
     if number and entry.value is None:
-        raise ValueError("`value` must be a number for what says number, got null")
+        raise ValueError(f"`value` must be a number for what says {entry.says}, got null")
     if number and entry.unit is None:
         raise ValueError(f"`unit` must be {one_of(None, get_args(Unit))}")
-    compares = (number and entry.unit not in EFFORTS) or entry.says == "below_baseline"
+    if entry.says in ("at_most", "at_least") and entry.unit in EFFORTS:
+        raise ValueError(f"`unit` must be that of a metric for what says {entry.says}, got {shown(entry.unit)}")
+    metrics = ("at_baseline", "below_baseline", "better")
+    compares = (number and entry.unit not in EFFORTS) or entry.says in metrics
     for name, wanted, words in (
         ("value", number, f"for what {entry.says}"),
         ("unit", number, f"for what {entry.says}"),
@@ -192,7 +204,7 @@ def _check(entry: _Entry, names: Mapping[str, list[str]]) -> None:
     if not {"task", "cell"} <= entry.runs.keys():
         raise ValueError(f"`runs` must have task and cell, got {shown(entry.runs)}")
     if before and not entry.against:
-        raise ValueError(f"`against` must have keys for what is before another, got {shown(entry.against)}")
+        raise ValueError(f"`against` must have keys for what says {entry.says}, got {shown(entry.against)}")
     for name, selection in (("runs", entry.runs), ("against", entry.against or {})):
         _check_selection(name, selection, names)
 

@@ -1,9 +1,9 @@
 """Verdicts on whether our runs support what a paper says, by one rule for each kind of claim.
 
 The rules count runs with a result, completed or diverged, one for each seed. k of n runs solved their task, and N is
-their budget in steps. Intervals are at 95 %: Wilson's for shares, the bootstrap's for medians. A bootstrap interval
+their budget in steps. Intervals are at 95 %: Wilson's for shares, the sign test's for medians. An interval of a median
 takes at least 5 runs; of fewer it covers too little to carry a verdict. A run that diverged has the worst possible
-value.
+value, and needs more steps than any other.
 
 ==============  ==========================================================  ========================
 a paper says    our runs                                                    verdict
@@ -11,12 +11,15 @@ a paper says    our runs                                                    verd
 solves          lower end of k/n above 1/2                                  reproduced
                 k/n at least 1/2                                            direction only
                 fewer                                                       not solved in N steps
-fails           k = 0                                                       not solved in N steps
+fails           upper end of k/n under 1/2                                  reproduced (1)
+                k/n under 1/2                                               direction only (1)
                 lower end of k/n above 1/2                                  contradicts
-                k/n under 1/2                                               direction only
                 otherwise                                                   undecided
-below_baseline  lower end of k/n above 1/2, or interval of the median       reproduced
-                below the baseline
+at_baseline     no end of the median's interval below the baseline          reproduced (1)
+                median not below it                                         direction only (1)
+                both ends below it, or lower end of k/n above 1/2           contradicts
+                otherwise                                                   undecided
+below_baseline  both ends below it, or lower end of k/n above 1/2           reproduced
                 median below the baseline                                   direction only
                 otherwise                                                   not solved in N steps
 before          none of both sides solved                                   not solved in N steps
@@ -24,27 +27,39 @@ before          none of both sides solved                                   not 
                 sooner, p > 0.05 or fewer runs                              direction only
                 later, p <= 0.05, 5 runs a side                             contradicts
                 otherwise                                                   undecided
-number          in the interval of the median, on one side                  reproduced
-(of a metric)   on one side of the baseline                                 direction only
+better          no median of both sides below the baseline                  not solved in N steps
+                by the rank-sum test, as above                              as above
+number          whole interval near the paper's number                      reproduced (1 if at the baseline)
+(of a metric)   on the same side of the baseline                            direction only (likewise)
                 the paper's beats the baseline, ours does not               not solved in N steps
                 ours beats it, the paper's does not, lower end of k/n       contradicts
                 above 1/2
                 the same with fewer solved                                  undecided
-number          k/n at least 1/2                                            direction only
-(of sequences,  fewer                                                       not solved in N steps
-steps)
+number          k/n at least 1/2, whole interval near the paper's number    reproduced
+(of sequences,  k/n at least 1/2                                            direction only
+steps)          fewer                                                       not solved in N steps
+at_most,        whole interval within the bound                             reproduced (1 if it says "no better")
+at_least        median within it                                            direction only (likewise)
+                whole interval outside, on the better side                  contradicts
+                median outside, on the better side                          undecided
+                median outside, on the worse side                           not solved in N steps
 any             no run with a result                                        not run: no verdict
 ==============  ==========================================================  ========================
+
+(1) Only runs that trained at least as long as the paper's show that something is not learned. Where that is not so, or
+not known, the verdict is "not solved in N steps".
 
 An error counts as below the baseline if it is under 95 % of the baseline's error, which a network that always gives the
 same answer does not reach by chance. A number beats the baseline if its error is under half of the baseline's error.
 For a metric that is better higher, the error is the distance from 1. A median just under the baseline is therefore on
-the baseline's side, because papers at a baseline print such numbers. A side is sooner if more of its runs solved than
-the log-rank test expects.
+the baseline's side, because papers at a baseline print such numbers. Near means within a factor of 2: of the error, or
+of the number of steps or sequences. An error of a share is taken as at least half of one test sequence. A side is
+sooner if more of its runs solved than the log-rank test expects. Both tests count all ways to deal up to 20 runs to the
+two sides.
 
-A negative result within a budget never contradicts a paper. If a paper hides the settings of a number, or our protocol
-differs from the paper's, the verdict is at most "direction only". A different protocol does not contradict a paper
-either; the verdict is then "undecided".
+A negative result within a budget never contradicts a paper. If a paper hides the settings of a number, if we quote it
+from memory, or if our protocol differs from the paper's, the verdict is at most "direction only". Quoted from memory or
+by a different protocol nothing contradicts a paper either; the verdict is then "undecided".
 """
 
 from __future__ import annotations
@@ -53,9 +68,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.run import Run
-from bench.papers.claims import Claim
+from bench.papers.claims import VALUED, Claim
 from bench.papers.matching import counted, matching
-from bench.papers.rules import CONTRADICTS, DIRECTION, NOT_RUN, REPRODUCED, RULES, UNDECIDED, count_solved
+from bench.papers.rules import (
+    CONTRADICTS,
+    DIRECTION,
+    NOT_RUN,
+    REPRODUCED,
+    RULES,
+    UNDECIDED,
+    count_solved,
+    long_enough,
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +98,9 @@ class Judgement:
         reason: The numbers behind the verdict, in a sentence.
         marks: ``unverified``: the claim is from memory. ``protocol differs``: our runs are not the paper's.
             ``other settings left out``: matching runs had several settings, and those of most seeds were taken.
-        measured: For ``below_baseline``, the metric and its median.
+        measured: The metric and its median, where they are compared with something else than a number.
+        long_enough: Whether the runs trained at least as long as the paper's, as far as that is known.
+        runs: Ids of the runs counted, of both sides.
     """
 
     claim: Claim
@@ -86,6 +112,8 @@ class Judgement:
     reason: str
     marks: tuple[str, ...]
     measured: str = ""
+    long_enough: bool = False
+    runs: frozenset[str] = frozenset()
 
 
 def judge(claim: Claim, runs: Iterable[Run]) -> Judgement:
@@ -123,6 +151,8 @@ def judge(claim: Claim, runs: Iterable[Run]) -> Judgement:
         finding.reason + cap,
         tuple(marks),
         finding.measured,
+        long_enough(claim, budget),
+        frozenset(run.run_id for members, _ in chosen for run in members),
     )
 
 
@@ -137,8 +167,9 @@ def _missing(sides: Sequence[Sequence[Run]]) -> str:
 
 def _capped(claim: Claim, verdict: str) -> tuple[str, str]:
     """Return the best verdict that a claim can have, and what to add to the reason."""
-    if claim.protocol_differs and verdict in (REPRODUCED, CONTRADICTS):
-        return (DIRECTION if verdict == REPRODUCED else UNDECIDED), f"; another protocol: {claim.protocol_differs}"
-    if claim.says == "number" and claim.tuning == "hidden" and verdict == REPRODUCED:
+    if verdict in (REPRODUCED, CONTRADICTS) and (claim.protocol_differs or claim.source == "unverified"):
+        reason = f"another protocol: {claim.protocol_differs}" if claim.protocol_differs else "quoted from memory"
+        return (DIRECTION if verdict == REPRODUCED else UNDECIDED), f"; {reason}"
+    if claim.says in VALUED and claim.tuning == "hidden" and verdict == REPRODUCED:
         return DIRECTION, "; the paper hides the settings of its run"
     return verdict, ""

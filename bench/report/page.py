@@ -3,7 +3,7 @@
 A page is Markdown with places to fill. The module replaces what stands between a place and its end, and leaves the
 words around it as the author wrote them::
 
-    <!-- records: first_round/runs -->
+    <!-- records: published/runs -->
     <!-- table: copy_memory -->         a table of conf/table/, or of a YAML beside the page; writes LaTeX and CSV too
     <!-- end -->
     <!-- claims -->                     the published claims that these records speak to
@@ -105,7 +105,7 @@ def fill_page(path: Path) -> list[Path]:
 def _open(path: Path, text: str) -> Page:
     named = RECORDS.search(text)
     if named is None:
-        raise ValueError(f"`{path}` must name its records, as in <!-- records: first_round/runs -->, got none")
+        raise ValueError(f"`{path}` must name its records, as in <!-- records: published/runs -->, got none")
     root = path.parent / named[1]
     runs, damaged = read_runs(root)
     damaged += read_reaches(runs) + read_exponents(runs)

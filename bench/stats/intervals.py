@@ -115,27 +115,34 @@ def median(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
 ) -> Estimate:
-    """Return the median with a percentile-bootstrap interval.
+    """Return the median with the interval of the sign test, whose ends are two of the values.
 
-    The interval never leaves the range of the values. It therefore covers the median of their distribution with a
-    probability of at most 1 - 2^(1 - n): 75 % for 3 values, 94 % for 5. With 10 values of a normal distribution an
-    interval of nominally 95 % covers 94 %.
+    Whatever the distribution, the interval covers its median with at least the confidence asked for, if there are
+    enough values. The whole range covers it with 1 - 2^(1 - n): 75 % for 3 values, 94 % for 5, 97 % for 6. A percentile
+    bootstrap would promise 95 % of 7 values and cover 87 %.
 
     Args:
         values: At least one value.
-        seed: Seed of the resampling.
+        seed: Seed of the resampling, which only values of several strata need.
         better: ``"higher"`` or ``"lower"``; must be given where a value is not finite, see the module.
         strata: What each value was drawn from, for example its task, where values of several strata are pooled on one
-            scale. The resampling keeps the number of values of each stratum. There is no interval if a stratum has a
-            single value or, without strata, if n is 1.
+            scale. The interval is then a percentile bootstrap, which keeps the number of values of each stratum. There
+            is no interval if a stratum has a single value or, without strata, if n is 1.
         confidence: In (0, 1).
         resamples: Number of bootstrap samples, at least 1. The ends of the interval are order statistics of the
             samples' medians, taken outwards. They are not interpolated, because infinite medians do not allow it.
+
+    References:
+        Conover 1999, "Practical nonparametric statistics", section 3.2.
 
     Raises:
         ValueError: There are no values, a value is not finite although ``better`` is not given, or an argument is out
             of range.
     """
+    if strata is None:
+        check_resampling(confidence, resamples)
+        generator(seed)
+        return _median(values, better, confidence)
     cut = (len(values) - 1) // 2
     return _trimmed("median", cut, values, seed, better, strata, confidence, resamples)
 
@@ -153,8 +160,8 @@ def interquartile_mean(
 
     The function leaves off floor(n / 4) values at each end, as ``scipy.stats.trim_mean(values, 0.25)`` and rliable do.
     Where n is not divisible by 4, it averages slightly more than half of the values; for n under 4 it averages all. The
-    mean is infinite if the middle half holds a failed run. With 10 values of a normal distribution an interval of
-    nominally 95 % covers 94 %.
+    mean is infinite if the middle half holds a failed run. In simulations an interval of nominally 95 % covers 90 % for
+    5 and 6 values, 92 % for 7, and 93 to 94 % from 8 on.
 
     Args:
         values: See :func:`median`, like the other arguments.
@@ -248,6 +255,22 @@ def check_resampling(confidence: float, resamples: int) -> None:
     check_share("confidence", confidence)
     if resamples < 1:
         raise ValueError(f"`resamples` must be >= 1, got {resamples}")
+
+
+def _median(values: Numbers, better: str | None, confidence: float) -> Estimate:
+    given = numbers("values", values)
+    ranked = np.sort(failed_as_worst("values", given, better))
+    n, failed = len(ranked), int(np.sum(~np.isfinite(given)))
+    middle = float(ranked[(n - 1) // 2 : n // 2 + 1].mean())
+    if n == 1:
+        return Estimate(middle, None, n, failed, "median; a single value gives no interval")
+    # The median lies below the value of rank k + 1 if at most k values lie below it.
+    outside, left = 2.0 ** (1 - n), 0
+    while left < n // 2 and outside + 2.0 ** (1 - n) * math.comb(n, left + 1) <= 1 - confidence:
+        left += 1
+        outside += 2.0 ** (1 - n) * math.comb(n, left)
+    interval = Interval(float(ranked[left]), float(ranked[n - 1 - left]), confidence)
+    return Estimate(middle, interval, n, failed, "median, sign-test interval")
 
 
 def _trimmed(

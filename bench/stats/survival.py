@@ -15,7 +15,6 @@ References:
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -23,13 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.stats.intervals import CONFIDENCE, Flags, Labels, Numbers, normal_quantile, numbers
+from bench.stats.permutation import EXACT, permutation_p
 
 # A product of a few fractions that should be 1/2 may differ from it by rounding.
 _HALF = 0.5 * (1 + 1e-12)
-
-
-EXACT = 20
-"""Largest number of runs of which the log-rank test counts all ways to deal them to two groups."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,8 @@ class LogRank:
         degrees: Its degrees of freedom.
         p_value: In [0, 1], two-sided.
         exact: Whether ``p_value`` is the share of all ways to deal the runs to the two groups; it is that of the
-            chi-squared distribution for more than :data:`EXACT` runs, and for more than two groups.
+            chi-squared distribution for more than :data:`bench.stats.permutation.EXACT` runs, and for more than two
+            groups.
         groups: The groups, in order of appearance.
         n: Number of runs of each group.
         solved: Number of runs of each group that solved.
@@ -254,19 +251,12 @@ def log_rank(times: Numbers, solved: Flags, groups: Labels) -> LogRank:
 
 
 def _dealt(steps: np.ndarray, done: np.ndarray, first: np.ndarray) -> float:
-    """Return the share of the ways to choose the first group that are at least as far from what is expected.
-
-    What a run adds to its group, solved less expected, does not depend on the groups.
-    """
+    """Return the exact p: what a run adds to its group, solved less expected, does not depend on the groups."""
     scores = done.astype(float)
     for time in np.unique(steps[done]):
         at_risk = steps >= time
         scores -= at_risk * (np.sum(done & (steps == time)) / at_risk.sum())
-    # The sums over all subsets of the runs so far, by the size of the subset.
-    sums = [np.zeros(1), *[np.zeros(0)] * int(first.sum())]
-    for score in scores:
-        sums = [sums[0], *(np.concatenate([more, fewer + score]) for fewer, more in itertools.pairwise(sums))]
-    return float(np.mean(np.abs(sums[-1]) >= abs(scores[first].sum()) - 1e-9))
+    return permutation_p(scores, first)
 
 
 def chi_squared_tail(statistic: float, degrees: int) -> float:

@@ -25,7 +25,7 @@ from bench.report.tables.render import render
 from tests.conftest import ROOT
 
 DEMO = ROOT / "results" / "demo" / "runs"
-HORIZON = ROOT / "results" / "first_round" / "runs" / "horizon"
+HORIZON = ROOT / "results" / "published" / "runs" / "horizon"
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ def row(found: list[Judgement], identity: str) -> list[str]:
 
 def test_a_line_a_claim():
     assert row(FOUND, "a-claim") == [
-        "Bai, Kolter & Koltun 2018", CLAIM["claim"], "table 1", "solved", "5/5 solved", "reproduced",
+        "Bai, Kolter & Koltun 2018", CLAIM["claim"], "table 1", "solved", "5/5 solved [a]", "reproduced",
     ]  # fmt: skip
-    assert row(FOUND, "number")[3:] == ["0.164 mse", "0.001 mse, 5/5 solved", "contradicts"]
+    assert row(FOUND, "number")[3:] == ["0.164 mse", "0.001 mse, 5/5 solved [a]", "contradicts"]
 
 
 def test_a_paper_is_named_once():
@@ -36,7 +36,7 @@ def test_a_paper_is_named_once():
 
 
 def test_efforts_are_whole_numbers():
-    assert row(FOUND, "effort")[3:5] == ["853,000 sequences", "326,400 sequences, 5/5 solved"]
+    assert row(FOUND, "effort")[3:5] == ["853,000 sequences", "326,400 sequences, 5/5 solved [a]"]
 
 
 def test_marks_and_what_they_mean():
@@ -44,10 +44,27 @@ def test_marks_and_what_they_mean():
         "table 1", "table 1†", "table 1‡", "figure 2†‡",
     ]  # fmt: skip
     notes = claims_table.as_grid(of(FOUND)).notes
-    assert len(notes) == 3
-    assert notes[1].startswith("† quoted from memory")
-    assert notes[2] == "‡ le2015, another protocol than the paper's: a larger batch."
-    assert len(claims_table.as_grid(of(FOUND[:2])).notes) == 1
+    assert len(notes) == 4
+    assert notes[1] == "[a] one set of 5 runs, which serves 6 claims."
+    assert notes[2].startswith("† quoted from memory")
+    assert notes[3] == "‡ le2015, another protocol than the paper's: a larger batch."
+    assert len(claims_table.as_grid(of(FOUND[:1])).notes) == 1
+
+
+def test_what_was_not_solved_in_as_many_steps_as_the_paper_had():
+    found = judged(claim(), claim(id="b", budget=20_000), claim(id="c", budget=20_001), records=runs(0, 5))
+    never = "not solved in 20,000 steps"
+    assert [row(found, name)[-1] for name in ("a-claim", "b", "c")] == [never, f"{never}¶", never]
+    assert "¶ in at least as many steps as the paper's own runs had." in claims_table.as_grid(of(found)).notes
+
+
+def test_a_bound_is_told_as_one():
+    bound = claim(says="at_most", value=20.0, unit="percent", metric="within_tolerance")
+    assert row(judged(bound, records=runs(5, 5)), "a-claim")[3:] == [
+        "at most 20 %",
+        "99.9 %, 5/5 solved",
+        "contradicts",
+    ]
 
 
 def test_runs_that_were_left_out_are_told():

@@ -355,10 +355,16 @@ class TestNotes:
         assert "(1 failed)" in text
 
     def test_how_little_an_interval_of_few_runs_covers(self):
-        said = "A bootstrap interval of 3 runs covers their median with at most 75 %."
+        said = "An interval of 3 runs covers their median with 75 %."
         assert said in render(ADDING, "terminal")
         assert "covers" not in render(ADDING, "terminal", Spec(metrics=("solved",)))
-        assert "covers" not in render([run("gru", s, 0.1) for s in range(5)], "terminal")
+        for n, statistic, share in (
+            (5, "median", "93.8 %"), (6, "median", None), (4, "iqm", "less than 90 %"), (7, "iqm", "about 90 %"),
+            (8, "iqm", None),
+        ):  # fmt: skip
+            text = render([run("gru", s, 0.1) for s in range(n)], "markdown", Spec(statistic=statistic))
+            assert ("covers" in text) == (share is not None)
+            assert share is None or f"with {share}." in text
 
     def test_caption(self):
         dirty = {**make().code, "commit": "0123456789ab", "dirty": True}

@@ -65,32 +65,42 @@ def test_the_interquartile_mean_by_hand():
     assert interquartile_mean([9.0, 1.0, 2.0], seed=0).value == 4.0
 
 
-@pytest.mark.parametrize(
-    ("function", "statistic"),
-    [(median, np.median), (interquartile_mean, lambda x, axis: scipy.stats.trim_mean(x, 0.25, axis=axis))],
-)
-def test_the_bootstrap_interval_is_that_of_scipy(function: Callable[..., Estimate], statistic: Callable[..., float]):
+def test_the_bootstrap_interval_is_that_of_scipy():
+    def statistic(x: np.ndarray, axis: int) -> np.ndarray:
+        return scipy.stats.trim_mean(x, 0.25, axis=axis)
+
     expected = scipy.stats.bootstrap(
         (SAMPLE,), statistic, n_resamples=20_000, method="percentile", rng=np.random.default_rng(7)
     ).confidence_interval
-    found = function(SAMPLE, seed=8, resamples=20_000)
+    found = interquartile_mean(SAMPLE, seed=8, resamples=20_000)
     assert ends(found) == pytest.approx((expected.low, expected.high), abs=0.012)
-    assert found.method.endswith("percentile bootstrap, 20000 resamples")
+    assert found.method == "interquartile mean, percentile bootstrap, 20000 resamples"
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 7, 8, 9, 10, 17, 30])
+def test_the_interval_of_the_median_is_that_of_the_sign_test(n: int, confidence: float):
+    values = np.random.default_rng(n).normal(size=n)
+    expected = scipy.stats.quantile_test(values, p=0.5).confidence_interval(confidence)
+    found = median(values, seed=0, confidence=confidence)
+    # SciPy gives none where even the whole range covers less.
+    whole = (values.min(), values.max())
+    assert ends(found) == (whole if math.isnan(expected.low) else (expected.low, expected.high))
+    assert found.method == "median, sign-test interval"
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95])
 def test_the_bootstrap_interval_of_three_values_enumerated(confidence: float):
-    # All 27 resamples: the median is 1 in 7, 2 in 13 and 5 in 7 of them; the mean has the quantiles of its 27 values.
+    # All 27 resamples: the mean has the quantiles of its 27 values.
     every = np.array(list(itertools.product([1.0, 2.0, 5.0], repeat=3)))
-    assert [int((np.median(every, axis=1) == value).sum()) for value in (1, 2, 5)] == [7, 13, 7]
-    for function, statistic in ((median, np.median(every, axis=1)), (interquartile_mean, every.mean(axis=1))):
-        left = (1 - confidence) / 2
-        exact = np.quantile(statistic, [left, 1 - left], method="inverted_cdf")
-        assert ends(function([5, 1, 2], seed=3, confidence=confidence, resamples=50_000)) == pytest.approx(tuple(exact))
+    left = (1 - confidence) / 2
+    exact = np.quantile(every.mean(axis=1), [left, 1 - left], method="inverted_cdf")
+    found = interquartile_mean([5, 1, 2], seed=3, confidence=confidence, resamples=50_000)
+    assert ends(found) == pytest.approx(tuple(exact))
 
 
-@pytest.mark.parametrize("function", [median, interquartile_mean])
-def test_the_seed_decides_the_interval(function: Callable[..., Estimate]):
+def test_the_seed_decides_the_interval():
+    function = interquartile_mean
     values = np.random.default_rng(0).normal(size=30)
     once, again, other = (function(values, seed=seed, resamples=200) for seed in (1, 1, 2))
     assert once == again
@@ -102,20 +112,29 @@ def test_the_seed_decides_the_interval(function: Callable[..., Estimate]):
     assert function(values, seed=running, resamples=200) != once
 
 
-def test_coverage_of_the_bootstrap_intervals():
-    # The docstrings state this coverage for 10 values of a normal distribution; the test allows three errors.
-    draw = np.random.default_rng(5)
-    samples = draw.normal(size=(400, 10))
-    for function in (median, interquartile_mean):
-        intervals = [ends(function(sample, seed=draw, resamples=400)) for sample in samples]
-        assert np.mean([low <= 0 <= high for low, high in intervals]) == pytest.approx(0.94, abs=0.036)
+def covered(function: Callable[..., Estimate], n: int, trials: int) -> float:
+    """Return the share of samples of a skewed distribution whose interval covers what is estimated."""
+    draw = np.random.default_rng(n)
+    # Of an exponential distribution: its median, and the mean of its middle half.
+    truth = math.log(2) if function is median else 1 + math.log(0.25) / 2 - 1.5 * math.log(0.75)
+    intervals = [ends(function(draw.exponential(size=n), seed=draw, resamples=400)) for _ in range(trials)]
+    return float(np.mean([low <= truth <= high for low, high in intervals]))
 
 
-def test_no_interval_covers_more_than_the_range():
-    # For n = 3, this is 1 - 2 / 2^3.
-    draw = np.random.default_rng(6)
-    intervals = [ends(median(draw.normal(size=3), seed=draw, resamples=200)) for _ in range(1000)]
-    assert np.mean([low <= 0 <= high for low, high in intervals]) == pytest.approx(0.75, abs=0.04)
+@pytest.mark.parametrize("n", [6, 7, 8, 10, 15])
+def test_an_interval_of_the_median_that_says_95_percent_covers_as_much(n: int):
+    # The tests allow three errors of the simulation.
+    assert covered(median, n, 2000) >= 0.95 - 0.015
+
+
+@pytest.mark.parametrize(("n", "share"), [(3, 0.75), (4, 0.875), (5, 0.9375)])
+def test_of_fewer_values_the_range_covers_less(n: int, share: float):
+    assert covered(median, n, 2000) == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize(("n", "share"), [(5, 0.90), (7, 0.92), (10, 0.935)])
+def test_the_interval_of_the_interquartile_mean_covers_what_its_docstring_says(n: int, share: float):
+    assert covered(interquartile_mean, n, 600) == pytest.approx(share, abs=0.035)
 
 
 def test_strata_are_resampled_within():

@@ -22,7 +22,7 @@ DAGGER = "†"
 """Mark of a row whose protocol must be told."""
 
 
-def marks(rows: Sequence[RunGroup]) -> list[str]:
+def marks(rows: Sequence[object]) -> list[str]:
     """Return the marks of the rows: ``a``, ``b``, ..., ``z``, ``aa``, ..."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     return [(letters[i // 26 - 1] if i >= 26 else "") + letters[i % 26] for i in range(len(rows))]
@@ -85,8 +85,8 @@ def _method(table: Table, shown: Sequence[str]) -> str:
     return (
         f"{text[:1].upper()}{text[1:]}; 95 % intervals in brackets. Scores on the test set. Baseline: the best "
         "predictor without memory. Solved: the task's criterion met at three evaluations in a row. Bold, or * in a "
-        "terminal: the best of a line, where its interval is apart from all others; bootstrap intervals count from "
-        f"{metrics.LEAST_RUNS} runs on."
+        "terminal: the best of a line, where its interval is apart from all others; those of medians and means count "
+        f"from {metrics.LEAST_RUNS} runs on."
     )
 
 
@@ -127,9 +127,12 @@ def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
     seeds = {column: each for column, each in seeds.items() if each}
     statistics = {metrics.default_statistic(metric, table.spec.statistic) for metric in table.metrics(row)}
     least = min(map(len, seeds.values()), default=1)
-    if "median" in statistics and 1 < least < metrics.LEAST_RUNS:
+    if "median" in statistics and 1 < least < metrics.FULL["median"]:
         most = 100 - 100 / 2 ** (least - 1)
-        yield f"A bootstrap interval of {least} runs covers their median with at most {most:.3g} %."
+        yield f"An interval of {least} runs covers their median with {most:.3g} %."
+    if "iqm" in statistics and 1 < least < metrics.FULL["iqm"]:
+        share = "about 90 %" if least >= metrics.LEAST_RUNS else "less than 90 %"
+        yield f"An interval of {least} runs covers their interquartile mean with {share}."
     yield from _incomparable(seeds)
 
 

@@ -21,10 +21,16 @@ FORMS = (*formats.FORMS, "csv")
 SAID = {
     "solves": "solved",
     "fails": "not solved",
+    "at_baseline": "at the baseline",
     "below_baseline": "below baseline",
     "before": "before the other",
+    "better": "better than the other",
+    "at_most": "at most",
+    "at_least": "at least",
 }
-"""A word for each kind of claim that has no number."""
+"""Words for each kind of claim; a bound is followed by its number."""
+ENOUGH = "¶"
+"""Marks what was not solved in as many steps as the paper's runs had."""
 SIGNS = {"unverified": captions.DAGGER, "protocol differs": "‡", "other settings left out": "§"}
 """What the marks of a judgement mean, as the table says it."""
 
@@ -78,6 +84,7 @@ def render(judged: Judged, form: str) -> str:
 def as_grid(every: Judged) -> Grid:
     """Make a grid with one line for each claim: what the paper says, what our runs give, and the verdict."""
     papers, judged = every.papers, every.judgements
+    shared = _shared(judged)
     rows, rules = [], set()
     for i, each in enumerate(judged):
         paper = papers[each.claim.paper]
@@ -90,8 +97,8 @@ def as_grid(every: Judged) -> Grid:
                 Entry((f"{each.claim.claim}",)),
                 Entry((f"{each.claim.where}{marks}",)),
                 Entry((_paper_says(each),)),
-                Entry((_ours(each),)),
-                Entry((each.verdict,), each.verdict == REPRODUCED),
+                Entry((_ours(each) + (f" [{shared[each.runs]}]" if each.runs in shared else ""),)),
+                Entry((each.verdict + ENOUGH * _was_long_enough(each),), each.verdict == REPRODUCED),
             )
         )
     counts = Counter(
@@ -116,9 +123,14 @@ def _notes(judged: Sequence[Judgement]) -> list[str]:
         "Reproduced: so with confidence in our runs, in the paper's own setting. Direction only: so in most runs, or "
         "where the paper hides its settings. Not solved in N steps: all that can be said of runs that did not solve "
         "within their budget; it neither confirms nor refutes. Contradicts: the opposite, with confidence. Undecided: "
-        "none of these. Ours: k/n solved, and where a number is compared its median. Numbers of sequences stand beside "
-        "each other and are not compared."
+        "none of these. Ours: k/n solved, and where a number is compared its median, which is near the paper's if its "
+        "whole interval is within a factor of 2 of it."
     ]
+    if any(map(_was_long_enough, judged)):
+        found.append(f"{ENOUGH} in at least as many steps as the paper's own runs had.")
+    for runs, letter in _shared(judged).items():
+        served = sum(each.runs == runs for each in judged)
+        found.append(f"[{letter}] one set of {len(runs)} runs, which serves {served} claims.")
     if any("unverified" in each.marks for each in judged):
         found.append(f"{SIGNS['unverified']} quoted from memory of the paper, not read again.")
     if any("other settings left out" in each.marks for each in judged):
@@ -134,8 +146,20 @@ def _notes(judged: Sequence[Judgement]) -> list[str]:
     return found
 
 
+def _was_long_enough(each: Judgement) -> bool:
+    return each.long_enough and each.verdict.startswith("not solved")
+
+
+def _shared(judged: Sequence[Judgement]) -> dict[frozenset[str], str]:
+    """Return a letter for each set of runs that serves more than one claim."""
+    counts = Counter(each.runs for each in judged)
+    several = [runs for runs, count in counts.items() if count > 1 and runs]
+    return dict(zip(several, captions.marks(several), strict=True))
+
+
 def _paper_says(each: Judgement) -> str:
-    return SAID[each.claim.says] if each.claim.value is None else _in_unit(each.claim.value, each.claim.unit)
+    said, value = SAID.get(each.claim.says, ""), each.claim.value
+    return said if value is None else f"{said} {_in_unit(value, each.claim.unit)}".strip()
 
 
 def _ours(each: Judgement) -> str:
@@ -150,7 +174,7 @@ def _ours(each: Judgement) -> str:
 def _in_unit(value: float, unit: str | None) -> str:
     if unit in EFFORTS:
         return f"{value:,.0f} {unit}"
-    return f"{value:.5g}{'' if unit == 'share' else f' {unit}'}"
+    return f"{value:.5g}{'' if unit == 'share' else ' %' if unit == 'percent' else f' {unit}'}"
 
 
 def _csv(every: Judged) -> str:
