@@ -17,6 +17,7 @@ from bench.config.explain import ConfigError, explain
 from bench.config.hydra_app import CONFIG_NAME, Hydra, opened
 from bench.config.resolve import build, default_of
 from bench.config.run_spec import RunSpec
+from bench.config.search import Search
 from bench.config.sweep_grid import SweepGrid
 
 OURS = {
@@ -70,12 +71,13 @@ def compose_command(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
     return config
 
 
-def runs_of(config: DictConfig, loader: ConfigLoader) -> Iterator[RunSpec]:
+def runs_of(config: DictConfig, loader: ConfigLoader, jobs: Sequence[list[str]] | None = None) -> Iterator[RunSpec]:
     """Return the runs of a command, one after the other, each composed and built once.
 
     Args:
         config: What :func:`compose_command` returned, or Hydra made of the same overrides.
         loader: Composes.
+        jobs: The overrides of each run; ``None`` for those of :func:`jobs_of`.
 
     Raises:
         ConfigError: What is wrong with the first run that cannot be made.
@@ -84,7 +86,7 @@ def runs_of(config: DictConfig, loader: ConfigLoader) -> Iterator[RunSpec]:
     def compose(chosen: list[str]) -> DictConfig:
         return loader.load_sweep_config(config, chosen)
 
-    for overrides in jobs_of(config, loader):
+    for overrides in jobs_of(config, loader) if jobs is None else jobs:
         try:
             cfg = compose(overrides)
             choices = cfg.hydra.runtime.choices
@@ -93,6 +95,15 @@ def runs_of(config: DictConfig, loader: ConfigLoader) -> Iterator[RunSpec]:
         except Exception as error:
             raise ConfigError(explain(error, compose, overrides)) from error
         yield build(cfg, choices, overrides, _say)
+
+
+def search_of(config: DictConfig) -> Search | None:
+    """Return what the sweep of a command searches for.
+
+    Raises:
+        ConfigError: See :func:`jobs_of`.
+    """
+    return _read_sweep(config).search if config.hydra.mode == RunMode.MULTIRUN else None
 
 
 def jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:

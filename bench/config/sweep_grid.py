@@ -15,6 +15,13 @@ command line gives a key of the rows, there are two cases. If some rows have the
 how a task is chosen. If no row has it, the value replaces the values of that key in all rows that have the key, as
 does a cell of the user's own; a task that no row has is an error, since its rows would have the keys of another.
 Settings look at the command line, the rows, the params and the defaults, and never at other settings.
+
+With ``search``, a sweep looks for the longest delay that enough seeds solve (:mod:`bench.config.search`)::
+
+    sweep:
+      rows:
+        - {task: adding_problem, task.length: 25}    # where it begins
+      search: {keys: [task.length], share: 0.8, least: 2, most: 3200, close: 1.1}
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from bench.config.search import Search
 from bench.errors import as_override, shown
 from bench.shapes import convert
 
@@ -40,11 +48,20 @@ class _SettingNode(Struct, forbid_unknown_fields=True):
     set: dict[str, Any]
 
 
+class _SearchNode(Struct, forbid_unknown_fields=True):
+    keys: list[str]
+    share: float
+    least: int
+    most: int
+    close: float
+
+
 class _Node(Struct, forbid_unknown_fields=True):
     rows: Annotated[list[dict[str, Any]], Meta(min_length=1, description="a list of at least one row")] = msgspec.field(
         default_factory=lambda: [{}]
     )
     settings: list[_SettingNode] = []
+    search: _SearchNode | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +79,12 @@ class SweepGrid:
     Attributes:
         rows: For each row, the values of each key, written as in overrides.
         settings: The settings in the order given; a later one wins.
+        search: What is searched for; ``None`` where every run is known beforehand.
     """
 
     rows: tuple[Mapping[str, tuple[str, ...]], ...]
     settings: tuple[Setting, ...]
+    search: Search | None = None
 
     @classmethod
     def read(cls, node: Any) -> SweepGrid:
@@ -81,6 +100,10 @@ class SweepGrid:
         for key in (key for setting in found.settings for key in setting.set):
             if any(each == key or each.startswith(f"{key}.") for each in looked_at):
                 raise ValueError(f"`sweep.settings` must not set what a `when` looks at, got {key}")
+        search = None if found.search is None else Search(**{**msgspec.structs.asdict(found.search),
+                                                             "keys": tuple(found.search.keys)})  # fmt: skip
+        if search is not None and (moving := looked_at & {*search.keys}):
+            raise ValueError(f"`sweep.settings` must not look at what is searched over, got {', '.join(moving)}")
         for row in found.rows:
             if [] in row.values():
                 raise ValueError(f"`sweep.rows` must have a value for every key, got {shown(row)}")
@@ -93,6 +116,7 @@ class SweepGrid:
                 )
                 for setting in found.settings
             ),
+            search,
         )
 
     @property

@@ -14,9 +14,10 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from bench.config.compose import runs_of
+from bench.config.compose import jobs_of, runs_of, search_of
 from bench.config.explain import explain
 from bench.config.run_spec import RunSpec
+from bench.config.search import Search
 from bench.records import record
 from bench.records.paths import failed_path
 from bench.records.read import read_record
@@ -24,10 +25,11 @@ from bench.runs import dry_run
 from bench.runs.execute import give_up
 from bench.runs.job import Command
 from bench.runs.preflight import checked, planned, workers_of
+from bench.runs.rounds import Rounds
 from bench.sweeps import signals
 from bench.sweeps.driver import Driver, Pass
 from bench.sweeps.invocation import Invocation, folder_of
-from bench.sweeps.state import Inventory, SweepPlan
+from bench.sweeps.state import Inventory, PlannedRun, SweepPlan
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,41 @@ def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcom
         ConfigError: What is wrong with the first run that cannot be made; none has been started then.
         LaunchError: The launcher fails.
     """
-    specs = checked(runs_of(config, context.config_loader))
+    search = search_of(config)
+    if search is None:
+        return _make(checked(runs_of(config, context.config_loader)), (), command, config, context)
+    return _make_in_rounds(search, command, config, context)
+
+
+def _make_in_rounds(search: Search, command: Command, config: DictConfig, context: HydraContext) -> Outcome:
+    """Make the runs of a search, round by round."""
+    rounds = Rounds(search, jobs_of(config, context.config_loader))
+    made: list[RunSpec] = []
+    while jobs := rounds.next():
+        specs = checked(runs_of(config, context.config_loader, jobs))
+        if specs[0].rerun == "all" or not rounds.add(specs):
+            found = _make(specs, tuple(planned(made)), command, config, context)
+            if command.dry_run:
+                print("this is one round of a search; what comes next depends on what is solved")
+            if command.dry_run or found.problems or not rounds.add(specs):
+                return replace(found, folders=tuple(spec.folder for spec in (*made, *specs)))
+        made += specs
+    print(*rounds.report(), sep="\n")
+    return Outcome(tuple(spec.folder for spec in made))
+
+
+def _make(
+    specs: list[RunSpec], before: tuple[PlannedRun, ...], command: Command, config: DictConfig, context: HydraContext
+) -> Outcome:
+    """Make those of some runs that are not there.
+
+    Args:
+        specs: The runs.
+        before: Runs of earlier rounds, which the plan of the sweep names too.
+        command: What the user asks for.
+        config: See :func:`sweep`, like ``context``.
+        context: What Hydra gives its plugins.
+    """
     workers = workers_of(specs)
     folders = tuple(dict.fromkeys(spec.folder for spec in specs))
     for note in filter(None, dict.fromkeys(spec.network.engine.note for spec in specs)):
@@ -81,7 +117,9 @@ def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcom
     invocation = Invocation.start(runs, first.results_dir, first.rerun, folder, alone=alone)
     config.hydra.sweeper.workers = workers
     # A launcher composes each run anew, from the overrides.
-    config.hydra.overrides.hydra.append(f"hydra.sweep.dir={_quoted(first.results_dir if alone else folder)}")
+    place = f"hydra.sweep.dir={_quoted(first.results_dir if alone else folder)}"
+    if place not in config.hydra.overrides.hydra:
+        config.hydra.overrides.hydra.append(place)
     config.hydra.sweep.dir = str(first.results_dir if alone else folder)
     command = replace(command, invocation=invocation)
     by_folder = {spec.folder: spec for spec in reversed(specs)}
@@ -99,7 +137,7 @@ def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcom
             todo = sum(invocation.wants(place) for place in folders)
             at_once = f", {workers} at once" if workers > 1 and todo else ""
             print(f"{len(runs) - todo} of {len(runs)} runs are there already, {todo} to do{at_once}", flush=True)
-            SweepPlan(first.experiment, str(command), tuple(runs)).write(folder)
+            SweepPlan(first.experiment, str(command), (*before, *runs)).write(folder)
         elif not invocation.wants(first.folder):
             print(f"{first.label}: already there, {first.folder}")
         driver.run()
