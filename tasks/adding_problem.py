@@ -47,6 +47,7 @@ class AddingProblem(Task):
     """
 
     readout = "last"
+    scaled_by = "length"
     metric = "mse"
     higher_is_better = False
     extra_metrics = ("within_tolerance",)

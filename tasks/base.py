@@ -43,6 +43,7 @@ class Task(ABC):
         extra_metrics: Further keys of :meth:`scores` that tables print below ``metric``.
         lower_is_better: Keys of :meth:`scores`, besides ``loss`` and ``metric``, of which a smaller value is the better
             one.
+        scaled_by: The argument that sets how far back the answer lies, such as ``"length"``; ``None`` if there is none.
     """
 
     readout: ClassVar[Literal["every", "last"]]
@@ -50,6 +51,7 @@ class Task(ABC):
     higher_is_better: ClassVar[bool]
     extra_metrics: ClassVar[tuple[str, ...]] = ()
     lower_is_better: ClassVar[tuple[str, ...]] = ()
+    scaled_by: ClassVar[str | None] = None
 
     input_size: int
     output_size: int

@@ -54,6 +54,7 @@ class CopyMemory(Task):
     """
 
     readout = "every"
+    scaled_by = "delay"
     metric = "recall"
     higher_is_better = True
     extra_metrics = ("exact", "loss")

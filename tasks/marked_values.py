@@ -59,6 +59,7 @@ class MarkedValues(Task):
     """
 
     readout = "last"
+    scaled_by = "length"
     metric = "mse"
     higher_is_better = False
     extra_metrics = ("within_tolerance", "absolute_error")

@@ -61,6 +61,7 @@ class TemporalOrder(Task):
     """
 
     readout = "last"
+    scaled_by = "length"
     metric = "accuracy"
     higher_is_better = True
     extra_metrics = ("loss",)

@@ -199,7 +199,7 @@ def better_of(metric: str, runs: Sequence[Run]) -> str | None:
     if metric in (*PROBED, PARAMETERS, SPEED) or not runs:
         return None
     # A metric of another task has no values here, whichever is better.
-    return runs[0].record.directions.get(metric, "higher")
+    return runs[0].record.directions.get(metric.partition("@")[0], "higher")
 
 
 def times(runs: Sequence[Run]) -> tuple[list[int], list[bool]]:
@@ -280,5 +280,8 @@ def _check(key: str, name: str, allowed: Iterable[str]) -> None:
 
 
 def name_of(metric: str) -> str:
-    """Return the name of a metric in a table."""
+    """Return the name of a metric in a table; ``mse@2`` is that of the test set at twice the delay."""
+    metric, _, scale = metric.partition("@")
+    if scale:
+        return f"{name_of(metric)} at {scale}x"
     return NAMES.get(metric) or (metric.upper() if len(metric) <= LONGEST_ACRONYM else metric.replace("_", " "))

@@ -78,7 +78,9 @@ def build(
     asked = sweep.asked(overrides, default_of(cfg, choices))
     task = _task(config)
     sections = _sections(config)
-    network = _network(config, task, _cell(config, task, sections.probe), sections, say)
+    scaled = _scaled(config, sections.data)
+    shortest = min(each.length for each in (task, *scaled.values()))
+    network = _network(config, task, shortest, _cell(config, task, sections.probe), sections, say)
     _check_optimizer_and_logger(config)
     with _named(""):
         engine = network.engine.engine
@@ -89,6 +91,7 @@ def build(
     return RunSpec(
         **vars(sections),
         network=network,
+        scaled_tasks=scaled,
         experiment=names["experiment"],
         task_name=names["task"],
         cell_name=names["cell"],
@@ -141,6 +144,25 @@ def _task(config: dict[str, Any]) -> Task:
         return task
 
 
+def _scaled(config: Mapping[str, Any], data: DataConfig) -> dict[str, Task]:
+    """Return the task at each of ``data.test_scales``, its delay rounded to a whole number, by the factor as a text."""
+    node, found = config["task"], {}
+    task_class = cast(type[Task], locate(node, "task"))
+    settings = {name: value for name, value in node.items() if not name.startswith("_")}
+    for scale in data.test_scales or ():
+        key = task_class.scaled_by
+        if key not in settings:
+            raise ConfigError(f"data.test_scales must be null for {task_class.__name__}, whose scaled_by is {key!r}")
+        try:
+            task = task_class(**{**settings, key: round(scale * settings[key])})
+            check_task(task)
+        except Exception as error:
+            reason = f"which the task at {key} {round(scale * settings[key])} does not allow: {error}"
+            raise ConfigError(f"data.test_scales must have no {scale:g}, {reason}") from error
+        found[f"{scale:g}"] = task
+    return found
+
+
 def _sections(config: Mapping[str, Any]) -> Sections:
     """Return the sections with a fixed set of keys, and the values that stand by themselves."""
     runtime = _section(RuntimeConfig, config, "runtime")
@@ -188,17 +210,25 @@ def _cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
 
 
 def _network(
-    config: Mapping[str, Any], task: Task, cell: Cell, sections: Sections, say: Callable[[str], None] | None
+    config: Mapping[str, Any],
+    task: Task,
+    shortest: int,
+    cell: Cell,
+    sections: Sections,
+    say: Callable[[str], None] | None,
 ) -> Network:
-    """Return the network, its hidden size checked by one without memory, with the engine that unrolls its cells."""
+    """Return the network, its hidden size checked by one without memory, with the engine that unrolls its cells.
+
+    ``shortest`` is the number of steps of the shortest sequences that it will see.
+    """
     settings = _section(ModelConfig, config, "model")
     with _named("model"):
         hidden_size = hidden_size_of(config["cell"], task, settings)
         model_on_meta(config["cell"], task, settings, hidden_size)
         engine = choose(settings.engine, cell, sections.device, sections.precision, say)
-        if engine.engine == "compiled" and task.length < CHUNK:
+        if engine.engine == "compiled" and shortest < CHUNK:
             raise ConfigError(
-                f"`engine` must be another one for sequences of {task.length} steps, as {CHUNK} are compiled together, "
+                f"`engine` must be another one for sequences of {shortest} steps, as {CHUNK} are compiled together, "
                 "got 'compiled'"
             )
     return Network(task, config["cell"], settings, hidden_size, engine)

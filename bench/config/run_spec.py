@@ -54,6 +54,7 @@ class RunSpec(Sections):
 
     Attributes:
         network: The network, with the task that it is trained on.
+        scaled_tasks: The task at further delays, which it is tested on, by the factor as a text.
         experiment: Name of the experiment.
         task_name: Name of the task.
         cell_name: Name of the cell.
@@ -68,6 +69,7 @@ class RunSpec(Sections):
     """
 
     network: Network
+    scaled_tasks: Mapping[str, Task]
     experiment: str
     task_name: str
     cell_name: str

@@ -48,7 +48,7 @@ def record_of(spec: RunSpec, result: Result, command: str, runtime: Mapping[str,
         device=_device(spec.device),
         runtime=dict(runtime),
         model=_model_facts(spec, result),
-        task_facts=_task_facts(spec.task),
+        task_facts=_task_facts(spec.task, spec.scaled_tasks),
         solved=result.solved_at is not None,
         steps_to_solve=result.solved_at,
         steps=result.steps,
@@ -102,14 +102,15 @@ def _model_facts(spec: RunSpec, result: Result) -> dict[str, Any]:
     }
 
 
-def _task_facts(task: Task) -> dict[str, Any]:
+def _task_facts(task: Task, scaled: Mapping[str, Task]) -> dict[str, Any]:
+    further = {f"{name}@{at}": value for at, other in scaled.items() for name, value in other.baselines.items()}
     return {
         "metric": task.metric,
         "higher_is_better": task.higher_is_better,
         "extra_metrics": list(task.extra_metrics),
         "length": task.length,
         "delay": task.delay,
-        "baselines": task.baselines,
+        "baselines": task.baselines | further,
         "directions": task.directions,
     }
 

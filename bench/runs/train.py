@@ -131,6 +131,18 @@ def fit(
             trainer.validate(module, datamodule=again, verbose=False)
         if module.diverged_at is None:
             trainer.test(module, datamodule=data, verbose=False)
+        if module.diverged_at is None:
+            _test_at_scales(spec, module, trainer)
+
+
+def _test_at_scales(spec: RunSpec, module: TrainingModule, trainer: L.Trainer) -> None:
+    """Look once at the test set of the task at each further delay."""
+    trained_on = module.task
+    for name, module.task in spec.scaled_tasks.items():
+        module.test_name = name
+        data = SequenceData(module.task, spec.data, spec.seed, spec.device)
+        trainer.test(module, datamodule=data, verbose=False)
+    module.task, module.test_name = trained_on, None
 
 
 def _outcome_of(spec: RunSpec, module: TrainingModule) -> Outcome:

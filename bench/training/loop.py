@@ -76,7 +76,8 @@ class TrainingModule(L.LightningModule):
         divergence: Knows the first step with a loss that is not finite.
         solved_at: The step at which the task counts as solved, see :func:`bench.training.stopping.solved_at`.
         looks_again: The metrics of further sequences after the last step, see :attr:`undecided`.
-        test_metrics: Filled by the one look at the test set.
+        test_metrics: Filled by the one look at the test set; those of a further set have its name behind an ``@``.
+        test_name: Name of the further test set that is looked at; ``None`` for the test set itself.
         without_gradient: Names of the parameters that no step of this process has given a gradient; none before the
             first.
     """
@@ -105,6 +106,7 @@ class TrainingModule(L.LightningModule):
         self.solved_at: int | None = None
         self.looks_again: list[dict[str, float]] = []
         self.test_metrics: dict[str, float] = {}
+        self.test_name: str | None = None
         self.without_gradient: set[str] | None = None
         self._optimizer_state: dict[str, Any] | None = None
         self._steps_between_looks = 1 if device.type == "cpu" else STEPS_BETWEEN_LOOKS
@@ -289,7 +291,11 @@ class TrainingModule(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Keep the metrics of the test set; the last update may have made them infinite or NaN."""
-        self.test_metrics = self._scores.collect()
+        found = self._scores.collect()
+        if self.test_name is not None:
+            self.test_metrics |= {f"{name}@{self.test_name}": value for name, value in found.items()}
+            return
+        self.test_metrics = found
         if not math.isfinite(self.test_metrics["loss"]):
             self._diverge()
 

@@ -135,6 +135,12 @@ VALUES = [
     ("task.length=0", "task.length must be >= 2, got 0"),
     ("task.length=-7", "task.length must be >= 2, got -7"),
     ("task.length=1", "task.length must be >= 2, got 1"),
+    ("data.test_scales=[1,2]", "data.test_scales must be null or a list of different numbers > 0 but 1, got [1, 2]"),
+    ("data.test_scales=2", "data.test_scales must be null or a list of different numbers > 0 but 1, got 2"),
+    (
+        "data.test_scales=[0.01]",
+        "data.test_scales must have no 0.01, which the task at length 1 does not allow: `length` must be >= 2, got 1",
+    ),
     ("task.markers=thirds", "task.markers must be one of halves, anywhere, early, got 'thirds'"),
     ("task.solved_mse=0", "task.solved_mse must be > 0 and below the baseline 0.1667, got 0.0"),
     ("model.hidden_size=-2", "model.hidden_size must be >= 1, got -2"),

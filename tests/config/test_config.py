@@ -61,6 +61,7 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "optimizer.alpha=0.1": ("optimizer=rmsprop",),
     "optimizer.momentum=0.9": ("optimizer=sgd",),
     "optimizer.nesterov=true": ("optimizer=sgd", "optimizer.momentum=0.5"),
+    "data.test_scales=[2]": (),
     "training.max_steps=7": (),
     "training.eval_every=2": (),
     "training.clip_norm=0.01": ("optimizer=sgd",),

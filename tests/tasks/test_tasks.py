@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -136,6 +137,9 @@ class TestContract:
         floor = task.loss(best, batch).item()
         for shift in (-0.2, 0.2):
             assert task.loss(best + shift * torch.rand(task.output_size), batch).item() >= floor - 1e-3
+
+    def test_what_scales_it_is_an_argument_that_sets_its_delay(self, task: Task):
+        assert task.scaled_by in inspect.signature(type(task).__init__).parameters
 
     def test_metric_and_extras_are_scores(self, task: Task):
         assert {task.metric, *task.extra_metrics, "loss"} <= task.baselines.keys()

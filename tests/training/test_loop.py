@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from bench.training.clipping import clip_gradients, gradient_norm
+from bench.training.data import DataConfig, SequenceData
 from bench.training.loop import TrainingConfig, TrainingModule
+from tasks.adding_problem import AddingProblem
 from tasks.base import Batch
 from tests.conftest import ROOT, Bench
 
@@ -294,6 +296,23 @@ class TestStopping:
         error = bench.one(*easy).metrics["eval"]["mse"]
         made = bench.one(*easy, f"task.solved_mse={error}")
         assert (made.solved, made.reason) == (False, "stopped at max_steps 60, looked at 1 time more")
+
+    def test_further_test_sets(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        kept: list[TrainingModule] = []
+        monkeypatch.setattr(TrainingModule, "on_train_end", lambda self: kept.append(self))
+        plain, made = bench.one("task.length=10"), bench.one("task.length=10", "data.test_scales=[0.5,2.5]")
+        assert made.run_id != plain.run_id
+        before = {name: value for name, value in made.metrics["test"].items() if "@" not in name}
+        assert before == plain.metrics["test"]
+        data = DataConfig(**made.config["data"])
+        for scale, length in (("0.5", 5), ("2.5", 25)):
+            task = AddingProblem(length=length, markers="halves", solved_mse=0.01)
+            found = SequenceData(task, data, made.seed, torch.device("cpu")).test_dataloader()
+            with torch.no_grad():
+                errors = torch.cat([task.scores(kept[-1].model(batch.inputs), batch)["mse"] for batch in found])
+            assert made.metrics["test"][f"mse@{scale}"] == pytest.approx(errors.mean().item(), rel=1e-6)
+            assert made.task_facts["baselines"][f"mse@{scale}"] == task.baselines["mse"]
+        assert made.metrics["test"]["mse@0.5"] != made.metrics["test"]["mse@2.5"]
 
     def test_unsolved(self, bench: Bench):
         made = bench.one()
