@@ -13,7 +13,7 @@ def names() -> list[str]:
 
 
 def size(name: str) -> int:
-    """Count the runs of an experiment as it stands.
+    """Count the runs of an experiment as it stands; of a search, those of its first round.
 
     Raises:
         ConfigError: The experiment does not compose.

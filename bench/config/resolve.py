@@ -76,6 +76,8 @@ def build(
         if budgets and budget not in budgets:
             raise ConfigError(f"`budget` must be one of {', '.join(budgets)}, got {as_override(budget)}")
     asked = sweep.asked(overrides, default_of(cfg, choices))
+    if sweep.search is not None:
+        asked.append("sweep.search=null")  # One run of a search is made by itself.
     task = _task(config)
     sections = _sections(config)
     scaled = _scaled(config, sections.data)

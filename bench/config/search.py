@@ -34,8 +34,8 @@ class Search:
         share: Share of the seeds that must solve, in (0, 1].
         least: The smallest value tried, at least 1.
         most: The largest value tried, at least ``least``.
-        close: The search ends when the smallest value that is not solved is at most this many times the largest that
-            is, > 1, or the next number.
+        close: A number > 1. The search ends when the smallest value that is not solved is at most so many times the
+            largest that is, or the next whole number.
     """
 
     keys: tuple[str, ...]

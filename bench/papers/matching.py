@@ -23,7 +23,7 @@ def matching(claim: Claim, runs: Iterable[Run], *, against: bool = False) -> lis
     Args:
         claim: The claim.
         runs: Any runs.
-        against: Whether to return the runs on the other side of a claim that says ``before``.
+        against: Whether to return the runs on the other side of a claim that says ``before`` or ``better``.
 
     Returns:
         Runs of the claim's protocol whose config has all values of ``runs``. Values are compared as overrides are: 1

@@ -19,7 +19,7 @@ REPRODUCED, DIRECTION, CONTRADICTS, UNDECIDED = "reproduced", "direction only", 
 NOT_RUN = "not run"
 ALPHA = 0.05
 HALF, LEARNT = 0.5, 0.95
-"""Largest share of the baseline's error at which a number beats the baseline, and at which a run has learned at all.
+"""Largest share of the baseline's error at which a number is far below it, and at which a run has learned at all.
 
 A network that always gives the same answer scores a percent above or below the baseline, depending on its test set.
 """
@@ -114,7 +114,8 @@ def _solves(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Findin
 def _fails(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Finding:
     share = _share(sides[0])
     if share.value < 0.5:
-        verdict = _negative(claim, budget, clear=share.interval is not None and share.interval.high < 0.5)
+        clear = share.interval is not None and share.interval.high < 0.5
+        verdict = _negative(claim, sides[0], budget, clear=clear)
     else:
         verdict = CONTRADICTS if _more_than_half(share) else UNDECIDED
     return Finding(verdict, share.value, _share_words(sides[0]))
@@ -128,7 +129,8 @@ def _at_baseline(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> F
     elif scores.beats(scores.median.value, LEARNT):
         verdict = UNDECIDED
     else:
-        verdict = _negative(claim, budget, clear=best is not None and not scores.beats(best, LEARNT))
+        clear = best is not None and not scores.beats(best, LEARNT)
+        verdict = _negative(claim, sides[0], budget, clear=clear)
     return _of_metric(verdict, scores, sides[0])
 
 
@@ -192,13 +194,16 @@ def _number(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Findin
     def ratio(ours: float) -> float:
         return max(scores.error(ours), least) / max(scores.error(theirs), least, 1e-300)
 
-    theirs_beats, ours_beats = (scores.beats(each, HALF) for each in (theirs, scores.median.value))
-    if theirs_beats != ours_beats:
-        more = _more_than_half(_share(runs))
-        verdict = not_solved(budget) if theirs_beats else CONTRADICTS if more else UNDECIDED
+    near = scores.ends is not None and all(_near(ratio(end)) for end in scores.ends)
+    theirs_learnt, ours_learnt = (scores.beats(each, LEARNT) for each in (theirs, scores.median.value))
+    if not theirs_learnt and not ours_learnt:
+        verdict = _negative(claim, runs, budget, clear=near)
+    elif not theirs_learnt:
+        verdict = CONTRADICTS if _more_than_half(_share(runs)) else UNDECIDED
+    elif not ours_learnt or (scores.beats(theirs, HALF) and not scores.beats(scores.median.value, HALF) and not near):
+        verdict = not_solved(budget)
     else:
-        near = scores.ends is not None and all(_near(ratio(end)) for end in scores.ends)
-        verdict = (REPRODUCED if near else DIRECTION) if ours_beats else _negative(claim, budget, clear=near)
+        verdict = REPRODUCED if near else DIRECTION
     words = f"{scores.words(scale)}, the paper's {value:.3g}, baseline {scale * scores.baseline:.3g}"
     times_theirs = f"error {_words(ratio(scores.median.value))} times the paper's"
     reason = f"{words}; {times_theirs}; {count_solved(runs)}/{len(runs)} runs solved"
@@ -239,7 +244,7 @@ def _bound(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Finding
     # A bound may say how good a network is, or that it is no better.
     no_better = (claim.says == "at_most") != scores.lower
     if kept(scores.median.value):
-        verdict = _negative(claim, budget, clear=clear) if no_better else REPRODUCED if clear else DIRECTION
+        verdict = _negative(claim, runs, budget, clear=clear) if no_better else REPRODUCED if clear else DIRECTION
     elif no_better:
         verdict = CONTRADICTS if inside and not any(inside) else UNDECIDED
     else:
@@ -261,12 +266,13 @@ RULES: Mapping[str, Callable[[Claim, Sequence[Sequence[Run]], int], Finding]] = 
 }
 
 
-def _negative(claim: Claim, budget: int, *, clear: bool) -> str:
+def _negative(claim: Claim, runs: Sequence[Run], budget: int, *, clear: bool) -> str:
     """Return the verdict where a paper's runs did not learn, and ours did not either.
 
-    Only runs that trained as long as the paper's support it.
+    Only runs that trained as long as the paper's support it, which one that diverged did not.
     """
-    if not long_enough(claim, budget):
+    diverged = sum(run.status == "diverged" for run in runs)
+    if not long_enough(claim, budget) or 2 * diverged >= len(runs):
         return not_solved(budget)
     return REPRODUCED if clear else DIRECTION
 

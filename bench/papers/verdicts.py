@@ -22,19 +22,20 @@ at_baseline     no end of the median's interval below the baseline          repr
 below_baseline  both ends below it, or lower end of k/n above 1/2           reproduced
                 median below the baseline                                   direction only
                 otherwise                                                   not solved in N steps
-before          none of both sides solved                                   not solved in N steps
+before          no run of either side solved                                not solved in N steps
                 sooner by the log-rank test, p <= 0.05, 5 runs a side       reproduced
                 sooner, p > 0.05 or fewer runs                              direction only
                 later, p <= 0.05, 5 runs a side                             contradicts
                 otherwise                                                   undecided
-better          no median of both sides below the baseline                  not solved in N steps
+better          neither side's median below the baseline                    not solved in N steps
                 by the rank-sum test, as above                              as above
-number          whole interval near the paper's number                      reproduced (1 if at the baseline)
-(of a metric)   on the same side of the baseline                            direction only (likewise)
-                the paper's beats the baseline, ours does not               not solved in N steps
-                ours beats it, the paper's does not, lower end of k/n       contradicts
-                above 1/2
+number          both at the baseline, whole interval near the paper's       reproduced (1)
+(of a metric)   both at the baseline                                        direction only (1)
+                the paper's at it, ours below, lower end of k/n above 1/2   contradicts
                 the same with fewer solved                                  undecided
+                both below it, whole interval near the paper's              reproduced
+                both below it                                               direction only
+                the paper's far below it, ours not                          not solved in N steps
 number          k/n at least 1/2, whole interval near the paper's number    reproduced
 (of sequences,  k/n at least 1/2                                            direction only
 steps)          fewer                                                       not solved in N steps
@@ -47,19 +48,19 @@ any             no run with a result                                        not 
 ==============  ==========================================================  ========================
 
 (1) Only runs that trained at least as long as the paper's show that something is not learned. Where that is not so, or
-not known, the verdict is "not solved in N steps".
+not known, or where half of the runs diverged, the verdict is "not solved in N steps".
 
 An error counts as below the baseline if it is under 95 % of the baseline's error, which a network that always gives the
-same answer does not reach by chance. A number beats the baseline if its error is under half of the baseline's error.
-For a metric that is better higher, the error is the distance from 1. A median just under the baseline is therefore on
-the baseline's side, because papers at a baseline print such numbers. Near means within a factor of 2: of the error, or
-of the number of steps or sequences. An error of a share is taken as at least half of one test sequence. A side is
-sooner if more of its runs solved than the log-rank test expects. Both tests count all ways to deal up to 20 runs to the
-two sides.
+same answer does not reach by chance; papers at a baseline print numbers just under it. It is far below if it is under
+half. For a metric that is better higher, the error is the distance from 1. Near means within a factor of 2: of the
+error, or of the number of steps or sequences. An error of a share is taken as at least half of one test sequence. A
+side is sooner if more of its runs solved than the log-rank test expects. Both tests count all ways to deal up to 20
+runs to the two sides.
 
-A negative result within a budget never contradicts a paper. If a paper hides the settings of a number, if we quote it
-from memory, or if our protocol differs from the paper's, the verdict is at most "direction only". Quoted from memory or
-by a different protocol nothing contradicts a paper either; the verdict is then "undecided".
+A negative result within a budget never contradicts a paper, and neither does what runs learn that train longer than the
+paper's: the verdict is then "undecided". If a paper hides the settings of a number, if we quote it from memory, or if
+our protocol differs from the paper's, the verdict is at most "direction only". Quoted from memory or by a different
+protocol nothing contradicts a paper either; the verdict is then "undecided" too.
 """
 
 from __future__ import annotations
@@ -89,10 +90,10 @@ class Judgement:
     Attributes:
         claim: The claim.
         verdict: See the module; ``not run`` means that there is no verdict.
-        ours: Our number beside the paper's value, in its unit: the median of a metric, or the median effort of the runs
-            that solved; for ``solves`` and ``fails`` the share of the runs that solved. ``None`` if there is none, for
-            example because the median run diverged.
-        n: Number of runs counted; for ``before``, those of the first side.
+        ours: Our number beside the paper's value, in its unit: the median of a metric, or of the effort, in which a run
+            that did not solve counts as more than any number; for ``solves`` and ``fails`` the share of the runs that
+            solved. ``None`` if there is none, for example because the median run diverged.
+        n: Number of runs counted; for ``before`` and ``better``, those of the first side.
         solved: How many of them solved.
         steps: Their budget, ``training.max_steps``; ``None`` if there are no runs.
         reason: The numbers behind the verdict, in a sentence.
@@ -138,7 +139,7 @@ def judge(claim: Claim, runs: Iterable[Run]) -> Judgement:
     left_out = any(others for _, others in chosen) or len(shared) > 1
     counts = chosen[0][0]
     finding = RULES[claim.says](claim, [members for members, _ in chosen], budget)
-    verdict, cap = _capped(claim, finding.verdict)
+    verdict, cap = _capped(claim, finding.verdict, budget)
     if left_out:
         marks.append("other settings left out")
     return Judgement(
@@ -165,11 +166,13 @@ def _missing(sides: Sequence[Sequence[Run]]) -> str:
     return "the two sides have no budget in common"
 
 
-def _capped(claim: Claim, verdict: str) -> tuple[str, str]:
+def _capped(claim: Claim, verdict: str, budget: int) -> tuple[str, str]:
     """Return the best verdict that a claim can have, and what to add to the reason."""
     if verdict in (REPRODUCED, CONTRADICTS) and (claim.protocol_differs or claim.source == "unverified"):
         reason = f"another protocol: {claim.protocol_differs}" if claim.protocol_differs else "quoted from memory"
         return (DIRECTION if verdict == REPRODUCED else UNDECIDED), f"; {reason}"
+    if verdict == CONTRADICTS and claim.budget is not None and budget > claim.budget:
+        return UNDECIDED, f"; trained longer than the {claim.budget:,} steps of the paper"
     if claim.says in VALUED and claim.tuning == "hidden" and verdict == REPRODUCED:
         return DIRECTION, "; the paper hides the settings of its run"
     return verdict, ""

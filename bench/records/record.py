@@ -64,10 +64,11 @@ class Record:
             parameter budget.
         task_facts: What tables need to know about the task: its metric, whether higher is better, extra metrics,
             length, delay and baseline.
-        solved: Whether the criterion was met at three evaluations in a row.
+        solved: Whether the criterion was met at three evaluations in a row, looks after the end included.
         steps_to_solve: Step of the first of these three evaluations.
         steps: Number of training steps made.
-        metrics: ``eval`` (those of the last evaluation) and ``test`` metrics.
+        metrics: ``eval`` (those of the last evaluation) and ``test`` metrics; and ``again_1``, ``again_2`` where a run
+            ended among too few evaluations that met the criterion and was looked at again.
         time: Seconds in all, in training and in probes; steps a second; milliseconds a step.
     """
 

@@ -38,6 +38,7 @@ class Result:
         curves: For each name in :data:`bench.training.curves.CURVES` one value a step.
         evaluations: The looks at the evaluation set, the last one last.
         probes: What the probes measured, by table; empty where nothing was to be probed.
+        looks_again: Metrics of further looks after the last step, of a run that ended undecided.
         test_metrics: Metrics of the one look at the test set; empty where there was none.
         wall_seconds: Time spent on the run, earlier tries included.
         train_seconds: Time of the training steps alone, earlier tries included.
@@ -53,6 +54,7 @@ class Result:
     curves: Mapping[str, Sequence[float]] = field(default_factory=lambda: dict.fromkeys(CURVES, ()))
     evaluations: Sequence[Evaluation] = ()
     probes: Rows = field(default_factory=dict)
+    looks_again: Sequence[Mapping[str, float]] = ()
     test_metrics: Mapping[str, float] = field(default_factory=dict)
     wall_seconds: float = 0.0
     train_seconds: float = 0.0

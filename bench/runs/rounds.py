@@ -25,12 +25,18 @@ class Rounds:
 
     def __init__(self, search: Search, jobs: Sequence[list[str]]) -> None:
         self._search = search
-        self._jobs = jobs
-        try:
-            self._starts = {line: start for line, _, start in map(search.split, jobs)}
-        except ValueError as error:
-            raise ConfigError(str(error).replace("`", "")) from error
+        self._jobs = list(map(list, dict.fromkeys(map(tuple, jobs))))
+        self._starts: dict[Line, int] = {}
+        for job in self._jobs:
+            try:
+                line, key, start = search.split(job)
+            except ValueError as error:
+                raise ConfigError(str(error).replace("`", "")) from error
+            if self._starts.setdefault(line, start) != start:
+                both = f"{self._starts[line]},{start}"
+                raise ConfigError(f"{key} must be one value, at which the search begins, got {both}")
         self._tried: dict[Line, dict[int, list[bool]]] = {line: {} for line in self._starts}
+        self._stuck: set[Line] = set()
         self._names: dict[Line, tuple[str, str]] = {}
 
     def next(self) -> list[list[str]]:
@@ -38,19 +44,29 @@ class Rounds:
         return [
             self._search.moved(job, value)
             for job in self._jobs
-            if (value := self._bracket(self._search.split(job)[0]).next) is not None
+            if (line := self._search.split(job)[0]) not in self._stuck
+            and (value := self._bracket(line).next) is not None
         ]
 
-    def add(self, specs: Sequence[RunSpec]) -> bool:
-        """Take in what the runs of the next round have solved; return whether all of them have a result."""
-        outcomes = [_solved(spec) for spec in specs]
-        if None in outcomes:
-            return False
-        for job, spec, outcome in zip(self.next(), specs, outcomes, strict=True):
+    @staticmethod
+    def are_there(specs: Sequence[RunSpec]) -> bool:
+        """Return whether all runs of a round have a result."""
+        return None not in map(_solved, specs)
+
+    def add(self, specs: Sequence[RunSpec]) -> None:
+        """Take in what the runs of the next round have solved; a line of which a run has no result goes no further."""
+        found: dict[Line, dict[int, list[bool | None]]] = {}
+        for job, spec in zip(self.next(), specs, strict=True):
             line, key, value = self._search.split(job)
-            self._tried[line].setdefault(value, []).append(bool(outcome))
-            self._names[line] = f"{spec.task_name} {spec.cell_name}", key.rpartition(".")[2]
-        return True
+            found.setdefault(line, {}).setdefault(value, []).append(_solved(spec))
+            others = [text for text in line if self._tells(text)]
+            self._names[line] = " ".join((spec.task_name, spec.cell_name, *others)), key.rpartition(".")[2]
+        for line, by_value in found.items():
+            for value, outcomes in by_value.items():
+                if None in outcomes:
+                    self._stuck.add(line)
+                else:
+                    self._tried[line][value] = [bool(outcome) for outcome in outcomes]
 
     def report(self) -> Iterator[str]:
         """Return what was found, a line for each task and cell."""
@@ -59,7 +75,15 @@ class Rounds:
             found, (name, key) = self._bracket(line), self._names[line]
             ends = [(found.solved, ""), (found.unsolved, "not ")]
             texts = [f"{no}{key}={at} ({sum(tried[at])}/{len(tried[at])})" for at, no in ends if at is not None]
+            texts += [f"ended at {key}={found.next}, where a run has no result"] * (line in self._stuck)
             yield f"  {name}: {', '.join(texts)}"
+
+    def _tells(self, override: str) -> bool:
+        """Return whether an override tells lines apart that task and cell do not."""
+        name = override.partition("=")[0]
+        return name not in ("task", "cell") and any(
+            override not in line and any(text.startswith(f"{name}=") for text in line) for line in self._starts
+        )
 
     def _bracket(self, line: Line) -> Bracket:
         tried = self._tried[line]

@@ -71,35 +71,42 @@ def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcom
     """
     search = search_of(config)
     if search is None:
-        return _make(checked(runs_of(config, context.config_loader)), (), command, config, context)
+        return _make(checked(runs_of(config, context.config_loader)), None, command, config, context)
     return _make_in_rounds(search, command, config, context)
 
 
 def _make_in_rounds(search: Search, command: Command, config: DictConfig, context: HydraContext) -> Outcome:
     """Make the runs of a search, round by round."""
     rounds = Rounds(search, jobs_of(config, context.config_loader))
-    made: list[RunSpec] = []
+    made: dict[Path, RunSpec] = {}
+    problems: list[str] = []
     while jobs := rounds.next():
         specs = checked(runs_of(config, context.config_loader, jobs))
-        if specs[0].rerun == "all" or not rounds.add(specs):
-            found = _make(specs, tuple(planned(made)), command, config, context)
+        if specs[0].rerun == "all" or not rounds.are_there(specs):
+            found = _make(specs, tuple(planned(list(made.values()))), command, config, context)
             if command.dry_run:
                 print("this is one round of a search; what comes next depends on what is solved")
-            if command.dry_run or found.problems or not rounds.add(specs):
-                return replace(found, folders=tuple(spec.folder for spec in (*made, *specs)))
-        made += specs
+            if command.dry_run or found.stopped is not None:
+                return replace(found, folders=(*made, *found.folders))
+            problems += found.problems
+        rounds.add(specs)
+        made |= {spec.folder: spec for spec in specs}
     print(*rounds.report(), sep="\n")
-    return Outcome(tuple(spec.folder for spec in made))
+    return Outcome(tuple(made), tuple(problems))
 
 
 def _make(
-    specs: list[RunSpec], before: tuple[PlannedRun, ...], command: Command, config: DictConfig, context: HydraContext
+    specs: list[RunSpec],
+    before: tuple[PlannedRun, ...] | None,
+    command: Command,
+    config: DictConfig,
+    context: HydraContext,
 ) -> Outcome:
     """Make those of some runs that are not there.
 
     Args:
         specs: The runs.
-        before: Runs of earlier rounds, which the plan of the sweep names too.
+        before: Runs of earlier rounds of a search, which its plan names too; ``None`` where nothing is searched for.
         command: What the user asks for.
         config: See :func:`sweep`, like ``context``.
         context: What Hydra gives its plugins.
@@ -111,7 +118,7 @@ def _make(
     if command.dry_run:
         dry_run.show(specs, workers)
         return Outcome(folders)
-    runs, alone, first = planned(specs), len(specs) == 1, specs[0]
+    runs, alone, first = planned(specs), len(specs) == 1 and before is None, specs[0]
     folder = folder_of(first.results_dir, first.experiment, command.overrides).absolute()
     inventory = Inventory(first.results_dir, runs)
     invocation = Invocation.start(runs, first.results_dir, first.rerun, folder, alone=alone)
@@ -137,7 +144,7 @@ def _make(
             todo = sum(invocation.wants(place) for place in folders)
             at_once = f", {workers} at once" if workers > 1 and todo else ""
             print(f"{len(runs) - todo} of {len(runs)} runs are there already, {todo} to do{at_once}", flush=True)
-            SweepPlan(first.experiment, str(command), (*before, *runs)).write(folder)
+            SweepPlan(first.experiment, str(command), (*(before or ()), *runs)).write(folder)
         elif not invocation.wants(first.folder):
             print(f"{first.label}: already there, {first.folder}")
         driver.run()

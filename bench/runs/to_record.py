@@ -55,6 +55,7 @@ def record_of(spec: RunSpec, result: Result, command: str, runtime: Mapping[str,
         metrics={
             "eval": dict(result.evaluations[-1].metrics) if result.evaluations else {},
             "test": dict(result.test_metrics),
+            **{f"again_{number}": dict(each) for number, each in enumerate(result.looks_again, start=1)},
         },
         time=_times(result),
     )

@@ -181,6 +181,7 @@ def _result_of(built: Built, outcome: Outcome) -> Result:
         curves=_curves_of(module, failed=outcome.status == "failed"),
         evaluations=tuple(module.curves.evaluations),
         probes=probing.rows if probing is not None else {},
+        looks_again=tuple(module.looks_again),
         test_metrics=module.test_metrics,
         wall_seconds=wall_seconds,
         train_seconds=module.clock.seconds,

@@ -45,8 +45,8 @@ class Interval:
 
     Attributes:
         low: Lower end.
-        high: Upper end, at least ``low``. Where both ends are the same number, all resamples agreed: the values show no
-            spread, which does not make the number certain (:func:`bench.stats.small_samples.no_width`).
+        high: Upper end, at least ``low``. Where both ends are the same number, the values show no spread, which does
+            not make the number certain (:func:`bench.stats.small_samples.no_width`).
         confidence: Nominal coverage, in (0, 1).
     """
 
@@ -265,10 +265,10 @@ def _median(values: Numbers, better: str | None, confidence: float) -> Estimate:
     if n == 1:
         return Estimate(middle, None, n, failed, "median; a single value gives no interval")
     # The median lies below the value of rank k + 1 if at most k values lie below it.
-    outside, left = 2.0 ** (1 - n), 0
-    while left < n // 2 and outside + 2.0 ** (1 - n) * math.comb(n, left + 1) <= 1 - confidence:
+    outside, left = 1, 0
+    while left < n // 2 and (outside + math.comb(n, left + 1)) / 2 ** (n - 1) <= 1 - confidence:
         left += 1
-        outside += 2.0 ** (1 - n) * math.comb(n, left)
+        outside += math.comb(n, left)
     interval = Interval(float(ranked[left]), float(ranked[n - 1 - left]), confidence)
     return Estimate(middle, interval, n, failed, "median, sign-test interval")
 
