@@ -232,6 +232,7 @@ PRESETS = {
     "arjovsky2016": (28, 5), "bai2018": (33, 5), "le2015": (16, 5), "hochreiter1997": (21, 5), "horizon": (15, 5),
     "tallec2018": (8, 6), "yuret2016": (5, 6), "sutskever2013": (4, 6), "keller2024": (5, 6), "li2018": (5, 6),
     "campos2018": (2, 6), "longest_delay": (6, 5),
+    "length_generalization": (6, 5),
 }  # fmt: skip
 """Number of runs of each preset with one seed, and of its seeds."""
 
@@ -313,6 +314,7 @@ FACTS: dict[tuple[str, str, str], dict[str, Any]] = {
         "model.hidden_size": 110, "optimizer.lr": 1e-4, "data.batch_size": 256, "training.clip_norm": 1.0,
         "task.markers": "early", "task.solved_mse": 1.6667e-3,
     },
+    ("length_generalization", "rnn", "length=50"): {"data.test_scales": [0.5, 2, 4], "training.max_steps": 20000},
     ("longest_delay", "gru", "delay=5"): {"model.parameter_budget": 17000, "training.max_steps": 20000},
     ("horizon", "lstm", "length=400"): {"training.max_steps": 20000, "model.parameter_budget": 17000},
 }  # fmt: skip
@@ -394,7 +396,7 @@ class TestPresets:
             for p in specs
         ]
         mine = [claim for claim in read_claims().claims if claim.protocol == preset]
-        assert len(mine) >= 2 or preset in ("horizon", "longest_delay")
+        assert len(mine) >= 2 or preset in ("horizon", "longest_delay", "length_generalization")
         for claim in mine:
             assert len(matching(claim, planned)) == 1, claim.id
             assert len(matching(claim, planned, against=True)) == 1, claim.id

@@ -84,6 +84,19 @@ class TestAtBaseline:
         short = judge(claim(says="at_baseline"), records).verdict
         assert short == (NEVER if verdict in ("reproduced", "direction only") else verdict)
 
+    def test_who_trained_longer_contradicts_nothing(self):
+        for says in ("fails", "at_baseline"):
+            judged = judge(claim(says=says, budget=3_000), runs(5, 5, at=15_000))
+            assert judged.verdict == "undecided"
+            assert judged.reason.endswith("; trained longer than the 3,000 steps of the paper")
+
+    def test_who_diverged_was_not_at_the_baseline(self):
+        gone = [run(seed, None, status="diverged", steps=7) for seed in range(5)]
+        for says in ("fails", "at_baseline"):
+            assert judge(claim(says=says, budget=20_000), gone).verdict == NEVER
+            mixed = [*gone[:2], *ends(STUCK, STUCK, STUCK, STUCK, STUCK)[2:]]
+            assert judge(claim(says=says, budget=20_000), mixed).verdict == "reproduced"
+
 
 class TestBetter:
     CLAIM = claim(says="better", against={"cell": "lstm"}, metric="mse")
@@ -347,8 +360,14 @@ class TestNumber:
     def test_shares_and_percent(self, value: float, unit: str, ours: float):
         judged = judge(number(value, unit, "within_tolerance"), ends(0.2, 0.25, 0.25, 0.25, 0.3))
         assert (judged.verdict, judged.ours) == ("reproduced", ours)
-        # The error of 0.5 is over half of the baseline's error of 0.92.
-        assert judge(number(value, unit, "within_tolerance"), ends(0.5, 0.5, 0.5, 0.5, 0.5)).verdict == NEVER
+        # The error of 0.55 is over half of the baseline's error of 0.92, and more than twice the paper's.
+        assert judge(number(value, unit, "within_tolerance"), ends(0.55, 0.55, 0.55, 0.55, 0.55)).verdict == NEVER
+
+    def test_between_the_baseline_and_half_of_it(self):
+        # A paper's 0.1 has learned, though little: who has not is not near it, and who has learned more is.
+        assert judge(number(0.1), ends(STUCK, STUCK, STUCK, STUCK, STUCK)).verdict == NEVER
+        assert judge(number(0.1), ends(0.08, 0.08, 0.08, 0.08, 0.08)).verdict == "reproduced"
+        assert judge(number(0.1), ends(0.01, 0.01, 0.01, 0.01, 0.01)).verdict == "direction only"
 
     @pytest.mark.parametrize(
         ("solved", "value", "verdict", "ours"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.cells.lstm import LSTMCell
+from bench.config.compose import compose_runs
 from bench.records.read import find_records, read_record
+from bench.training.loop import TrainingModule
 from tests.conftest import Bench, assert_one_line, own_experiment
 
 SEARCH = {"keys": ["task.length"], "share": 1.0, "least": 2, "most": 8, "close": 1.1}
@@ -57,10 +61,43 @@ def test_a_search_from_its_first_run_to_its_last(bench: Bench, tmp_path: Path):
     assert "2 runs, 0 there already, 2 to do" in bench.run(*words, "rerun=all", "--dry-run").out
 
 
+def test_lines_that_part_and_a_run_that_fails(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    start = TrainingModule.on_train_start
+
+    def fail(self: TrainingModule) -> None:
+        if self.task.length == 4 and isinstance(self.model.layers[0], LSTMCell):
+            raise RuntimeError("cursed")
+        start(self)
+
+    monkeypatch.setattr(TrainingModule, "on_train_start", fail)
+    words = (*experiment(tmp_path), *EASY, "seed=0", "cell=gru,lstm", "optimizer.lr=1e-2,1e-9")
+    done = bench.run(*words)
+    assert (done.code, done.err.count("has no result")) == (1, 1)
+    first, *lines = done.out.splitlines()[-5:]
+    assert first == "longest that at least 100% of the seeds solve:"
+    assert sorted(lines) == [
+        "  adding_problem gru optimizer.lr=0.01: length=2 (1/1), not length=3 (0/1)",
+        "  adding_problem gru optimizer.lr=1e-09: not length=2 (0/1)",
+        "  adding_problem lstm optimizer.lr=0.01: length=2 (1/1), ended at length=4, where a run has no result",
+        "  adding_problem lstm optimizer.lr=1e-09: not length=2 (0/1)",
+    ]
+    # What is left is one run, of which the plan of the search still speaks.
+    monkeypatch.setattr(TrainingModule, "on_train_start", start)
+    done = bench.run(*words)
+    assert (done.code, done.out.count("to do")) == (0, 2)
+    assert "  adding_problem lstm optimizer.lr=0.01: length=2 (1/1), not length=3 (0/1)\n" in done.out
+    assert bench.call("status", str(bench.results)).out.splitlines()[1].split()[:3] == ["own", "8", "8"]
+    # The command of a record makes that run and searches for nothing.
+    made = next(made for made in bench.records() if made.config["task"]["length"] == 3 and made.cell == "gru")
+    (spec,) = compose_runs(shlex.split(made.command)[3:], config_dir=str(tmp_path / "mine"))
+    assert spec.run_id == made.run_id
+
+
 @pytest.mark.parametrize(
     ("search", "override", "message"),
     [
         ({}, "task.length=9", "task.length must be a whole number from 2 to 8, got 9"),
+        ({}, "task.length=2,4", "task.length must be one value, at which the search begins, got 2,4"),
         ({}, "task.length=2.5", "task.length must be a whole number from 2 to 8, got 2.5"),
         ({"keys": ["task.delay"]}, "seed=0", "sweep.search.keys must name one key of every row, got 0 in"),
         ({"share": 2.0}, "seed=0", "sweep.search.share must be > 0 and <= 1, got 2.0"),
