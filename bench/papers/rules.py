@@ -204,7 +204,7 @@ def _number(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Findin
         verdict = not_solved(budget)
     else:
         verdict = REPRODUCED if near else DIRECTION
-    words = f"{scores.words(scale)}, the paper's {value:.3g}, baseline {scale * scores.baseline:.3g}"
+    words = f"{scores.words(scale)}, the paper's {value:.5g}, baseline {scale * scores.baseline:.3g}"
     times_theirs = f"error {_words(ratio(scores.median.value))} times the paper's"
     reason = f"{words}; {times_theirs}; {count_solved(runs)}/{len(runs)} runs solved"
     return Finding(verdict, _finite(scale * scores.median.value), reason)
@@ -249,7 +249,7 @@ def _bound(claim: Claim, sides: Sequence[Sequence[Run]], budget: int) -> Finding
         verdict = CONTRADICTS if inside and not any(inside) else UNDECIDED
     else:
         verdict = not_solved(budget)
-    reason = f"{scores.words(scale)}, the paper's bound {value:.3g}, baseline {scale * scores.baseline:.3g}"
+    reason = f"{scores.words(scale)}, the paper's bound {value:.5g}, baseline {scale * scores.baseline:.3g}"
     return Finding(verdict, _finite(scale * scores.median.value), reason)
 
 

@@ -65,9 +65,9 @@ class TestRead:
     @pytest.mark.parametrize(
         ("node", "message"),
         [
-            (3, "`sweep` must be a mapping with rows, settings, got 3"),
-            ([], "`sweep` must be a mapping with rows, settings, got []"),
-            ({"row": []}, "`sweep` must have the keys rows, settings alone, got 'row', did you mean rows?"),
+            (3, "`sweep` must be a mapping with rows, settings, search, got 3"),
+            ([], "`sweep` must be a mapping with rows, settings, search, got []"),
+            ({"row": []}, "`sweep` must have the keys rows, settings, search alone, got 'row', did you mean rows?"),
             ({1: []}, "`sweep` must have texts as keys, got {1: []}"),
             ({"rows": []}, "`sweep.rows` must be a list of at least one row, got []"),
             ({"rows": None}, "`sweep.rows` must be a list of at least one row, got null"),
@@ -480,7 +480,7 @@ class TestCommandLine:
             ),
             ("+experiment=arjovsky2016 task=copy_memory task.length=100", "task.length is no setting, did you mean"),
             ("+experiment=horizon hydra.mode=RUN", "sweep must be null where hydra.mode is not MULTIRUN, got rows or"),
-            ("sweep=3", "sweep must be a mapping with rows, settings, got 3"),
+            ("sweep=3", "sweep must be a mapping with rows, settings, search, got 3"),
         ],
     )  # fmt: skip
     def test_bad_input(self, bench: Bench, overrides: str, message: str):

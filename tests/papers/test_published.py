@@ -124,7 +124,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a protocol": (
         CLAIM | {"protocol": "bai2081"},
         "`protocol` must be one of arjovsky2016, bai2018, campos2018, demo, hochreiter1997, horizon, keller2024, "
-        "le2015, length_generalization, li2018, longest_delay, sutskever2013, tallec2018, yuret2016, got 'bai2081', did you mean bai2018?",
+        "le2015, length_generalization, li2018, longest_delay, sutskever2013, tallec2018, yuret2016, got 'bai2081', "
+        "did you mean bai2018?",
     ),
     "a kind of claim": (
         CLAIM | {"says": "solve"},
