@@ -128,9 +128,11 @@ def _notes(judged: Sequence[Judgement]) -> list[str]:
     ]
     if any(map(_was_long_enough, judged)):
         found.append(f"{ENOUGH} in at least as many steps as the paper's own runs had.")
+    alike: dict[str, list[str]] = {}
     for runs, letter in _shared(judged).items():
         served = sum(each.runs == runs for each in judged)
-        found.append(f"[{letter}] one set of {len(runs)} runs, which serves {served} claims.")
+        alike.setdefault(f"one set of {len(runs)} runs, which serves {served} claims.", []).append(letter)
+    found += [f"[{', '.join(letters)}] {text}" for text, letters in alike.items()]
     if any("unverified" in each.marks for each in judged):
         found.append(f"{SIGNS['unverified']} quoted from memory of the paper, not read again.")
     if any("other settings left out" in each.marks for each in judged):
