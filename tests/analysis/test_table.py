@@ -143,7 +143,8 @@ class TestSpec:
         assert experiment in options("experiment")
         assert spec.only is None
         for metric in spec.metrics or ():
-            assert metric in (*metrics.EVERY_RUN, "mse", "loss", "recall", "accuracy")
+            scores = ("mse", "loss", "recall", "accuracy", "within_tolerance")
+            assert metric.partition("@")[0] in (*metrics.EVERY_RUN, *scores)
         keys = [key for group in (spec.where, spec.rows or (), spec.columns or ()) for key in group]
         for key in (key for key in keys if key.startswith("task.")):
             assert key.partition(".")[2] in yaml.safe_load(

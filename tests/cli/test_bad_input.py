@@ -127,7 +127,7 @@ VALUES = [
     ("task=adding_1997 task.operation=mean", "task.operation must be one of sum, product, got 'mean'"),
     (
         "task=multiplication task.solved_error=0.5",
-        "task.solved_error must be > 0 and below the baseline 0.2005, got 0.5",
+        "task.solved_error must be > 0 and below the baseline 0.1938, got 0.5",
     ),
     ("task=multiplication task.solved_correct=1.5", "task.solved_correct must be > 0 and <= 1, got 1.5"),
     ("task=temporal_order task.classes=5", "task.classes must be one of 4, 8, got 5"),
