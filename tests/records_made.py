@@ -37,7 +37,7 @@ def make(**changes: Any) -> Record:
             },
             "model": {"hidden_size": 8, "layers": 1},
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
-            "data": {"batch_size": 4, "microbatch_size": None},
+            "data": {"batch_size": 4, "microbatch_size": None, "test_scales": None},
             "training": {"max_steps": 100},
             "trainer": {"precision": "32"},
         },
