@@ -228,7 +228,7 @@ class TestInitialization:
             make("lstm", 3, 5, forget_bias="chrono", chrono_range=0.0)
 
     def test_chrono_has_a_range_even_for_a_delay_of_one(self):
-        values = chrono_bias(100, 1, generator("init", 0))
+        values = chrono_bias(100, 1.5, generator("init", 0))
         assert values.min() >= 0
         assert values.exp().max() <= 2.01
         assert len(values.unique()) > 90
