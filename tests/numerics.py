@@ -63,6 +63,10 @@ VARIANTS = (
     "cell=gru task=copy_memory task.form=scalar",
     "cell=gru task.markers=anywhere",
     "cell=gru task=temporal_order task.classes=8",
+    "cell=gru task.markers=early",
+    "cell=lstm cell.forget_bias=chrono cell.chrono_range=1",
+    "cell=rnn cell.init.recurrent=sparse cell.init.spectral_radius=1.1 optimizer=sgd optimizer.momentum=0.9 "
+    "optimizer.nesterov=true",
     "cell=lstm probe.inputs=true probe.exponents=3 model.layers=2",
 )
 ENGINES = {
