@@ -68,7 +68,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "training/scores.py",
         "training/stopping.py",
         "config/network.py:Network.model,_model,_make_cell",
-        "runs/train.py:build,fit",
+        "runs/train.py:build,fit,_test_at_scales",
         "runs/trainer.py:trainer_of",
         "runs/checkpoint.py:load,restore,advance,Checkpointing.on_train_start",
     ),
