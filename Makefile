@@ -1,4 +1,4 @@
-# make setup | demo | results | test | test-long | test-gpu | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | kills | clean
+# make setup | demo | results | test | test-long | test-gpu | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | mirroring | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 PEERS := benchmarks/.venv
 
-.PHONY: setup demo results test test-long test-gpu numerics coverage lint format bench throughput probe-cost reading kills clean
+.PHONY: setup demo results test test-long test-gpu numerics coverage lint format bench throughput probe-cost reading mirroring kills clean
 
 setup: $(READY)
 
@@ -73,6 +73,9 @@ probe-cost: setup
 
 reading: setup
 	$(BIN)/python -m benchmarks.reading
+
+mirroring: setup
+	$(BIN)/python -m benchmarks.mirroring
 
 # A sweep killed 50 times at random moments, against an undisturbed one.
 kills: setup

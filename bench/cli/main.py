@@ -11,8 +11,10 @@ from pathlib import Path
 
 from bench import __version__
 from bench.cli.common import FIGURES, FORMATS, PAGE, RUNS
+from bench.cli.dashboard import dashboard_command
 from bench.cli.figures import figures_command
 from bench.cli.publish import publish_command
+from bench.cli.push import push_command
 from bench.cli.replay import replay_command
 from bench.cli.report import report_command
 from bench.cli.runs import runs_command
@@ -122,4 +124,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     publish.add_argument("--force", action="store_true", help="replace other records of the same runs")
     publish.set_defaults(command=publish_command)
+    push = commands.add_parser(
+        "push", help="bring finished records to W&B, each as one clean run; twice changes nothing"
+    )
+    push.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
+    push.add_argument("--offline", action="store_true", help="as files beside the records, which `wandb sync` uploads")
+    push.add_argument("--project", metavar="NAME", help="default: that of the run, WANDB_PROJECT, or rnn-bench")
+    push.add_argument(
+        "--entity", metavar="NAME", help="user or team; default: that of the run, WANDB_ENTITY, or the key's"
+    )
+    push.set_defaults(command=push_command)
+    dashboard = commands.add_parser("dashboard", help="the W&B workspace that compares runs, as JSON or saved")
+    dashboard.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
+    dashboard.add_argument("--task", metavar="NAME", help="only this task, grouped by cell")
+    dashboard.add_argument("--output", type=Path, metavar="FILE", help="a file for the JSON instead of the terminal")
+    dashboard.add_argument("--online", action="store_true", help="save it in W&B, in place of the one that is there")
+    dashboard.add_argument("--project", metavar="NAME", help="default: WANDB_PROJECT, or rnn-bench")
+    dashboard.add_argument("--entity", metavar="NAME", help="user or team; default: WANDB_ENTITY, or that of the key")
+    dashboard.set_defaults(command=dashboard_command)
     return parser

@@ -101,14 +101,3 @@ def writable_folder(results_dir: str) -> Path:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise ConfigError(f"`results_dir` must be writable, got {results_dir!r}, where {existing} is not")
     return path
-
-
-def check_wandb(mode: str) -> None:
-    """Raise ``ValueError`` unless W&B can be used in this mode without asking the user anything."""
-    if mode not in ("offline", "online"):
-        raise ValueError(f"`mode` must be one of offline, online, got {mode!r}")
-    if mode == "online":
-        import wandb
-
-        if not wandb.login(prompt=False, verify=False):
-            raise ValueError("`mode` must be offline where W&B has no key (`wandb login` stores one), got 'online'")

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import shapes
 from bench.cells import Cell
 from bench.config import identity, numerics
-from bench.config.checks import RERUN, check_optimizer, check_task, check_wandb, hidden_size_of, writable_folder
+from bench.config.checks import RERUN, check_optimizer, check_task, hidden_size_of, writable_folder
 from bench.config.explain import ConfigError
 from bench.config.network import Network, check_step, model_on_meta, smallest_cell
 from bench.config.run_spec import RunSpec, Sections
@@ -242,8 +242,6 @@ def _check_optimizer_and_logger(config: dict[str, Any]) -> None:
         check_optimizer(config)
     with _named("logger"):
         config["logger"] = check_arguments(config["logger"], "logger", supplied=("spec", "draft"))
-        if "mode" in config["logger"]:
-            check_wandb(config["logger"]["mode"])
 
 
 def default_of(cfg: DictConfig, choices: Mapping[str, str | None]) -> Callable[[str], Any]:

@@ -23,6 +23,10 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles that are taken of the time constants."""
 
 
+MOST_BINS = 100
+"""Largest number of bars of a histogram."""
+
+
 @dataclass(frozen=True)
 class Activity:
     """One statistic of one gate, or of the hidden state.
@@ -41,13 +45,16 @@ class Activity:
 
 
 @torch.no_grad()
-def activity_of(model: SequenceModel, inputs: Float[Tensor, "time batch input"], *, gates: bool) -> list[Activity]:
+def activity_of(
+    model: SequenceModel, inputs: Float[Tensor, "time batch input"], *, gates: bool, bins: int = 0
+) -> list[Activity]:
     """Compute all statistics of all layers, from the cells' own equations, step by step.
 
     Args:
         model: The network.
         inputs: One vector for each step.
         gates: Whether to look at the gates; the hidden state is always looked at.
+        bins: Number of bars of the histogram of each gate; 0 for none.
     """
     rows = []
     with left_as_it_is(model):
@@ -55,17 +62,19 @@ def activity_of(model: SequenceModel, inputs: Float[Tensor, "time batch input"],
     for layer, (cell, trace) in enumerate(zip(model.layers, traces, strict=True), start=1):
         found = {"h": hidden_activity(trace.states["h"], cell.bound)}
         if gates:
-            found |= _gates(cell, trace)
+            found |= _gates(cell, trace, bins)
         rows += [Activity(layer, name, what, value) for name, each in found.items() for what, value in each.items()]
     return rows
 
 
-def _gates(cell: Cell, trace: LayerTrace) -> dict[str, dict[str, float]]:
+def _gates(cell: Cell, trace: LayerTrace, bins: int) -> dict[str, dict[str, float]]:
     found = {}
     for name in cell.gates:
         found[name] = gate_activity(trace.blocks[name])
         if name in cell.keeps:
             found[name] |= time_constants(trace.blocks[name])
+        if bins:
+            found[name] |= histogram(trace.blocks[name], bins)
     return found
 
 
@@ -100,6 +109,23 @@ def time_constants(values: Float[Tensor, "*shape"]) -> dict[str, float]:
     # Partitioning is ten times as fast as sorting.
     gates = np.partition(flat, places)[places].tolist()
     return {f"tau_{100 * share:02.0f}": time_constant(gate) for share, gate in zip(QUANTILES, gates, strict=True)}
+
+
+def histogram(values: Float[Tensor, "*shape"], bins: int) -> dict[str, float]:
+    """Return the shares ``bin_00``, ``bin_01``, ... of the values in bars of equal width over [0, 1].
+
+    A value on the edge of two bars counts in the upper one; what lies outside counts in the first or the last.
+
+    Args:
+        values: The values of a gate.
+        bins: Number of bars, from 1 to :data:`MOST_BINS`.
+    """
+    flat = values.detach().flatten().cpu().numpy().astype(np.float64)
+    names = [f"bin_{number:02d}" for number in range(bins)]
+    if np.isnan(flat).any():
+        return _nothing(dict.fromkeys(names, math.nan))
+    counts = np.bincount(np.clip(np.floor(flat * bins), 0, bins - 1).astype(int), minlength=bins)
+    return dict(zip(names, (counts / len(flat)).tolist(), strict=True))
 
 
 def time_constant(gate: float) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.probes import parameters
-from bench.probes.activity import activity_of
+from bench.probes.activity import MOST_BINS, activity_of
 from bench.probes.flow import answer_step, gradient_flow_of, longest_lag, resolve_lags
 from bench.probes.lyapunov import exponents_of
 from bench.training import rng
@@ -41,6 +41,7 @@ class ProbeConfig:
         inputs: Whether to measure the gradient of the network's input, which the reach is taken from.
         exponents: Number of leading Lyapunov exponents of each layer that the first and the last look measure; 0 for
             none.
+        gate_bins: Number of bars of a histogram of each gate at every look, up to 100; 0 for none.
     """
 
     enabled: bool
@@ -50,6 +51,7 @@ class ProbeConfig:
     gates: bool | None
     inputs: bool = False
     exponents: int = 0
+    gate_bins: int = 0
 
     def __post_init__(self) -> None:
         if self.every is not None and self.every < 1:
@@ -58,6 +60,8 @@ class ProbeConfig:
             raise ValueError(f"`batch_size` must be >= 1, got {self.batch_size}")
         if self.exponents < 0:
             raise ValueError(f"`exponents` must be >= 0, got {self.exponents}")
+        if not 0 <= self.gate_bins <= MOST_BINS:
+            raise ValueError(f"`gate_bins` must be between 0 and {MOST_BINS}, got {self.gate_bins}")
         listed = isinstance(self.lags, list) and all(type(lag) is int for lag in self.lags)
         if self.lags not in ("log", "all") and not listed:
             raise ValueError(f"`lags` must be log, all, or a list of integers, got {self.lags!r}")
@@ -159,7 +163,7 @@ class Probing(L.Callback):
         # A user's own cell may draw from the global generators.
         with self._measuring(module), torch.random.fork_rng(devices):
             flow = gradient_flow_of(model, self._task, self._batch, self._lags, inputs=self.config.inputs)
-            activity = activity_of(model, self._batch.inputs, gates=gates)
+            activity = activity_of(model, self._batch.inputs, gates=gates, bins=self.config.gate_bins)
             self.rows["flow"] += [(step, *astuple(point)) for point in flow]
             self.rows["activity"] += [(step, *astuple(each)) for each in activity]
 

@@ -27,7 +27,7 @@ A record that lacks such a setting has this value, and a run with this value kee
 
 SECTIONS: Mapping[str, Mapping[str, Any]] = {
     "data": {"microbatch_size": None, "test_scales": None},
-    "probe": {"inputs": False, "exponents": 0},
+    "probe": {"inputs": False, "exponents": 0, "gate_bins": 0},
 }
 """The same for the sections of a config that name no class."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -64,3 +65,15 @@ def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that a result may depend on."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def without_home(text: str) -> str:
+    """Return a text with ``~`` for the user's home folder, whose name is often that of the user.
+
+    Commands understand it in ``results_dir`` and ``--config-dir``.
+    """
+    try:
+        home = str(Path.home())
+    except RuntimeError:
+        return text  # A process may have no user, as in a container.
+    return re.sub(rf"{re.escape(home)}(?![\w-])", "~", text) if len(home) > 1 else text

@@ -40,12 +40,21 @@ def commit(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: 
         curves: See :func:`bench.records.series.curves_table`.
         probes: Tables of :data:`bench.records.series.PROBES`; there are none if nothing was measured.
     """
-    _write(draft / RECORD_FILE, json.dumps(_encodable(record), indent=1, allow_nan=False).encode())
+    _write(draft / RECORD_FILE, _as_json(record))
     for name, table in {CURVES_FILE: curves, **{probe_file(name): probes[name] for name in probes}}.items():
         with (draft / name).open("wb") as file:
             pq.write_table(table, file, compression="zstd")
             os.fsync(file.fileno())
     move_into_place(draft, folder)
+
+
+def amend(folder: Path, record: Record) -> None:
+    """Write the record of a folder anew, and leave its tables as they are.
+
+    Raises:
+        OSError: The place cannot be written to.
+    """
+    write_whole(folder / RECORD_FILE, _as_json(record))
 
 
 def move_into_place(draft: Path, folder: Path) -> None:
@@ -113,8 +122,8 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _encodable(record: Record) -> dict[str, Any]:
-    """Return the record as JSON can hold it: a number that is not finite becomes null."""
+def _as_json(record: Record) -> bytes:
+    """Return the record as JSON; a number that is not finite becomes null."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
@@ -123,4 +132,4 @@ def _encodable(record: Record) -> dict[str, Any]:
             return [clean(item) for item in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return {"schema": SCHEMA, **clean(asdict(record))}
+    return json.dumps({"schema": SCHEMA, **clean(asdict(record))}, indent=1, allow_nan=False).encode()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
+from bench.analysis.run import Run
 from bench.config.run_spec import RunSpec
 from bench.records import record
 from bench.records.paths import checkpoint_path, failed_path
 from bench.records.read import read_record
 from bench.records.record import Record
-from bench.records.write import commit, discard, prepare
+from bench.records.write import amend, commit, discard, prepare
 from bench.runs.loggers import Mirror
 from bench.runs.progress import Pulse
 from bench.runs.result import Outcome, Result
@@ -41,18 +43,23 @@ def execute(spec: RunSpec, command: str, pulse: Pulse, lost: Callable[[], bool],
     """
     draft = prepare(spec.folder)
     mirror = Mirror(spec, draft)
-    made: Record | None = None
+    mirrored: Run | None = None
     try:
         with process.torch_as_it_starts():
             runtime = process.set_up(spec.runtime)
             result = train(spec, mirror, pulse, lost, title)
-        made = record_of(spec, result, command, runtime)
+        made = record_of(spec, result, command, {**runtime, **mirror.facts})
         if not lost():
-            _put_in_place(draft, spec.folder, made, curves_of(result), probes_of(spec, result))
-        return made
+            there = _put_in_place(draft, spec.folder, made, curves_of(result), probes_of(spec, result))
+            # A run that goes on later is mirrored as a whole then.
+            mirrored = Run(made, spec.folder) if there and made.status != "interrupted" else None
     finally:
         discard(draft)
-        mirror.finish(made)
+        missed = mirror.finish(mirrored)
+    if missed is not None and mirrored is not None:
+        made = replace(made, runtime={**made.runtime, "mirror": {**mirror.facts["mirror"], "note": missed}})
+        amend(spec.folder, made)
+    return made
 
 
 def give_up(spec: RunSpec, command: str, reason: str) -> Record:
@@ -76,8 +83,12 @@ def give_up(spec: RunSpec, command: str, reason: str) -> Record:
     return made
 
 
-def _put_in_place(draft: Path, folder: Path, made: Record, curves: pa.Table, probes: dict[str, pa.Table]) -> None:
-    """Commit a record to its place: a result anywhere, anything else only where there is no result."""
+def _put_in_place(draft: Path, folder: Path, made: Record, curves: pa.Table, probes: dict[str, pa.Table]) -> bool:
+    """Commit a record to its place: a result anywhere, anything else only where there is no result.
+
+    Returns:
+        Whether the record is now that of the run.
+    """
     if made.status in record.FINAL:
         commit(draft, folder, made, curves, probes)
         discard(failed_path(folder))
@@ -86,6 +97,10 @@ def _put_in_place(draft: Path, folder: Path, made: Record, curves: pa.Table, pro
         commit(draft, folder, made, curves, probes)
     elif made.status == "failed":
         commit(draft, failed_path(folder), made, curves, probes)
+        return False
+    else:
+        return False
+    return True
 
 
 def has_result(folder: Path) -> bool:

@@ -34,6 +34,7 @@ def run(
         ConfigError: What is wrong with the first run that cannot be made; none has been started then.
         LaunchError: Runs cannot be launched, or the disk fails.
     """
+    config_dir = str(Path(config_dir).expanduser()) if config_dir is not None else None
     folder = str(Path(config_dir).absolute()) if config_dir is not None else None
     command = Command(tuple(overrides), multirun, folder, dry_run)
     words = [*overrides, MULTIRUN] if multirun else list(overrides)

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from dataclasses import asdict
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
 
-from bench.probes.probing import Probing, Rows
-from bench.stats.gradient_decay import FLOAT32, clipped_share, reach
+from bench.mirror.history import (
+    STEPS_BETWEEN_ROWS,
+    Histogram,
+    Row,
+    evaluation_metrics,
+    has_training_row,
+    probe_metrics,
+    training_metrics,
+)
+from bench.probes.probing import Probing
+from bench.runs.loggers import WandbMirror
 from bench.training.curves import Curves, Evaluation
 from bench.training.loop import TrainingModule
 from tasks.base import Batch
-
-STEPS_BETWEEN_LINES = 50
-"""Number of steps between two entries of the training loss in a mirror; the record has every step."""
-
-
-def probe_metrics(rows: Rows, step: int) -> dict[str, float]:
-    """Return what the probes found at one step, by name below ``flow/``, ``gates/`` and ``grad/``.
-
-    Args:
-        rows: The rows measured so far; see :attr:`bench.probes.probing.Probing.rows`.
-        step: The step.
-    """
-    metrics: dict[str, float | None] = {}
-    curves: dict[int, dict[int, list[float]]] = {}
-    for _, layer, _, lag, value in (row for row in rows["flow"] if row[0] == step):
-        curves.setdefault(layer, {}).setdefault(lag, []).append(value)
-    for layer, points in curves.items():
-        # The norm over all parts of the state together, so that it does not matter which of them carries the memory.
-        found = asdict(reach(list(points), [math.hypot(*parts) for parts in points.values()], FLOAT32))
-        # A state's own gradient means the same for every cell in its rate alone.
-        shown = found if layer == 0 else {"rate": found["rate"], "points": found["points"]}
-        metrics |= {f"flow/{f'layer{layer}' if layer else 'input'}/{what}": value for what, value in shown.items()}
-    for _, layer, name, statistic, value in (row for row in rows["activity"] if row[0] == step):
-        metrics[f"gates/layer{layer}.{name}/{statistic}"] = value
-    for _, parameter, statistic, value in (row for row in rows["gradients"] if row[0] == step):
-        metrics[f"grad/{parameter}/{statistic}"] = value
-    return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
 class LiveLog(L.Callback):
@@ -63,7 +43,7 @@ class LiveLog(L.Callback):
         evaluations = {row.step: row for row in pl_module.curves.evaluations}
         for step in range(trainer.global_step + 1):
             self._log_probes(trainer.logger, step)
-            if step and step % STEPS_BETWEEN_LINES == 0:
+            if has_training_row(step):
                 self._log_step(trainer.logger, step, pl_module.curves)
             if step in evaluations:
                 self._log_evaluation(trainer.logger, evaluations[step])
@@ -71,20 +51,24 @@ class LiveLog(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Log training loss and gradient norms, every :data:`STEPS_BETWEEN_LINES` steps and at the last step."""
+        """Log training loss and gradient norms, every :data:`~bench.mirror.history.STEPS_BETWEEN_ROWS` steps."""
         step = trainer.global_step
         if trainer.logger is None:
             return
         self._log_probes(trainer.logger, step)
-        if step % STEPS_BETWEEN_LINES and step != trainer.max_steps:
-            return
-        assert isinstance(pl_module, TrainingModule)
-        self._log_step(trainer.logger, step, pl_module.curves)
+        if has_training_row(step):
+            assert isinstance(pl_module, TrainingModule)
+            self._log_step(trainer.logger, step, pl_module.curves)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the last look of the probes if it is not on the schedule."""
-        if trainer.logger is not None:
-            self._log_probes(trainer.logger, trainer.global_step)
+        """Log the last step, and the last look of the probes, if they are not on the schedule."""
+        step = trainer.global_step
+        if trainer.logger is None:
+            return
+        self._log_probes(trainer.logger, step)
+        if step and not has_training_row(step):
+            assert isinstance(pl_module, TrainingModule)
+            self._log_step(trainer.logger, step, pl_module.curves)
 
     def _log_probes(self, logger: Logger, step: int) -> None:
         """Log what the probes found at a step, as far as it has not been logged yet."""
@@ -97,19 +81,9 @@ class LiveLog(L.Callback):
             self._log(logger, step, metrics)
 
     def _log_step(self, logger: Logger, step: int, curves: Curves) -> None:
-        lately = slice(max(0, step - STEPS_BETWEEN_LINES), step)
-        before, after = curves.grad_norm[lately].tolist(), curves.grad_norm_clipped[lately].tolist()
-        self._log(
-            logger,
-            step,
-            {
-                "train/loss": float(curves.loss[step - 1]),
-                "train/baseline": self.baseline,
-                "grad/norm": float(curves.grad_norm[step - 1]),
-                "grad/norm_clipped": float(curves.grad_norm_clipped[step - 1]),
-                "grad/clipped_share": clipped_share(before, after) or 0.0,
-            },
-        )
+        lately = slice(max(0, step - STEPS_BETWEEN_ROWS), step)
+        norms, clipped = curves.grad_norm[lately].tolist(), curves.grad_norm_clipped[lately].tolist()
+        self._log(logger, step, {**training_metrics(float(curves.loss[step - 1]), norms, clipped)})
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the metrics of the evaluation set, with the baseline."""
@@ -120,9 +94,12 @@ class LiveLog(L.Callback):
         self._log_evaluation(trainer.logger, evaluations[-1])
 
     def _log_evaluation(self, logger: Logger, evaluation: Evaluation) -> None:
-        metrics = {f"eval/{name}": value for name, value in evaluation.metrics.items()}
-        self._log(logger, evaluation.step, {**metrics, "eval/baseline": self.baseline})
+        self._log(logger, evaluation.step, {**evaluation_metrics(evaluation.metrics, self.baseline)})
 
     @staticmethod
-    def _log(logger: Logger, step: int, metrics: dict[str, float]) -> None:
-        logger.log_metrics({**metrics, "step": step}, step=step)
+    def _log(logger: Logger, step: int, row: Row) -> None:
+        if isinstance(logger, WandbMirror):
+            logger.log_row(step, row)
+        else:
+            numbers = {name: value for name, value in row.items() if not isinstance(value, Histogram)}
+            logger.log_metrics({**numbers, "step": step}, step=step)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hydra.utils
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 
+from bench.analysis.run import Run
 from bench.config.run_spec import RunSpec
-from bench.records.record import FINAL, Record
+from bench.mirror import client, contents, push
+from bench.mirror.client import MirrorError, Target
+from bench.mirror.entry import Entry, config_of, directions_of, entry_of, exit_code_of
+from bench.mirror.history import Row
+from bench.records.read import read_record
+from bench.records.record import Record
+from bench.runs.result import Outcome, Result
+from bench.runs.to_record import record_of
 
-CONNECT_SECONDS = 20
-"""Seconds that an online W&B run may take to connect, and to finish, before it is given up."""
+_out_of_reach: list[str] = []
+"""Why runs of this process that were to be online are kept offline; empty while the server answers."""
 
 
 def no_logger(spec: RunSpec, draft: Path) -> None:
@@ -25,50 +37,151 @@ def csv_logger(spec: RunSpec, draft: Path) -> Logger:
     return CSVLogger(save_dir=draft, name="", version="")
 
 
-def wandb_logger(spec: RunSpec, draft: Path, *, mode: str, project: str, entity: str | None) -> Logger:
-    """Make one W&B run for one run: id = run id, group = experiment, job type = task.
+def wandb_logger(
+    spec: RunSpec,
+    draft: Path,
+    *,
+    mode: Literal["offline", "online"],
+    project: str | None,
+    entity: str | None,
+    group: str | None = None,
+    name: str | None = None,
+    tags: list[str] | None = None,
+    notes: str | None = None,
+) -> WandbMirror:
+    """Make one W&B run of one run, under the run's id; see :mod:`bench.mirror.entry` for what stands where.
 
     Args:
         spec: The run.
         draft: The folder in which its record is put together.
-        mode: ``offline`` (files below ``results_dir/wandb``, uploaded by ``wandb sync``) or ``online``.
-        project: W&B project.
-        entity: W&B user or team; ``None`` stands for that of the key.
+        mode: ``offline`` (files below ``results_dir/wandb``, written when the run ends, uploaded by ``wandb sync``) or
+            ``online``. A run that is to be online, where the server does not answer, is kept offline.
+        project: W&B project; ``None`` stands for ``WANDB_PROJECT``, or else ``rnn-bench``.
+        entity: W&B user or team; ``None`` stands for ``WANDB_ENTITY``, or else that of the key.
+        group: The group, with the fields of :data:`bench.mirror.entry.FIELDS` in braces; ``None`` stands for
+            ``WANDB_RUN_GROUP``, or else the experiment.
+        name: The name, likewise; ``None`` stands for ``WANDB_NAME``, or else task, cell and seed.
+        tags: ``None`` stands for ``WANDB_TAGS``, or else cell and task.
+        notes: ``None`` stands for ``WANDB_NOTES``, or else none.
     """
-    import wandb
+    asked = {"project": project, "entity": entity, "group": group, "name": name, "tags": tags, "notes": notes}
+    asked = client.asked_of(asked)
+    return WandbMirror(spec, asked, client.target_of(mode, asked))
 
-    spec.results_dir.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(
-        silent=True,
-        console="off",
-        disable_git=True,
-        disable_code=True,
-        init_timeout=CONNECT_SECONDS,
-        login_timeout=CONNECT_SECONDS,
-        finish_timeout=CONNECT_SECONDS,
-    )
-    logger = WandbLogger(
-        name=f"{spec.task_name} {spec.cell_name} seed={spec.seed}",
-        save_dir=spec.results_dir,
-        id=spec.run_id,
-        project=project,
-        entity=entity,
-        mode=mode,
-        group=spec.experiment,
-        job_type=spec.task_name,
-        config=spec.config,
-        settings=settings,
-    )
-    # Lightning passes this argument unasked, and wandb then warns that it has no effect.
-    logger._wandb_init.pop("anonymous", None)
+
+class WandbMirror(Logger):
+    """A run in W&B: its metrics as they come if it is online, and all of it from the record when the record is there.
+
+    Args:
+        spec: The run.
+        asked: What the user wants of its names; see :func:`bench.mirror.entry.entry_of`.
+        target: Where it goes.
+
+    Attributes:
+        note: Why the run is not online although it was to be; ``None`` if nothing is wrong.
+    """
+
+    def __init__(self, spec: RunSpec, asked: Mapping[str, Any], target: Target) -> None:
+        super().__init__()
+        self.note: str | None = None
+        self._spec = spec
+        self._asked = asked
+        self._target = target
+        self._live: Any = None
+
+    @property
+    def name(self) -> str:
+        """W&B project."""
+        return self._target.project
+
+    @property
+    def version(self) -> str:
+        """Id of the run in W&B."""
+        return os.environ.get("WANDB_RUN_ID", "") if os.environ.get(client.AGENT) else self._spec.run_id
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record has to say of the mirror."""
+        return {"mode": self._target.mode, "id": self.version, "note": self.note}
+
+    def begin(self) -> bool:
+        """Start the run, if it is to be online; return whether metrics are to be logged as they come.
+
+        Raises:
+            OSError: The files cannot be written.
+        """
+        if self._target.mode == "online" and not _out_of_reach:
+            provisional = record_of(self._spec, Result(Outcome("interrupted", "running")), "", {})
+            entry = self._entry(provisional)
+            push.drop_offline(self._spec.results_dir, entry.id)
+            try:
+                self._live = client.start(
+                    entry, config_of(provisional), directions_of(provisional), self._target, self._folder
+                )
+            except MirrorError as error:
+                _out_of_reach.append(str(error))
+                _say(f"{error}; runs are kept offline from here, and `bench push` uploads them")
+        if self._target.mode == "online" and _out_of_reach:
+            self._target, self.note = replace(self._target, mode="offline"), _out_of_reach[0]
+        return self._live is not None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add metrics to the row of a step."""
+        assert step is not None
+        self.log_row(step, dict(metrics))
+
+    def log_row(self, step: int, row: Row) -> None:
+        """Add metrics, and histograms, to the row of a step."""
+        if self._live is not None:
+            contents.log_row(self._live, step, row)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Log nothing: the config of the run has all of it."""
+
+    def end(self, run: Run | None) -> None:
+        """Complete the run from its record and end it; a run that has no record yet counts as crashed.
+
+        Raises:
+            MirrorError: W&B has not taken all of it.
+            DamagedRecordError: The record cannot be read back.
+            OSError: The files cannot be written.
+        """
+        if self._live is None:
+            if run is not None:
+                push.write_offline(run, self._entry(run.record), self._target, self._spec.results_dir)
+            return
+        try:
+            if run is not None:
+                with client.described("take the end of a run"):
+                    push.fill(run)
+                    self._live.config.update(config_of(run.record), allow_val_change=True)
+                    contents.complete(self._live, run, self._folder)
+        finally:
+            client.finish(self._live, 1 if run is None else exit_code_of(run.record))
+            push.remove(self._folder)
+        if run is not None and run.has_result:
+            push.verify(run, self.version, self._target)
+
+    @property
+    def _folder(self) -> Path:
+        """Where W&B keeps the files of an online run while it goes on."""
+        return self._spec.results_dir / push.FOLDER / f".{self.version}.online"
+
+    def _entry(self, record: Record) -> Entry:
+        return replace(entry_of(record, self._asked), id=self.version)
+
+
+def mirror_again(spec: RunSpec) -> None:
+    """Give an agent of a W&B sweep, where one has asked for it, a run that is there already, from its record."""
+    logger = spec.config["logger"]
+    if logger["_target_"] != f"{__name__}.{wandb_logger.__name__}" or not os.environ.get(client.AGENT):
+        return
+    asked = client.asked_of(logger)
+    run = Run(read_record(spec.folder), spec.folder)
     try:
-        logger.experiment.define_metric("step")
-        logger.experiment.define_metric("*", step_metric="step")
-    except Exception:
-        # The W&B run must be finished, or W&B would add the next run of this process to it.
-        wandb.finish(exit_code=1)
-        raise
-    return logger
+        push.push(run, client.target_of(logger["mode"], asked), asked, spec.results_dir, os.environ.get("WANDB_RUN_ID"))
+    except (MirrorError, OSError, ValueError) as error:
+        _say(str(error))
 
 
 class Mirror:
@@ -82,42 +195,41 @@ class Mirror:
     def __init__(self, spec: RunSpec, draft: Path) -> None:
         self._spec = spec
         self._draft = draft
-        self._logger: Logger | None = None
+        self._wandb: WandbMirror | None = None
 
     def open(self) -> Logger | None:
-        """Make the logger that the run's config names and return it; return ``None`` if the config names none.
+        """Make the logger that the run's config names and return it; return ``None`` if there is nothing to log live.
 
         Raises:
-            Exception: What the logger raises, for example W&B without a network.
+            Exception: What the logger raises.
         """
         make_logger = hydra.utils.instantiate(self._spec.config["logger"])
-        self._logger = make_logger(self._spec, self._draft)
-        return self._logger
+        logger = make_logger(self._spec, self._draft)
+        if isinstance(logger, WandbMirror):
+            self._wandb = logger
+            return logger if logger.begin() else None
+        return logger
 
-    def finish(self, record: Record | None) -> None:
-        """Close the mirror, with the run's outcome as its summary.
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record has to say of the mirror, as settings of the process."""
+        return {} if self._wandb is None else {"mirror": self._wandb.facts}
 
-        A mirror that stays open would take in the next run of this process.
+    def finish(self, run: Run | None) -> str | None:
+        """Close the mirror, and return what W&B did not take; the run itself is safe.
+
+        Args:
+            run: The run with its record in place; ``None`` if it has none, or has not ended.
         """
-        if not isinstance(self._logger, WandbLogger):
-            return
-        run = self._logger.experiment
+        if self._wandb is None:
+            return None
         try:
-            if record is not None:
-                run.summary.update(_summary(record))
-            run.finish(exit_code=0 if record is not None and record.status in FINAL else 1)
+            self._wandb.end(run)
         except Exception as error:  # noqa: BLE001 - the record is written, and a mirror must not cost the sweep
-            print(f"bench run: W&B did not take the end of run {run.id}: {error}", file=sys.stderr)
+            _say(f"{error}; `bench push` uploads run {self._wandb.version}")
+            return str(error)
+        return None
 
 
-def _summary(record: Record) -> dict[str, Any]:
-    summary = {
-        "status": record.status,
-        "solved": record.solved,
-        "steps_to_solve": record.steps_to_solve,
-        "steps": record.steps,
-        "baseline": record.task_facts["baselines"]["loss"],
-        "parameters": record.model["parameters"],
-        "steps_per_second": record.time["steps_per_second"],
-    }
-    return summary | {f"test/{name}": value for name, value in record.metrics["test"].items()}
+def _say(text: str) -> None:
+    print(f"bench run: {text}", file=sys.stderr, flush=True)

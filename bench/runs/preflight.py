@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 
 import torch
 
 from bench.config.explain import ConfigError
 from bench.config.run_spec import RunSpec
+from bench.mirror import client
+from bench.mirror.entry import FIELDS, filled
 from bench.records import record
 from bench.records.paths import checkpoint_path
 from bench.records.read import check_record
 from bench.runs import checkpoint
 from bench.sweeps.state import PlannedRun
 from bench.training import process
+
+WANDB = "bench.runs.loggers.wandb_logger"
+"""The logger whose runs go to W&B."""
 
 
 def checked(specs: Iterable[RunSpec]) -> list[RunSpec]:
@@ -28,6 +35,7 @@ def checked(specs: Iterable[RunSpec]) -> list[RunSpec]:
     found: list[RunSpec] = []
     for spec in specs:
         found.append(spec)
+        _check_names(spec)
         _check_place(spec)
         _check_together(spec, found[0])
     return found
@@ -58,6 +66,38 @@ def workers_of(specs: Sequence[RunSpec]) -> int:
     else:
         wanted = launcher.workers or max(1, process.available_cores() // threads)
     return min(wanted, len(specs))
+
+
+def check_mirror(specs: Sequence[RunSpec]) -> None:
+    """Make sure that runs which are to go to W&B can: in what they are called, and online that the server takes them.
+
+    Raises:
+        ConfigError: They cannot, or the server does not answer in :data:`bench.mirror.client.CONNECT_SECONDS`.
+    """
+    mirrored = [spec for spec in specs if spec.config["logger"]["_target_"] == WANDB]
+    online = [spec for spec in mirrored if spec.config["logger"]["mode"] == "online"]
+    for line in dict.fromkeys(line for spec in mirrored for line in client.said_of_variables(spec.config["logger"])):
+        print(f"bench run: {line}", file=sys.stderr)
+    if len(specs) > 1 and mirrored and os.environ.get(client.AGENT):
+        raise ConfigError(f"an agent of a W&B sweep must start one run at a time, got {len(specs)}")
+    for entity in dict.fromkeys(client.asked_of(spec.config["logger"])["entity"] for spec in online):
+        try:
+            client.check(entity)
+        except client.MirrorError as error:
+            raise ConfigError(f"logger.mode must be offline here: {error}") from error
+
+
+def _check_names(spec: RunSpec) -> None:
+    """Make sure that W&B can call a run what it is to be called."""
+    logger = spec.config["logger"]
+    if logger["_target_"] != WANDB:
+        return
+    fields = dict.fromkeys(FIELDS, "")
+    try:
+        for key in ("name", "group"):
+            filled(key, client.asked_of(logger)[key] or "", fields)
+    except ValueError as error:
+        raise ConfigError(f"logger.{str(error).replace('`', '')}") from error
 
 
 def _check_place(spec: RunSpec) -> None:

@@ -50,7 +50,7 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
         The exit code: 0 if all is equal, 1 if not, 2 if the record cannot be replayed, or that of
         :func:`bench.sweeps.signals.exit_code`.
     """
-    own = str(Path(config_dir).absolute()) if config_dir else None
+    own = str(Path(config_dir).expanduser().absolute()) if config_dir else None
     try:
         old, old_curves = check_record(folder), read_curves(folder)
         with own_modules(own), tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:

@@ -24,7 +24,8 @@ from bench.records.read import read_record
 from bench.runs import dry_run
 from bench.runs.execute import give_up
 from bench.runs.job import Command
-from bench.runs.preflight import checked, planned, workers_of
+from bench.runs.loggers import mirror_again
+from bench.runs.preflight import check_mirror, checked, planned, workers_of
 from bench.runs.rounds import Rounds
 from bench.sweeps import signals
 from bench.sweeps.driver import Driver, Pass
@@ -128,6 +129,8 @@ def _make(
     if place not in config.hydra.overrides.hydra:
         config.hydra.overrides.hydra.append(place)
     config.hydra.sweep.dir = str(first.results_dir if alone else folder)
+    if any(invocation.wants(place) for place in folders):
+        check_mirror(specs)
     command = replace(command, invocation=invocation)
     by_folder = {spec.folder: spec for spec in reversed(specs)}
     driver = Driver(
@@ -147,6 +150,7 @@ def _make(
             SweepPlan(first.experiment, str(command), (*(before or ()), *runs)).write(folder)
         elif not invocation.wants(first.folder):
             print(f"{first.label}: already there, {first.folder}")
+            mirror_again(first)
         driver.run()
     except KeyboardInterrupt:
         # This was a second signal, or one before the first run.

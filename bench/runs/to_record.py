@@ -32,17 +32,18 @@ def record_of(spec: RunSpec, result: Result, command: str, runtime: Mapping[str,
         command: The command line that makes this run.
         runtime: How the process was set up, see :func:`bench.training.process.set_up`.
     """
+    outcome = result.outcome
     return Record(
         run_id=spec.run_id,
         experiment=spec.experiment,
         task=spec.task_name,
         cell=spec.cell_name,
         seed=spec.seed,
-        status=result.outcome.status,
-        reason=result.outcome.reason,
-        traceback=result.outcome.traceback,
-        command=command,
-        config=spec.config,
+        status=outcome.status,
+        reason=provenance.without_home(outcome.reason),
+        traceback=provenance.without_home(outcome.traceback) if outcome.traceback is not None else None,
+        command=provenance.without_home(command),
+        config={**spec.config, "results_dir": provenance.without_home(spec.config["results_dir"])},
         code=spec.code,
         libraries={"python": platform.python_version(), **provenance.library_versions()},
         device=_device(spec.device),

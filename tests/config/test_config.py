@@ -80,6 +80,7 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "probe.gates=false": PROBED,
     "probe.inputs=false": PROBED,
     "probe.exponents=2": PROBED,
+    "probe.gate_bins=5": PROBED,
     "runtime.threads=2": (),
     "runtime.deterministic=false": (),
     "runtime.tf32=true": (),

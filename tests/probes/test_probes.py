@@ -17,7 +17,7 @@ from bench.cells import Cell
 from bench.cells.lstm import LSTMCell
 from bench.cells.rnn import RNNCell
 from bench.config.explain import ConfigError
-from bench.probes.activity import activity_of, gate_activity, hidden_activity, time_constant, time_constants
+from bench.probes.activity import activity_of, gate_activity, hidden_activity, histogram, time_constant, time_constants
 from bench.probes.flow import answer_step, check_lags, gradient_flow_of, gradient_norms, logarithmic_lags, longest_lag
 from bench.records import record
 from bench.records.read import check_record, read_probe
@@ -296,6 +296,11 @@ class TestActivity:
         rows = activity_of(self.model(1.0), probe_batch(TASKS["adding_problem"]).inputs, gates=False)
         assert [(row.name, row.statistic) for row in rows] == [("h", "rms"), ("h", "dead"), ("h", "saturated")]
 
+    def test_a_histogram_counts_every_value_once(self):
+        values = torch.tensor([[0.0, 0.05, 0.25], [0.999, 1.0, 1.5]])
+        assert histogram(values, 4) == {"bin_00": 2 / 6, "bin_01": 1 / 6, "bin_02": 0.0, "bin_03": 3 / 6}
+        assert all(map(math.isnan, histogram(torch.tensor([0.5, math.nan]), 2).values()))
+
     def test_quantiles_of_time_constants(self):
         gates = torch.linspace(0.0, 1.0, 101)[torch.randperm(101, generator=torch.Generator())]
         found = time_constants(gates)
@@ -479,18 +484,18 @@ class TestRuns:
         folder = bench.folder(made)
         header, *lines = (folder / "metrics.csv").read_text().splitlines()
         table = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
-        told = [row for row in table if row["flow/input/reach"]]
+        told = [row for row in table if row["flow/reach"]]
         assert [int(row["step"]) for row in told] == [0, 4, 6]
         flow = [row for row in rows_of(bench, made, "flow") if row["step"] == 4]
         of = {state: [row["value"] for row in flow if row["state"] == state] for state in "xhc"}
         expected = reach(range(9), of["x"])
-        assert float(told[1]["flow/input/rate"]) == pytest.approx(expected.rate)
-        assert int(float(told[1]["flow/input/reach"])) == expected.reach
+        assert float(told[1]["flow/rate"]) == pytest.approx(expected.rate)
+        assert int(float(told[1]["flow/reach"])) == expected.reach
         whole = reach(range(9), [math.hypot(*parts) for parts in zip(of["h"], of["c"], strict=True)])
-        assert float(told[1]["flow/layer1/rate"]) == pytest.approx(whole.rate)
-        updated = [row for row in table if row["grad/cells.0.weight_hh/update_ratio"]]
+        assert float(told[1]["detail/flow/layer1/rate"]) == pytest.approx(whole.rate)
+        updated = [row for row in table if row["detail/grad/cells.0.weight_hh/update_ratio"]]
         assert [int(row["step"]) for row in updated] == [1, 4, 6]
-        assert {row["step"] for row in table if row["gates/layer1.forget/tau_50"]} == {"0", "4", "6"}
+        assert {row["step"] for row in table if row["detail/gates/layer1.forget/tau_50"]} == {"0", "4", "6"}
 
 
 class TestBadInput:
@@ -498,6 +503,7 @@ class TestBadInput:
         ("overrides", "message"),
         [
             (("probe.every=0",), "probe.every must be null or >= 1, got 0"),
+            (("probe.gate_bins=101",), "probe.gate_bins must be between 0 and 100, got 101"),
             (("probe.every=-5",), "probe.every must be null or >= 1, got -5"),
             (("probe.batch_size=0",), "probe.batch_size must be >= 1, got 0"),
             (("probe.lags=[0,100]",),

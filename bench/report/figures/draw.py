@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -20,6 +20,17 @@ from bench.report.figures.style import STYLE
 from bench.report.figures.survival import draw_survival
 from bench.report.figures.time_constants import time_constants
 
+FIGURES: dict[str, Callable[[list[Run]], Figure | None]] = {
+    "learning_curves": learning_curves,
+    "survival": draw_survival,
+    "reach": draw_reach,
+    "gradient_flow": gradient_flow,
+    "gradient_flow_in_training": flow_heatmap,
+    "time_constants": time_constants,
+    "gradient_norms": gradient_norms,
+}
+"""What draws each figure, by its name; ``None`` stands for a figure that the runs do not allow."""
+
 
 def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordError]]:
     """Draw every figure that the records below ``root`` allow.
@@ -30,7 +41,6 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
     Raises:
         OSError: The output folder cannot be written to.
     """
-    matplotlib.use("Agg")
     runs, damaged = read_runs(root)
     whole = []
     for run in runs:
@@ -41,27 +51,31 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
             whole.append(run)
         except DamagedRecordError as error:
             damaged.append(error)
-    if not whole:
-        return [], damaged
+    return draw_runs(whole, output) if whole else [], damaged
+
+
+def draw_runs(runs: list[Run], output: Path, suffixes: Sequence[str] = (".pdf", ".png")) -> list[Path]:
+    """Draw every figure that some runs allow, whose tables can be read and whose reach is known; return the files.
+
+    Args:
+        runs: The runs, at least one.
+        output: The folder.
+        suffixes: Those of the files to write for each figure.
+
+    Raises:
+        OSError: The output folder cannot be written to.
+    """
+    matplotlib.use("Agg")
     output.mkdir(parents=True, exist_ok=True)
     written = []
     with plt.style.context(STYLE):
-        draw: dict[str, Callable[[list[Run]], Figure | None]] = {
-            "learning_curves": learning_curves,
-            "survival": draw_survival,
-            "reach": draw_reach,
-            "gradient_flow": gradient_flow,
-            "gradient_flow_in_training": flow_heatmap,
-            "time_constants": time_constants,
-            "gradient_norms": gradient_norms,
-        }
-        for name, make in draw.items():
-            figure = make(whole)
+        for name, make in FIGURES.items():
+            figure = make(runs)
             if figure is None:
                 continue
-            for suffix in (".pdf", ".png"):
+            for suffix in suffixes:
                 path = output / f"{name}{suffix}"
                 figure.savefig(path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
                 written.append(path)
             plt.close(figure)
-    return written, damaged
+    return written

@@ -1,0 +1,269 @@
+"""W&B's client as this project uses it: quiet, nothing about the person or the machine, and bounded waits."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.mirror.entry import DETAIL_GLOB, Entry
+from bench.records.record import DamagedRecordError
+
+if TYPE_CHECKING:
+    import wandb
+    from wandb.sdk.wandb_run import Run as LiveRun
+
+CONNECT_SECONDS = 10
+"""Seconds that the server may take to answer before it counts as out of reach."""
+FINISH_SECONDS = 20
+"""Seconds that an online run may take at its end to send what is not sent yet."""
+PROJECT = "rnn-bench"
+"""The project of runs for which nobody names another one."""
+HELD = {
+    "project": "WANDB_PROJECT",
+    "entity": "WANDB_ENTITY",
+    "name": "WANDB_NAME",
+    "group": "WANDB_RUN_GROUP",
+    "tags": "WANDB_TAGS",
+    "notes": "WANDB_NOTES",
+}
+"""W&B's own variables that hold where the key of ``logger`` is null."""
+NOT_HELD = {
+    "WANDB_MODE": "logger.mode decides",
+    "WANDB_DISABLED": "logger=none switches W&B off",
+    "WANDB_RUN_ID": "the id of a run is that of its record",
+    "WANDB_RESUME": "a run that goes on is written anew",
+    "WANDB_JOB_TYPE": "the job type is the task",
+    "WANDB_DIR": "results_dir decides",
+}
+"""W&B's own variables that do not hold, each with what stands in their place."""
+AGENT = "WANDB_SWEEP_ID"
+"""Is set where an agent of a W&B sweep has started this process; then the agent chooses the id of the run."""
+
+NO_ANSWER = ("did not respond in time", "timed out")
+"""Words by which W&B says that its server does not answer; the rest of that text speaks of its own inside."""
+
+
+class MirrorError(RuntimeError):
+    """W&B cannot be used as asked, in one line."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where runs go.
+
+    Attributes:
+        mode: ``offline`` (files that ``wandb sync`` uploads) or ``online``.
+        project: W&B project.
+        entity: W&B user or team; ``None`` stands for that of the key.
+    """
+
+    mode: Literal["offline", "online"]
+    project: str
+    entity: str | None
+
+
+def asked_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is asked of W&B: each setting, or W&B's own variable where the setting is null.
+
+    Args:
+        settings: The section ``logger`` of a config.
+    """
+    found: dict[str, Any] = {}
+    for key, variable in HELD.items():
+        value = settings.get(key)
+        if value is None and os.environ.get(variable):
+            value = os.environ[variable]
+            value = value.split(",") if key == "tags" else value
+        found[key] = value
+    return found
+
+
+def said_of_variables(settings: Mapping[str, Any]) -> list[str]:
+    """Return a line for each of W&B's own variables that is set and does not hold."""
+    taken = [f"{name} is set and not used: {why}" for name, why in NOT_HELD.items() if os.environ.get(name)]
+    if os.environ.get(AGENT):
+        taken = [line for line in taken if not line.startswith("WANDB_RUN_ID")]
+    taken += [
+        f"{variable} is set and not used: logger.{key} is {settings[key]!r}"
+        for key, variable in HELD.items()
+        if settings.get(key) is not None and os.environ.get(variable)
+    ]
+    return [line for line in taken if not _agrees(line, settings)]
+
+
+def _agrees(line: str, settings: Mapping[str, Any]) -> bool:
+    return line.startswith("WANDB_MODE") and os.environ["WANDB_MODE"] == settings.get("mode")
+
+
+def target_of(mode: str, asked: Mapping[str, Any]) -> Target:
+    """Return where runs go, from :func:`asked_of`."""
+    assert mode in ("offline", "online")
+    return Target(mode, asked.get("project") or PROJECT, asked.get("entity"))
+
+
+def check(entity: str | None) -> str:
+    """Make sure that W&B's server answers, takes the key, and knows the entity; return the entity that runs go to.
+
+    Args:
+        entity: A user or a team; ``None`` stands for that of the key.
+
+    Raises:
+        MirrorError: There is no key, or the server does not answer, does not take the key, or does not let it write
+            for the entity.
+    """
+    import wandb
+
+    with described("be reached"), _refused_key():
+        if not wandb.login(prompt=False, verify=False):
+            raise MirrorError("W&B has no key (`wandb login` stores one)")
+        viewer = api().viewer
+        own = [name for name in dict.fromkeys((viewer.entity, viewer.username, *viewer.teams)) if name]
+    # The key of an administrator opens all teams of a server.
+    if entity is not None and entity not in own and not viewer.admin:
+        raise MirrorError(f"W&B's entity must be one of {', '.join(own)} for this key, got {entity!r}")
+    return entity or own[0]
+
+
+@contextlib.contextmanager
+def _refused_key() -> Iterator[None]:
+    """Say in our words that the server does not take the key; W&B's are the same where it does not answer."""
+    import wandb
+    from wandb.errors import AuthenticationError
+
+    try:
+        yield
+    except AuthenticationError as error:
+        if any(words in str(error) for words in NO_ANSWER):
+            raise
+        url = wandb.setup().settings.base_url
+        raise MirrorError(f"{url} does not take the key (`wandb login --relogin` stores another one)") from error
+
+
+def api() -> wandb.Api:
+    """Return what asks the server for what is there."""
+    import wandb
+
+    return wandb.Api(timeout=CONNECT_SECONDS)
+
+
+def start(
+    entry: Entry, config: Mapping[str, Any], directions: Mapping[str, str], target: Target, folder: Path
+) -> LiveRun:
+    """Begin a run of W&B from its row 0, whatever is there under its id.
+
+    Args:
+        entry: Its names.
+        config: Its config.
+        directions: See :func:`bench.mirror.entry.directions_of`.
+        target: Where it goes.
+        folder: The folder in which W&B keeps its files, in a folder ``wandb`` of their own.
+
+    Raises:
+        MirrorError: The server cannot be reached or refuses the run.
+        OSError: The folder cannot be written to.
+    """
+    import wandb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with described("start a run"), _undone_if_it_fails():
+        run = wandb.init(
+            id=entry.id,
+            name=entry.name,
+            group=entry.group,
+            job_type=entry.job_type,
+            tags=list(entry.tags),
+            notes=entry.notes,
+            config=dict(config),
+            project=target.project,
+            entity=target.entity,
+            dir=folder,
+            # Runs of this process do not know of each other.
+            reinit="create_new",
+            settings=settings(target.mode),
+        )
+    run.define_metric("step", hidden=True)
+    run.define_metric("*", step_metric="step")
+    for name, best in directions.items():
+        run.define_metric(name, step_metric="step", summary=f"{best},last")
+    run.define_metric(DETAIL_GLOB, step_metric="step", hidden=True)
+    return run
+
+
+@contextlib.contextmanager
+def _undone_if_it_fails() -> Iterator[None]:
+    """Let W&B's process forget a run that has not started: its id would be in use, and the next start would fail."""
+    import wandb
+
+    try:
+        yield
+    except Exception:
+        wandb.teardown()
+        raise
+
+
+def settings(mode: Literal["offline", "online"]) -> wandb.Settings:
+    """Return W&B's settings: no words of its own, nothing about the person or the machine, bounded waits.
+
+    W&B writes into what it is given, so that each run has settings of its own.
+    """
+    import wandb
+
+    return wandb.Settings(
+        mode=mode,
+        silent=True,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+        program="bench",
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+        init_timeout=CONNECT_SECONDS,
+        login_timeout=CONNECT_SECONDS,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
+    )
+
+
+def finish(live: LiveRun, exit_code: int) -> None:
+    """End a run, once all is sent.
+
+    Raises:
+        MirrorError: The server has not taken all of it in :data:`FINISH_SECONDS`.
+    """
+    with described("take the end of a run"):
+        live.finish(exit_code=exit_code)
+
+
+@contextlib.contextmanager
+def described(doing: str) -> Iterator[None]:
+    """Turn what W&B raises into one line.
+
+    Args:
+        doing: What W&B could not do.
+
+    Raises:
+        MirrorError: Anything that W&B has raised.
+        DamagedRecordError: A record that could not be read meanwhile.
+    """
+    import wandb
+
+    try:
+        # Otherwise it greets the user when it first looks at the key, and looks at none if WANDB_MODE is offline.
+        wandb.setup(settings("online"))
+        yield
+    except (MirrorError, DamagedRecordError):
+        raise
+    # It raises its own errors, those of pydantic, of its workspaces, and plain ones.
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        if any(words in str(error) for words in NO_ANSWER):
+            said = f"no answer from {wandb.setup().settings.base_url}"
+        raise MirrorError(textwrap.shorten(f"W&B could not {doing}: {said}", 300, placeholder=" ...")) from error

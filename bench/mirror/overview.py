@@ -1,0 +1,88 @@
+"""The summary run of an experiment in W&B: its table and its figures, computed here, where every number has an n."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.analysis.run import Run
+from bench.mirror.client import Target, described, finish, start
+from bench.mirror.contents import staged_in
+from bench.mirror.entry import DIGEST, Entry, digest_of
+from bench.mirror.push import FOLDER, Pushed, cleared, keep_offline, offline_digests, online_digest
+
+JOB_TYPE = "summary"
+"""The job type of summary runs, by which dashboards leave them out of their curves."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What an experiment has come to.
+
+    Attributes:
+        experiment: Its name.
+        digest: A text that is the same for the same records.
+        table: The table as CSV.
+        page: The table as HTML.
+        figures: Pictures as PNG.
+    """
+
+    experiment: str
+    digest: str
+    table: str
+    page: str
+    figures: Sequence[Path]
+
+    @property
+    def entry(self) -> Entry:
+        """Its names in W&B."""
+        name = f"summary of {self.experiment}"
+        run_id = hashlib.sha256(name.encode()).hexdigest()[:12]
+        return Entry(run_id, name, self.experiment, JOB_TYPE, (JOB_TYPE,), None)
+
+
+def digest_of_all(runs: Sequence[Run]) -> str:
+    """Return a text that is the same for the same records, in whatever order."""
+    return hashlib.sha256("".join(sorted(digest_of(run.folder) for run in runs)).encode()).hexdigest()[:16]
+
+
+def is_there(experiment: str, digest: str, target: Target, results_dir: Path) -> bool:
+    """Return whether W&B has the summary run of an experiment, made of the same records."""
+    entry = Overview(experiment, digest, "", "", ()).entry
+    if target.mode == "offline":
+        return digest in offline_digests(results_dir, entry.id)
+    return online_digest(entry.id, target) == digest
+
+
+def push_overview(overview: Overview, target: Target, results_dir: Path) -> Pushed:
+    """Bring the summary run of an experiment to W&B, in place of the one that is there.
+
+    Raises:
+        MirrorError: W&B cannot be reached, or refuses the run.
+        OSError: The files cannot be written.
+    """
+    import wandb
+
+    entry = overview.entry
+    config = {"experiment": overview.experiment, "task_name": None, "cell_name": None}
+    header: Any
+    header, *rows = csv.reader(io.StringIO(overview.table))
+    data = results_dir / FOLDER / "data" / entry.id
+    with cleared(results_dir / FOLDER / f".{entry.id}.{target.mode}") as draft:
+        live = start(entry, config, {}, target, draft)
+        with described("take the summary of an experiment"), staged_in(data if target.mode == "offline" else draft):
+            live.log({
+                "table": wandb.Table(columns=header, data=[[cell or None for cell in row] for row in rows]),
+                "table_html": wandb.Html(overview.page, inject=False),
+                **{f"figures/{path.stem}": wandb.Image(str(path)) for path in overview.figures},
+            })  # fmt: skip
+            live.summary.update({DIGEST: overview.digest})
+        finish(live, 0)
+        if target.mode == "offline":
+            keep_offline(Path(live.dir).parent, entry.id, overview.digest, results_dir)
+    return "pushed"
