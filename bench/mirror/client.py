@@ -47,6 +47,9 @@ AGENT = "WANDB_SWEEP_ID"
 NO_ANSWER = ("did not respond in time", "timed out")
 """Words by which W&B says that its server does not answer; the rest of that text speaks of its own inside."""
 
+ADVICE = " Consider increasing the init_timeout"
+"""Begins W&B's advice about a setting that is ours."""
+
 
 class MirrorError(RuntimeError):
     """W&B cannot be used as asked, in one line."""
@@ -203,6 +206,8 @@ def _undone_if_it_fails() -> Iterator[None]:
         yield
     except Exception:
         wandb.teardown()
+        # A worker has that process from the one that has started it, and cannot end it.
+        os.environ.pop("WANDB_SERVICE", None)
         raise
 
 
@@ -263,7 +268,7 @@ def described(doing: str) -> Iterator[None]:
         raise
     # It raises its own errors, those of pydantic, of its workspaces, and plain ones.
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error).split()).partition(ADVICE)[0] or type(error).__name__
         if any(words in str(error) for words in NO_ANSWER):
             said = f"no answer from {wandb.setup().settings.base_url}"
         raise MirrorError(textwrap.shorten(f"W&B could not {doing}: {said}", 300, placeholder=" ...")) from error

@@ -24,7 +24,9 @@ from bench.runs.train import train
 from bench.training import process
 
 
-def execute(spec: RunSpec, command: str, pulse: Pulse, lost: Callable[[], bool], title: str | None) -> Record:
+def execute(
+    spec: RunSpec, command: str, pulse: Pulse, lost: Callable[[], bool], title: str | None, sweep: str = ""
+) -> Record:
     """Train one network, test it once, and write the record; go on from the run's checkpoint if there is one.
 
     A loss that is not finite, any exception, and a request to stop end in a record, not in an exception. A record
@@ -37,12 +39,13 @@ def execute(spec: RunSpec, command: str, pulse: Pulse, lost: Callable[[], bool],
         pulse: Is told of every step.
         lost: Whether the lease has been taken over; then nothing is written any more.
         title: Is shown in front of the progress; ``None`` shows none.
+        sweep: Token of the sweep that the run belongs to.
 
     Raises:
         OSError: The record cannot be written.
     """
     draft = prepare(spec.folder)
-    mirror = Mirror(spec, draft)
+    mirror = Mirror(spec, draft, sweep)
     mirrored: Run | None = None
     try:
         with process.torch_as_it_starts():

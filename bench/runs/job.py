@@ -163,6 +163,7 @@ def _make(spec: RunSpec, command: str, invocation: Invocation) -> None:
             return
         if invocation.starts_over(spec.folder):
             checkpoint_path(spec.folder).unlink(missing_ok=True)
-        made = execute(spec, command, pulse, lambda: held.lost, spec.label if invocation.alone else None)
+        title = spec.label if invocation.alone else None
+        made = execute(spec, command, pulse, lambda: held.lost, title, invocation.sweep)
     if invocation.alone:
         print(ended(made, spec.label), flush=True)

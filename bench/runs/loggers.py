@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from argparse import Namespace
@@ -23,9 +24,6 @@ from bench.records.read import read_record
 from bench.records.record import Record
 from bench.runs.result import Outcome, Result
 from bench.runs.to_record import record_of
-
-_out_of_reach: list[str] = []
-"""Why runs of this process that were to be online are kept offline; empty while the server answers."""
 
 
 def no_logger(spec: RunSpec, draft: Path) -> None:
@@ -104,13 +102,17 @@ class WandbMirror(Logger):
         """What the record has to say of the mirror."""
         return {"mode": self._target.mode, "id": self.version, "note": self.note}
 
-    def begin(self) -> bool:
+    def begin(self, sweep: str) -> bool:
         """Start the run, if it is to be online; return whether metrics are to be logged as they come.
+
+        Args:
+            sweep: Token of the sweep. Where the server has not answered one of its runs, no other asks again.
 
         Raises:
             OSError: The files cannot be written.
         """
-        if self._target.mode == "online" and not _out_of_reach:
+        sign = offline_sign(self._spec.results_dir, sweep)
+        if self._target.mode == "online" and not sign.exists():
             provisional = record_of(self._spec, Result(Outcome("interrupted", "running")), "", {})
             entry = self._entry(provisional)
             push.drop_offline(self._spec.results_dir, entry.id)
@@ -119,10 +121,12 @@ class WandbMirror(Logger):
                     entry, config_of(provisional), directions_of(provisional), self._target, self._folder
                 )
             except MirrorError as error:
-                _out_of_reach.append(str(error))
-                _say(f"{error}; runs are kept offline from here, and `bench push` uploads them")
-        if self._target.mode == "online" and _out_of_reach:
-            self._target, self.note = replace(self._target, mode="offline"), _out_of_reach[0]
+                self.note = str(error)
+                with contextlib.suppress(FileExistsError), sign.open("x", encoding="utf-8") as file:
+                    file.write(self.note)
+                    _say(f"{error}; runs are kept offline from here, and `bench push` uploads them")
+        if self._target.mode == "online" and self._live is None:
+            self._target, self.note = replace(self._target, mode="offline"), self.note or sign.read_text("utf-8")
         return self._live is not None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -184,15 +188,22 @@ def mirror_again(spec: RunSpec) -> None:
         _say(str(error))
 
 
+def offline_sign(results_dir: Path, sweep: str) -> Path:
+    """Return the file that says, while a sweep goes on, why its runs are kept offline."""
+    return results_dir / push.FOLDER / f".{sweep}.offline"
+
+
 class Mirror:
     """The live mirror of one run: it is opened when the run starts, and finished when the record is there.
 
     Args:
         spec: The run.
         draft: The folder in which its record is put together.
+        sweep: Token of the sweep that the run belongs to.
     """
 
-    def __init__(self, spec: RunSpec, draft: Path) -> None:
+    def __init__(self, spec: RunSpec, draft: Path, sweep: str) -> None:
+        self._sweep = sweep
         self._spec = spec
         self._draft = draft
         self._wandb: WandbMirror | None = None
@@ -207,7 +218,7 @@ class Mirror:
         logger = make_logger(self._spec, self._draft)
         if isinstance(logger, WandbMirror):
             self._wandb = logger
-            return logger if logger.begin() else None
+            return logger if logger.begin(self._sweep) else None
         return logger
 
     @property

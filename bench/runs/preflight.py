@@ -84,7 +84,7 @@ def check_mirror(specs: Sequence[RunSpec]) -> None:
         try:
             client.check(entity)
         except client.MirrorError as error:
-            raise ConfigError(f"logger.mode must be offline here: {error}") from error
+            raise ConfigError(f"logger.mode=online: {error}") from error
 
 
 def _check_names(spec: RunSpec) -> None:

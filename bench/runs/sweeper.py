@@ -24,7 +24,7 @@ from bench.records.read import read_record
 from bench.runs import dry_run
 from bench.runs.execute import give_up
 from bench.runs.job import Command
-from bench.runs.loggers import mirror_again
+from bench.runs.loggers import mirror_again, offline_sign
 from bench.runs.preflight import check_mirror, checked, planned, workers_of
 from bench.runs.rounds import Rounds
 from bench.sweeps import signals
@@ -159,6 +159,7 @@ def _make(
         stopped = signals.requested() or stopped
         signals.forget()
         Path(invocation.stop_file).unlink(missing_ok=True)
+        offline_sign(first.results_dir, invocation.sweep).unlink(missing_ok=True)
     if stopped is not None:
         again = " with rerun=failed" if invocation.rerun == "all" else ""
         return Outcome(folders, (f"stopped by {stopped}; the same command{again} goes on from here",), stopped)

@@ -108,18 +108,19 @@ def test_a_server_that_goes_in_the_middle_costs_a_sweep_nothing(
     server: WandbServer, call: Call, words: list[str], results: Path
 ):
     server.fail("UpsertBucket", 500)
-    done = call(*words, "-m", "seed=0,1", hurry=True)
+    both = ("launcher=joblib", "launcher.workers=2")
+    done = call(*words, "-m", "seed=0,1", *both, hurry=True)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "W&B" in line]
     assert line.endswith("runs are kept offline from here, and `bench push` uploads them")
     made = [read_record(folder) for folder in find_records(results)]
     assert [each.runtime["mirror"]["mode"] for each in made] == ["offline", "offline"]
-    assert "W&B could not start a run" in made[0].runtime["mirror"]["note"]
+    assert all("W&B could not start a run" in each.runtime["mirror"]["note"] for each in made)
     server.recover()
     pushed = call("push", results)
     assert pushed.stdout.startswith("2 runs pushed to tester/rnn-bench (online), 0 there already"), pushed.stderr
     assert {each.run_id for each in made} <= set(server.runs)
-    assert not list((results / "wandb").glob("offline-run-*"))
+    assert [path.name for path in (results / "wandb").iterdir()] == []
     assert all(not math.isnan(row["train/loss"]) for row in server.runs[made[0].run_id].history if "train/loss" in row)
 
 
@@ -131,7 +132,7 @@ def test_a_server_that_goes_while_a_run_is_made_costs_the_run_nothing(
     while not (list(results.rglob(".*.checkpoint"))):
         assert process.poll() is None
         time.sleep(0.05)
-    server.hang()
+    server.drop()
     out, err = process.communicate()
     assert (process.returncode, "unsolved at step 3000" in out) == (0, True), err
     (folder,) = find_records(results)
@@ -142,3 +143,26 @@ def test_a_server_that_goes_while_a_run_is_made_costs_the_run_nothing(
     pushed = call("push", results)
     assert pushed.stdout == "1 run pushed to tester/rnn-bench (online), 0 there already\n", pushed.stderr
     assert [row["step"] for row in server.runs[made.run_id].history] == list(range(50, 3001, 50))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("no answer", "W&B could not be reached: no answer from {url}"),
+        ("no key", "W&B has no key (`wandb login` stores one)"),
+        ("wrong key", "{url} does not take the key (`wandb login --relogin` stores another one)"),
+        ("entity", "W&B's entity must be one of tester, team for this key, got 'nobody'"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_made(
+    trouble: str, said: str, server: WandbServer, words: list[str], results: Path, call: Call
+):
+    if trouble == "no answer":
+        server.hang()
+    keys = {"no key": {"WANDB_API_KEY": ""}, "wrong key": {"WANDB_API_KEY": "e" * 40}}
+    more = ["logger.entity=nobody"] if trouble == "entity" else []
+    done = call(*words, *more, hurry=True, **keys.get(trouble, {}))
+    expected = said.format(url=server.url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"bench run: logger.mode=online: {expected}\n"
+    assert not results.exists()
