@@ -48,7 +48,7 @@ def read_record(folder: Path) -> Record:
     except shapes.ShapeError as error:
         raise DamagedRecordError(f"{path}: {error}") from error
     del data["schema"]
-    data["config"] = older.completed(data["config"])
+    older.complete(data["config"])
     return Record(**data)
 
 
