@@ -27,18 +27,23 @@ PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    from bench.sweeps.terminal import Output
+
     codecs.register_error("plain", _in_plain_characters)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="plain")
-    try:
-        sys.exit(_main(sys.argv[1:] if arguments is None else arguments))
-    except BrokenPipeError:
-        # The reader has seen enough, as in `bench status | head`.
-        from bench.sweeps.terminal import close_quietly
-
-        close_quietly()
-        sys.exit(0)
+    words = sys.argv[1:] if arguments is None else arguments
+    with Output() as output:
+        code = 0
+        try:
+            code = _main(words)
+        except BrokenPipeError:
+            # The reader has seen enough, as in `bench status | head`.
+            output.discard()
+    if output.error is not None:
+        print(f"bench {words[0]}: what it printed could not be written: {output.error.strerror}", file=sys.stderr)
+    sys.exit(code or int(output.error is not None))
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:

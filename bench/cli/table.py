@@ -36,6 +36,7 @@ def table_command(parsed: argparse.Namespace) -> int:
     """Print or write the table of a folder of records; the exit code."""
     from bench.analysis.run import read_exponents, read_reaches, read_runs
     from bench.analysis.table import Spec, read_spec
+    from bench.records.write import write_whole
     from bench.report.tables.render import render
 
     runs, damaged = read_runs(parsed.folder)
@@ -62,7 +63,7 @@ def table_command(parsed: argparse.Namespace) -> int:
             print(text, end="")
         else:
             try:
-                parsed.output.write_text(text, encoding="utf-8")
+                write_whole(parsed.output, text.encode("utf-8"))
             except OSError as error:
                 return fail("table", f"--output must be a file that can be written, {error}")
     return complain("table", damaged)

@@ -72,7 +72,7 @@ def push_overview(overview: Overview, target: Target, results_dir: Path) -> Push
     config = {"experiment": overview.experiment, "task_name": None, "cell_name": None}
     header: Any
     header, *rows = csv.reader(io.StringIO(overview.table))
-    data = results_dir / FOLDER / "data" / entry.id
+    data = results_dir / FOLDER / "data" / f"run-{entry.id}"
     with cleared(results_dir / FOLDER / f".{entry.id}.{target.mode}") as draft:
         live = start(entry, config, {}, target, draft)
         with described("take the summary of an experiment"), staged_in(data if target.mode == "offline" else draft):

@@ -14,6 +14,7 @@ from bench.analysis.run import Run, read_exponents, read_reaches
 from bench.mirror import contents
 from bench.mirror.client import MirrorError, Target, api, described, finish, start
 from bench.mirror.entry import DIGEST, Entry, config_of, digest_of, directions_of, entry_of, exit_code_of
+from bench.records.write import write_whole
 
 FOLDER = "wandb"
 """Where W&B's files are, below a results folder."""
@@ -99,7 +100,7 @@ def write_offline(run: Run, entry: Entry, target: Target, results_dir: Path) -> 
     """
     fill(run)
     folder = results_dir / FOLDER
-    data = folder / "data" / entry.id
+    data = folder / "data" / f"run-{entry.id}"
     with cleared(folder / f".{entry.id}.offline") as draft:
         live = start(entry, config_of(run.record), directions_of(run.record), target, draft)
         contents.log_history(live, run)
@@ -114,7 +115,7 @@ def keep_offline(made: Path, run_id: str, digest: str, results_dir: Path) -> Pat
         remove(folder)
     for name in ("logs", "tmp"):
         remove(made / name)
-    (made / DIGEST_FILE).write_text(digest)
+    write_whole(made / DIGEST_FILE, digest.encode())
     return made.rename(results_dir / FOLDER / made.name)
 
 
@@ -149,7 +150,7 @@ def drop_offline(results_dir: Path, run_id: str) -> None:
     """Remove the files of offline runs with an id."""
     for folder in offline_folders(results_dir, run_id):
         remove(folder)
-    remove(results_dir / FOLDER / "data" / run_id)
+    remove(results_dir / FOLDER / "data" / f"run-{run_id}")
 
 
 def offline_digests(results_dir: Path, run_id: str) -> list[str]:

@@ -103,14 +103,14 @@ def _check_names(spec: RunSpec) -> None:
 def _check_place(spec: RunSpec) -> None:
     """Make sure that what is there of a run is whole: damage is not written over."""
     try:
-        if spec.folder.exists():
+        if os.path.lexists(spec.folder):
             check_record(spec.folder)
         if spec.rerun != "all":
             checkpoint.load(checkpoint_path(spec.folder), spec.run_id, spec.network.shapes())
     except record.NewerRecordError as error:
         raise ConfigError(str(error)) from error
     except record.DamagedRecordError as error:
-        if not (spec.folder / record.RECORD_FILE).exists() and not spec.folder.exists():
+        if not os.path.lexists(spec.folder):
             return  # Another process replaces the record at this very moment.
         raise ConfigError(f"{error}; `bench status --repair` sets it aside") from error
     except checkpoint.DamagedCheckpointError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -67,7 +68,7 @@ class Monitor:
                 self._show(run_states)
         except BrokenPipeError:
             # The reader has seen enough, as in `bench run ... | head`; the runs go on.
-            close_quietly()
+            close_quietly(sys.stdout)
         except Exception as error:  # noqa: BLE001 - the record may have a fault that nobody foresaw
             self._error = self._error or error
         self._on_look()

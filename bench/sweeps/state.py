@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -135,6 +136,9 @@ class Inventory:
             return RunState(run, "running", run_state.record, holder)
         if holder is not None and holder.alive:
             return RunState(run, "running", None, holder)
+        # A record is put into place with its folder, so that a folder without one has lost it.
+        if os.path.lexists(folder) and not (folder / RECORD_FILE).exists():
+            return self._read(run, folder)
         begun = holder is not None or checkpoint_path(folder).exists()
         return RunState(run, "interrupted" if begun else "planned", None, holder)
 
@@ -144,7 +148,7 @@ class Inventory:
             made = check_record(folder)
         except DamagedRecordError as error:
             # The record may have been replaced during the read, which is no damage.
-            if not (folder / RECORD_FILE).exists():
+            if not os.path.lexists(folder):
                 return RunState(run, "planned", None, None)
             return RunState(run, "damaged", None, None, error)
         return RunState(run, made.status, made, None)

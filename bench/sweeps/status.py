@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -29,6 +30,7 @@ COLUMNS = {
     "to do": "to do",
 }
 """States, and the headings of their columns; the column of damaged runs is shown only if there are any."""
+_ID = re.compile(r"[0-9a-f]{12}")
 _RUN_ID = re.compile(r"\.([0-9a-f]{12})\.(claim|checkpoint)")
 
 
@@ -67,12 +69,22 @@ class ResultsFolder:
         return [run for run in planned.values() if (self.results_dir / run.folder).is_relative_to(root)]
 
     def _found(self) -> list[Path]:
-        """Find the folders of runs that have a record, a lease or a checkpoint."""
+        """Find the folders of runs that have, or should have, a record, and of those with a lease or a checkpoint."""
         root = self.folder.absolute()
         begun = [
             path.with_name(found[1]) for path in root.rglob(".*") if (found := _RUN_ID.fullmatch(path.name)) is not None
         ]
-        return [*find_records(root), *begun]
+        return [*find_records(root), *_without_record(root), *begun]
+
+
+def _without_record(root: Path) -> list[Path]:
+    """Find what has the name of a run, and no record in it: an empty folder, or a link that leads nowhere."""
+    return [
+        Path(parent, name)
+        for parent, folders, files in os.walk(root)
+        for name in (*folders, *files)
+        if _ID.fullmatch(name) and not Path(parent, name, record.RECORD_FILE).exists()
+    ]
 
 
 def _unplanned(folder: Path, results_dir: Path) -> PlannedRun:

@@ -11,6 +11,7 @@ import select
 import shlex
 import signal
 import struct
+import sys
 import termios
 import time
 from pathlib import Path
@@ -287,3 +288,17 @@ class TestHelp:
     def test_version_is_the_packages(self, bench: Bench):
         assert bench.call("--version").out == "rnn-bench 0.1.0\n"
         assert 'version = "0.1.0"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_a_full_device_costs_lines_and_no_runs(tmp_path: Path):
+    for words in (("run", *TINY, "seed=0"), ("run", *TINY, "-m", "seed=1,2"), ("table", "results/runs"), ("status",)):
+        process = Process(*words, cwd=tmp_path, before=_full)
+        _, err = process.communicate()
+        said = f"bench {words[0]}: what it printed could not be written: No space left on device\n"
+        assert (process.returncode, err) == (1, said)
+    assert [read_record(folder).status for folder in find_records(tmp_path)] == ["completed"] * 3
+
+
+def _full() -> None:
+    sys.stdout = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115

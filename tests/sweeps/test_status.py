@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,29 @@ class TestDamage:
         assert (aside / record.RECORD_FILE).exists()
         assert bench.run().code == 0
         assert bench.records()[0].metrics == made.metrics
+
+    @pytest.mark.parametrize(
+        "how", ["no file", "a link that leads nowhere", "an empty folder", "a folder that is a link"]
+    )
+    def test_a_folder_that_has_lost_its_record_is_repaired(self, bench: Bench, how: str):
+        bench.ready()
+        (folder,) = find_records(bench.results)
+        if how in ("no file", "a link that leads nowhere"):
+            (folder / record.RECORD_FILE).unlink()
+        else:
+            shutil.rmtree(folder)
+        if how == "a link that leads nowhere":
+            (folder / record.RECORD_FILE).symlink_to("nowhere")
+        elif how == "an empty folder":
+            folder.mkdir()
+        elif how == "a folder that is a link":
+            folder.symlink_to("nowhere")
+        refused = bench.run()
+        assert (refused.code, refused.err.endswith("`bench status --repair` sets it aside\n")) == (2, True)
+        assert row(bench.call("status", str(bench.results)).out)["damaged"] == "1"
+        assert bench.call("status", str(bench.results), "--repair").code == 2, "nothing is left there"
+        assert bench.run().code == 0
+        assert len(bench.records()) == 1
 
     def test_curves_belong_to_it(self, bench: Bench):
         bench.ready()
