@@ -754,7 +754,7 @@ class _Handler(BaseHTTPRequestHandler):
         except RefusedError as refused:
             error = {"message": str(refused), "extensions": {"code": "PERMISSION_ERROR"}}
             status, answer = refused.status, {"errors": [error], "data": None}
-        content = json.dumps(answer).encode()
+        content = json.dumps(_finite(answer)).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -768,3 +768,12 @@ class _Handler(BaseHTTPRequestHandler):
             return False
 
     do_GET = do_POST = do_PUT = _serve
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON with texts for the numbers that it has not."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -29,18 +30,23 @@ def push_command(parsed: argparse.Namespace) -> int:
         there = "found none" if not runs else f"none of {len(runs)} has ended with a result"
         return fail("push", f"DIR must hold finished records, {there} below {str(parsed.folder)!r}")
     pushing = Pushing(parsed)
+    for line in pushing.said_of_variables:
+        print(f"bench push: {line}", file=sys.stderr)
+    code = 0
     try:
         pushing.check(finished)
         pushing.push(finished)
     except (MirrorError, ValueError) as error:
-        return fail("push", str(error).replace("`", ""))
+        code = fail("push", str(error).replace("`", ""))
     except OSError as error:
-        return fail("push", f"DIR must be a folder that can be written to, {error}")
+        code = fail("push", f"DIR must be a folder that can be written to, {error}")
+    if code and not pushing.begun:
+        return code
     left = len(runs) - len(finished)
     print(f"{pushing.told}{f', {left} unfinished left out' if left else ''}")
     if pushing.hint is not None:
         print(pushing.hint)
-    return complain("push", [*damaged, *pushing.damaged])
+    return complain("push", [*damaged, *pushing.damaged]) or code
 
 
 class Pushing:
@@ -51,9 +57,13 @@ class Pushing:
     """
 
     def __init__(self, parsed: argparse.Namespace) -> None:
+        from bench.sweeps.status import ResultsFolder
+
         self.damaged: list[DamagedRecordError] = []
+        self.begun = False
+        self._folder: Path = parsed.folder
         # W&B's files lie beside the runs, as those of a run with `logger=wandb` do.
-        self._results_dir: Path = parsed.folder.parent if parsed.folder.name == "runs" else parsed.folder
+        self._results_dir = ResultsFolder(parsed.folder).results_dir
         self._mode = "offline" if parsed.offline else "online"
         self._flags = {"project": parsed.project, "entity": parsed.entity}
         self._counts: Counter[str] = Counter()
@@ -79,12 +89,13 @@ class Pushing:
             MirrorError: W&B does not take a run.
             OSError: The files cannot be written.
         """
-        from bench.mirror.push import push
+        from bench.mirror.push import id_of, push
         from bench.records.record import DamagedRecordError
         from bench.sweeps.bar import ProgressBar
         from bench.sweeps.terminal import duration
 
-        bar, begun = ProgressBar(len(runs)), time.monotonic()
+        bar, begun, self.begun = ProgressBar(len(runs)), time.monotonic(), True
+        ids: set[str] = set()
         groups: dict[tuple[str, Target], list[Run]] = {}
         try:
             for number, run in enumerate(runs):
@@ -93,6 +104,11 @@ class Pushing:
                     bar.show(
                         number, f"{number}/{len(runs)}", f" {left}", f"{number}/{len(runs)} runs, about {left} left"
                     )
+                if id_of(run) in ids:
+                    # The same run, as in a folder of published records beside the one that it was copied from.
+                    self._counts["copies"] += 1
+                    continue
+                ids.add(id_of(run))
                 target = self._target(run)
                 self._places[f"{target.entity}/{target.project}" if target.entity else target.project] = None
                 try:
@@ -103,7 +119,12 @@ class Pushing:
         finally:
             bar.close()
         for (experiment, target), members in groups.items():
-            self._push_overview(experiment, members, target)
+            if self._is_whole(members[0]):
+                self._push_overview(experiment, members, target)
+
+    def _is_whole(self, run: Run) -> bool:
+        """Return whether the folder has all of a run's experiment, and not only one of its tasks or cells."""
+        return len(run.folder.relative_to(self._folder).parts) >= len(("task", "cell", "run"))
 
     def _push_overview(self, experiment: str, runs: list[Run], target: Target) -> None:
         """Push table and figures of an experiment, unless they are there."""
@@ -141,7 +162,17 @@ class Pushing:
         """What has become of the runs, in one line."""
         pushed, there = self._counts["pushed"], self._counts["there"]
         where = ", ".join(self._places)
-        return f"{pushed} run{'s' if pushed != 1 else ''} pushed to {where} ({self._mode}), {there} there already"
+        copies = f", {self._counts['copies']} copies left out" if self._counts["copies"] else ""
+        return (
+            f"{pushed} run{'s' if pushed != 1 else ''} pushed to {where} ({self._mode}), {there} there already{copies}"
+        )
+
+    @property
+    def said_of_variables(self) -> list[str]:
+        """A line for each of W&B's own variables that is set and does not hold here."""
+        from bench.mirror import client
+
+        return client.said_of_variables({"mode": self._mode, **self._flags})
 
     @property
     def hint(self) -> str | None:

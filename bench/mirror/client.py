@@ -33,10 +33,12 @@ HELD = {
 }
 """W&B's own variables that hold where the key of ``logger`` is null."""
 NOT_HELD = {
-    "WANDB_MODE": "logger.mode decides",
+    "WANDB_MODE": "what the command says decides",
     "WANDB_DISABLED": "logger=none switches W&B off",
     "WANDB_RUN_ID": "the id of a run is that of its record",
     "WANDB_RESUME": "a run that goes on is written anew",
+    "WANDB_RESUME_FROM": "a run that goes on is written anew",
+    "WANDB_FORK_FROM": "a run that goes on is written anew",
     "WANDB_JOB_TYPE": "the job type is the task",
     "WANDB_DIR": "results_dir decides",
 }
@@ -87,7 +89,11 @@ def asked_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def said_of_variables(settings: Mapping[str, Any]) -> list[str]:
-    """Return a line for each of W&B's own variables that is set and does not hold."""
+    """Return a line for each of W&B's own variables that is set and does not hold.
+
+    Args:
+        settings: The section ``logger`` of a config.
+    """
     taken = [f"{name} is set and not used: {why}" for name, why in NOT_HELD.items() if os.environ.get(name)]
     if os.environ.get(AGENT):
         taken = [line for line in taken if not line.startswith("WANDB_RUN_ID")]
@@ -119,11 +125,7 @@ def check(entity: str | None) -> str:
         MirrorError: There is no key, or the server does not answer, does not take the key, or does not let it write
             for the entity.
     """
-    import wandb
-
     with described("be reached"), _refused_key():
-        if not wandb.login(prompt=False, verify=False):
-            raise MirrorError("W&B has no key (`wandb login` stores one)")
         viewer = api().viewer
         own = [name for name in dict.fromkeys((viewer.entity, viewer.username, *viewer.teams)) if name]
     # The key of an administrator opens all teams of a server.
@@ -134,12 +136,14 @@ def check(entity: str | None) -> str:
 
 @contextlib.contextmanager
 def _refused_key() -> Iterator[None]:
-    """Say in our words that the server does not take the key; W&B's are the same where it does not answer."""
+    """Say in our words that there is no key, or a wrong one; W&B's are the same where the server does not answer."""
     import wandb
-    from wandb.errors import AuthenticationError
+    from wandb.errors import AuthenticationError, UsageError
 
     try:
         yield
+    except UsageError as error:
+        raise MirrorError("W&B has no key (`wandb login` stores one)") from error
     except AuthenticationError as error:
         if any(words in str(error) for words in NO_ANSWER):
             raise
@@ -152,6 +156,42 @@ def api() -> wandb.Api:
     import wandb
 
     return wandb.Api(timeout=CONNECT_SECONDS)
+
+
+def check_names(entry: Entry, target: Target) -> None:
+    """Make sure that W&B takes the names of a run.
+
+    Raises:
+        MirrorError: It does not, for example a tag of more than 64 characters.
+    """
+    import wandb
+
+    with described("take these names"):
+        wandb.Settings(
+            run_id=entry.id, run_name=entry.name, run_group=entry.group, run_tags=entry.tags, run_notes=entry.notes,
+            project=target.project, entity=target.entity,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def started(
+    entry: Entry, config: Mapping[str, Any], directions: Mapping[str, str], target: Target, folder: Path
+) -> Iterator[LiveRun]:
+    """Begin a run as :func:`start` does, and end it as a crashed one if what fills it fails.
+
+    Raises:
+        MirrorError: W&B does not take the run, or what fills it.
+        DamagedRecordError: A record cannot be read.
+        OSError: The folder cannot be written to.
+    """
+    live = start(entry, config, directions, target, folder)
+    try:
+        with described("take a run"):
+            yield live
+    except BaseException:
+        with contextlib.suppress(Exception):
+            live.finish(exit_code=1)
+        raise
 
 
 def start(
@@ -205,6 +245,8 @@ def _undone_if_it_fails() -> Iterator[None]:
     try:
         yield
     except Exception:
+        if wandb.run is not None:
+            raise  # The user has a run of their own in this process, as in a notebook.
         wandb.teardown()
         # A worker has that process from the one that has started it, and cannot end it.
         os.environ.pop("WANDB_SERVICE", None)
@@ -225,9 +267,9 @@ def settings(mode: Literal["offline", "online"]) -> wandb.Settings:
         disable_git=True,
         disable_code=True,
         disable_job_creation=True,
+        host="hidden",
         program="bench",
         x_disable_meta=True,
-        x_disable_machine_info=True,
         x_disable_stats=True,
         x_save_requirements=False,
         init_timeout=CONNECT_SECONDS,
@@ -248,6 +290,16 @@ def finish(live: LiveRun, exit_code: int) -> None:
 
 
 @contextlib.contextmanager
+def _without_variables() -> Iterator[None]:
+    """Hide W&B's own variables that do not hold while W&B reads its variables, which it does once a process."""
+    hidden = {name: os.environ.pop(name) for name in NOT_HELD if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+@contextlib.contextmanager
 def described(doing: str) -> Iterator[None]:
     """Turn what W&B raises into one line.
 
@@ -262,7 +314,8 @@ def described(doing: str) -> Iterator[None]:
 
     try:
         # Otherwise it greets the user when it first looks at the key, and looks at none if WANDB_MODE is offline.
-        wandb.setup(settings("online"))
+        with _without_variables():
+            wandb.setup(settings("online"))
         yield
     except (MirrorError, DamagedRecordError):
         raise

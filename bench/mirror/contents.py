@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from bench.analysis.gradient_reach import flow_curve, looks
 from bench.analysis.run import Run
 from bench.mirror.entry import DIGEST, digest_of, summary_of
-from bench.mirror.history import Histogram, Row, history
+from bench.mirror.history import Histogram, Row
 from bench.records.record import CURVES_FILE, RECORD_FILE
 from bench.records.series import PROBES, probe_file
 
@@ -42,13 +42,9 @@ def _as_logged(value: float | Histogram) -> Any:
     return wandb.Histogram(np_histogram=(np.array(value.shares), np.arange(bars + 1) / bars))
 
 
-def log_history(live: LiveRun, run: Run) -> None:
-    """Add the whole history of a run from its record.
-
-    Raises:
-        DamagedRecordError: Curves or probes cannot be read.
-    """
-    for step, row in history(run):
+def log_history(live: LiveRun, rows: Iterable[tuple[int, Row]]) -> None:
+    """Add the whole history of a run, see :func:`bench.mirror.history.history`."""
+    for step, row in rows:
         log_row(live, step, row)
 
 
@@ -118,13 +114,13 @@ def _finite(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _artifact(run: Run) -> Any:
-    """Return the record as an artifact: its files as they are, which W&B reads where they lie."""
+    """Return the record as an artifact: its files as they are."""
     import wandb
 
     artifact = wandb.Artifact(f"record-{run.run_id}", type="record")
     for name in (RECORD_FILE, CURVES_FILE, *map(probe_file, PROBES)):
         path = run.folder / name
         if path.exists():
-            # "immutable" makes no copy of the file in W&B's own cache.
-            artifact.add_file(str(path.absolute()), name=name, policy="immutable")
+            # W&B uploads the path of its copy, which tells less than that of the record.
+            artifact.add_file(str(path), name=name)
     return artifact

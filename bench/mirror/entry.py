@@ -6,6 +6,7 @@ The names are stable: dashboards and saved filters hang on them.
 from __future__ import annotations
 
 import hashlib
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Entry:
     """One run as W&B has it.
 
     Attributes:
-        id: The run's id.
+        id: The run's id in W&B, see :func:`id_for`.
         name: What it is called in lists.
         group: The runs that it stands with.
         job_type: The name of its task.
@@ -58,16 +59,30 @@ def entry_of(record: Record, asked: Mapping[str, Any]) -> Entry:
     Raises:
         ValueError: A name or group with other fields than :data:`FIELDS`.
     """
-    fields = dict(zip(FIELDS, (record.task, record.cell, record.seed, record.experiment, record.run_id), strict=True))
+    return named(asked, record.task, record.cell, record.seed, record.experiment, record.run_id)
+
+
+def named(asked: Mapping[str, Any], task: str, cell: str, seed: int, experiment: str, run_id: str) -> Entry:
+    """Return names and tags of a run, for :func:`entry_of`, before there is a record.
+
+    Raises:
+        ValueError: A name or group with other fields than :data:`FIELDS`.
+    """
+    fields = dict(zip(FIELDS, (task, cell, seed, experiment, run_id), strict=True))
     tags = asked.get("tags")
     return Entry(
-        id=record.run_id,
+        id=id_for(run_id, experiment),
         name=filled("name", asked.get("name") or NAME, fields),
         group=filled("group", asked.get("group") or GROUP, fields),
-        job_type=record.task,
-        tags=(record.cell, record.task) if tags is None else tuple(str(each) for each in tags),
+        job_type=task,
+        tags=(cell, task) if tags is None else tuple(str(each) for each in tags),
         notes=asked.get("notes"),
     )
+
+
+def id_for(run_id: str, experiment: str) -> str:
+    """Return the id that a run has in W&B: one run may belong to several experiments, and is then in each of them."""
+    return run_id if experiment == "default" else re.sub(r"[^A-Za-z0-9_-]", "-", f"{run_id}-{experiment}")
 
 
 def filled(key: str, text: str, fields: Mapping[str, Any]) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.run import Run
-from bench.mirror.client import Target, described, finish, start
+from bench.mirror import offline
+from bench.mirror.client import Target, finish, started
 from bench.mirror.contents import staged_in
 from bench.mirror.entry import DIGEST, Entry, digest_of
-from bench.mirror.push import FOLDER, Pushed, cleared, keep_offline, offline_digests, online_digest
+from bench.mirror.push import online_digest, temporary, verify
 
 JOB_TYPE = "summary"
 """The job type of summary runs, by which dashboards leave them out of their curves."""
@@ -55,34 +56,45 @@ def is_there(experiment: str, digest: str, target: Target, results_dir: Path) ->
     """Return whether W&B has the summary run of an experiment, made of the same records."""
     entry = Overview(experiment, digest, "", "", ()).entry
     if target.mode == "offline":
-        return digest in offline_digests(results_dir, entry.id)
-    return online_digest(entry.id, target) == digest
+        return digest in offline.digests(results_dir, entry.id)
+    there = online_digest(entry.id, target) == digest
+    if there:
+        offline.drop(results_dir, entry.id)
+    return there
 
 
-def push_overview(overview: Overview, target: Target, results_dir: Path) -> Pushed:
+def push_overview(overview: Overview, target: Target, results_dir: Path) -> None:
     """Bring the summary run of an experiment to W&B, in place of the one that is there.
 
     Raises:
         MirrorError: W&B cannot be reached, or refuses the run.
         OSError: The files cannot be written.
     """
+    entry = overview.entry
+    if target.mode == "offline":
+        with offline.Draft(results_dir, entry.id) as draft:
+            made = _send(overview, entry, target, draft.folder, draft.staging)
+            draft.keep(made, overview.digest)
+        return
+    with temporary() as folder:
+        _send(overview, entry, target, folder, folder)
+    verify(entry.id, overview.digest, target)
+    offline.drop(results_dir, entry.id)
+
+
+def _send(overview: Overview, entry: Entry, target: Target, folder: Path, staging: Path) -> Path:
+    """Make the summary run, and return the folder of its files."""
     import wandb
 
-    entry = overview.entry
     config = {"experiment": overview.experiment, "task_name": None, "cell_name": None}
     header: Any
     header, *rows = csv.reader(io.StringIO(overview.table))
-    data = results_dir / FOLDER / "data" / f"run-{entry.id}"
-    with cleared(results_dir / FOLDER / f".{entry.id}.{target.mode}") as draft:
-        live = start(entry, config, {}, target, draft)
-        with described("take the summary of an experiment"), staged_in(data if target.mode == "offline" else draft):
-            live.log({
-                "table": wandb.Table(columns=header, data=[[cell or None for cell in row] for row in rows]),
-                "table_html": wandb.Html(overview.page, inject=False),
-                **{f"figures/{path.stem}": wandb.Image(str(path)) for path in overview.figures},
-            })  # fmt: skip
-            live.summary.update({DIGEST: overview.digest})
-        finish(live, 0)
-        if target.mode == "offline":
-            keep_offline(Path(live.dir).parent, entry.id, overview.digest, results_dir)
-    return "pushed"
+    with started(entry, config, {}, target, folder) as live, staged_in(staging):
+        live.log({
+            "table": wandb.Table(columns=header, data=[[cell or None for cell in row] for row in rows]),
+            "table_html": wandb.Html(overview.page, inject=False),
+            **{f"figures/{path.stem}": wandb.Image(str(path)) for path in overview.figures},
+        })  # fmt: skip
+        live.summary.update({DIGEST: overview.digest})
+    finish(live, 0)
+    return Path(live.dir).parent

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import shutil
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.analysis.run import Run, read_exponents, read_reaches
-from bench.mirror import contents
-from bench.mirror.client import MirrorError, Target, api, described, finish, start
-from bench.mirror.entry import DIGEST, Entry, config_of, digest_of, directions_of, entry_of, exit_code_of
-from bench.records.write import write_whole
+from bench.mirror import contents, offline
+from bench.mirror.client import MirrorError, Target, api, described, finish, started
+from bench.mirror.entry import DIGEST, Entry, config_of, digest_of, directions_of, entry_of, exit_code_of, id_for
+from bench.mirror.history import history
 
-FOLDER = "wandb"
-"""Where W&B's files are, below a results folder."""
-DIGEST_FILE = "record.sha256"
-"""Stands in the folder of an offline run, with the digest of its record."""
+PAUSES = (0.0, 1.0, 3.0)
+"""Seconds before each look at whether the server has a run whole."""
 
 Pushed = Literal["pushed", "there"]
 
@@ -46,39 +44,42 @@ def push(run: Run, target: Target, asked: Mapping[str, Any], results_dir: Path, 
     entry = entry_of(run.record, asked)
     entry = replace(entry, id=run_id or id_of(run))
     if target.mode == "offline":
-        if digest_of(run.folder) in offline_digests(results_dir, entry.id):
+        if digest_of(run.folder) in offline.digests(results_dir, entry.id):
             return "there"
         write_offline(run, entry, target, results_dir)
         return "pushed"
-    if online_digest(entry.id, target) == digest_of(run.folder):
-        return "there"
-    fill(run)
-    folder = results_dir / FOLDER
-    with cleared(folder / f".{entry.id}.online") as draft:
-        live = start(entry, config_of(run.record), directions_of(run.record), target, draft)
-        with described("take a run"):
-            contents.log_history(live, run)
-            contents.complete(live, run, draft)
-        finish(live, exit_code_of(run.record))
-    verify(run, entry.id, target)
-    drop_offline(results_dir, entry.id)
-    return "pushed"
+    there = online_digest(entry.id, target) == digest_of(run.folder)
+    if not there:
+        # All is read before anything is sent.
+        fill(run)
+        rows = list(history(run))
+        with temporary() as draft:
+            with started(entry, config_of(run.record), directions_of(run.record), target, draft) as live:
+                contents.log_history(live, rows)
+                contents.complete(live, run, draft)
+            finish(live, exit_code_of(run.record))
+        verify(entry.id, digest_of(run.folder), target)
+    offline.drop(results_dir, entry.id)
+    return "there" if there else "pushed"
 
 
-def verify(run: Run, run_id: str, target: Target) -> None:
+def verify(run_id: str, digest: str, target: Target) -> None:
     """Make sure that the server has a run whole: W&B's client says nothing where the server refuses its rows.
 
     Raises:
-        MirrorError: It has not.
+        MirrorError: It has not, some seconds after the run has ended.
     """
-    if online_digest(run_id, target) != digest_of(run.folder):
-        raise MirrorError(f"W&B has not taken all of run {run_id}")
+    for pause in PAUSES:
+        time.sleep(pause)
+        if online_digest(run_id, target) == digest:
+            return
+    raise MirrorError(f"W&B has not taken all of run {run_id}")
 
 
 def id_of(run: Run) -> str:
     """Return the id under which W&B has a run: its own, or the one that an agent of a W&B sweep has given it."""
     told = run.record.runtime.get("mirror") or {}
-    return str(told.get("id") or run.run_id)
+    return str(told.get("id") or id_for(run.run_id, run.experiment))
 
 
 def fill(run: Run) -> None:
@@ -97,66 +98,27 @@ def write_offline(run: Run, entry: Entry, target: Target, results_dir: Path) -> 
 
     They appear whole or not at all: ``wandb sync`` passes over the beginnings of a file without a word, and over the
     id for good.
+
+    Raises:
+        MirrorError: W&B does not take the run.
+        DamagedRecordError: A table of the record cannot be read.
+        OSError: The files cannot be written.
     """
     fill(run)
-    folder = results_dir / FOLDER
-    data = folder / "data" / f"run-{entry.id}"
-    with cleared(folder / f".{entry.id}.offline") as draft:
-        live = start(entry, config_of(run.record), directions_of(run.record), target, draft)
-        contents.log_history(live, run)
-        contents.complete(live, run, data)
+    rows = list(history(run))
+    with offline.Draft(results_dir, entry.id) as draft:
+        with started(entry, config_of(run.record), directions_of(run.record), target, draft.folder) as live:
+            contents.log_history(live, rows)
+            contents.complete(live, run, draft.staging)
         finish(live, exit_code_of(run.record))
-        return keep_offline(Path(live.dir).parent, entry.id, digest_of(run.folder), results_dir)
-
-
-def keep_offline(made: Path, run_id: str, digest: str, results_dir: Path) -> Path:
-    """Put the folder of an offline run into place, instead of those that are there for its id; return where it is."""
-    for folder in offline_folders(results_dir, run_id):
-        remove(folder)
-    for name in ("logs", "tmp"):
-        remove(made / name)
-    write_whole(made / DIGEST_FILE, digest.encode())
-    return made.rename(results_dir / FOLDER / made.name)
+        return draft.keep(Path(live.dir).parent, digest_of(run.folder))
 
 
 @contextlib.contextmanager
-def cleared(folder: Path) -> Iterator[Path]:
-    """Give an empty folder for W&B's files, and remove it with all that is still in it."""
-    remove(folder)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        remove(folder)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder, if it is there, as far as that is possible."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def offline_folders(results_dir: Path, run_id: str) -> list[Path]:
-    """Return the folders of offline runs with an id, the oldest first."""
-    named = re.compile(rf"offline-run-\d+_\d+-{re.escape(run_id)}(-\d+)?")
-    return sorted(path for path in (results_dir / FOLDER).glob("offline-run-*") if named.fullmatch(path.name))
-
-
-def was_synced(results_dir: Path, run_id: str) -> bool:
-    """Return whether ``wandb sync`` has uploaded an offline run that is still there."""
-    return any(any(folder.glob("*.synced")) for folder in offline_folders(results_dir, run_id))
-
-
-def drop_offline(results_dir: Path, run_id: str) -> None:
-    """Remove the files of offline runs with an id."""
-    for folder in offline_folders(results_dir, run_id):
-        remove(folder)
-    remove(results_dir / FOLDER / "data" / f"run-{run_id}")
-
-
-def offline_digests(results_dir: Path, run_id: str) -> list[str]:
-    """Return the digests of the records that offline runs with an id were made of."""
-    files = [folder / DIGEST_FILE for folder in offline_folders(results_dir, run_id)]
-    return [file.read_text() for file in files if file.exists()]
+def temporary() -> Iterator[Path]:
+    """Give an empty folder for the files of an online run; its path, which W&B uploads, tells nothing of the user."""
+    with tempfile.TemporaryDirectory(prefix="rnn-bench-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def online_digest(run_id: str, target: Target) -> str | None:

@@ -58,11 +58,13 @@ def execute(
             mirrored = Run(made, spec.folder) if there and made.status != "interrupted" else None
     finally:
         discard(draft)
-        missed = mirror.finish(mirrored)
-    if missed is not None and mirrored is not None:
-        made = replace(made, runtime={**made.runtime, "mirror": {**mirror.facts["mirror"], "note": missed}})
-        amend(spec.folder, made)
-    return made
+        mirror.finish(mirrored)
+    told = replace(made, runtime={**made.runtime, **mirror.facts})
+    if mirrored is not None and told != made and not lost():
+        # The record is in place, and what is said of its mirror is not worth an error.
+        with contextlib.suppress(OSError):
+            amend(spec.folder, told)
+    return told
 
 
 def give_up(spec: RunSpec, command: str, reason: str) -> Record:

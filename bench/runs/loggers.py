@@ -16,14 +16,21 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 from bench.analysis.run import Run
 from bench.config.run_spec import RunSpec
-from bench.mirror import client, contents, push
+from bench.mirror import client, contents, offline, push
 from bench.mirror.client import MirrorError, Target
-from bench.mirror.entry import Entry, config_of, directions_of, entry_of, exit_code_of
+from bench.mirror.entry import Entry, config_of, digest_of, directions_of, entry_of, exit_code_of, id_for
 from bench.mirror.history import Row
+from bench.records import provenance
 from bench.records.read import read_record
 from bench.records.record import Record
 from bench.runs.result import Outcome, Result
 from bench.runs.to_record import record_of
+
+KEPT = "runs are kept offline from here, and `bench push` uploads them"
+BROUGHT = "`bench push` brings what is missing"
+"""What follows the first thing that W&B does not take, online and offline."""
+UNSAID = "W&B has failed another run of the sweep"
+"""Stands where that run has not said yet how."""
 
 
 def no_logger(spec: RunSpec, draft: Path) -> None:
@@ -86,6 +93,8 @@ class WandbMirror(Logger):
         self._asked = asked
         self._target = target
         self._live: Any = None
+        self._files = contextlib.ExitStack()
+        self._sign = self._folder = Path()
 
     @property
     def name(self) -> str:
@@ -95,39 +104,57 @@ class WandbMirror(Logger):
     @property
     def version(self) -> str:
         """Id of the run in W&B."""
-        return os.environ.get("WANDB_RUN_ID", "") if os.environ.get(client.AGENT) else self._spec.run_id
+        own = id_for(self._spec.run_id, self._spec.experiment)
+        return os.environ.get("WANDB_RUN_ID", own) if os.environ.get(client.AGENT) else own
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the record has to say of the mirror."""
-        return {"mode": self._target.mode, "id": self.version, "note": self.note}
+        note = provenance.without_home(self.note) if self.note is not None else None
+        return {"mode": self._target.mode, "id": self.version, "note": note}
 
     def begin(self, sweep: str) -> bool:
         """Start the run, if it is to be online; return whether metrics are to be logged as they come.
 
         Args:
-            sweep: Token of the sweep. Where the server has not answered one of its runs, no other asks again.
-
-        Raises:
-            OSError: The files cannot be written.
+            sweep: Token of the sweep. Where the server has failed one of its runs, no other asks again.
         """
-        sign = offline_sign(self._spec.results_dir, sweep)
-        if self._target.mode == "online" and not sign.exists():
+        self._sign = offline_sign(self._spec.results_dir, sweep)
+        if self._target.mode == "offline":
+            return False
+        if self._sign.exists():
+            self.note = _read(self._sign)
+        else:
             provisional = record_of(self._spec, Result(Outcome("interrupted", "running")), "", {})
-            entry = self._entry(provisional)
-            push.drop_offline(self._spec.results_dir, entry.id)
+            entry, names = self._entry(provisional), (config_of(provisional), directions_of(provisional))
             try:
-                self._live = client.start(
-                    entry, config_of(provisional), directions_of(provisional), self._target, self._folder
-                )
-            except MirrorError as error:
-                self.note = str(error)
-                with contextlib.suppress(FileExistsError), sign.open("x", encoding="utf-8") as file:
-                    file.write(self.note)
-                    _say(f"{error}; runs are kept offline from here, and `bench push` uploads them")
-        if self._target.mode == "online" and self._live is None:
-            self._target, self.note = replace(self._target, mode="offline"), self.note or sign.read_text("utf-8")
+                offline.drop(self._spec.results_dir, entry.id)
+                self._folder = self._files.enter_context(push.temporary())
+                self._live = client.start(entry, *names, self._target, self._folder)
+            except (MirrorError, OSError) as error:
+                self._files.close()
+                self.give_up(error)
+        if self._live is None:
+            self._target = replace(self._target, mode="offline")
         return self._live is not None
+
+    def give_up(self, error: Exception) -> None:
+        """Note what W&B did not take; say it once a sweep, whose later runs are kept offline.
+
+        Args:
+            error: What went wrong.
+        """
+        self.note = str(error)
+        try:
+            self._sign.parent.mkdir(parents=True, exist_ok=True)
+            with self._sign.open("x", encoding="utf-8") as file:
+                file.write(self.note)
+        except FileExistsError:
+            return
+        except OSError:
+            pass  # Then each run says it.
+        online = self._target.mode == "online"
+        _say(f"{error}; {KEPT if online else BROUGHT}")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add metrics to the row of a step."""
@@ -135,9 +162,14 @@ class WandbMirror(Logger):
         self.log_row(step, dict(metrics))
 
     def log_row(self, step: int, row: Row) -> None:
-        """Add metrics, and histograms, to the row of a step."""
-        if self._live is not None:
-            contents.log_row(self._live, step, row)
+        """Add metrics, and histograms, to the row of a step; what W&B does not take costs the run nothing."""
+        if self._live is None or self.note is not None:
+            return
+        try:
+            with client.described("take a row"):
+                contents.log_row(self._live, step, row)
+        except MirrorError as error:
+            self.give_up(error)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Log nothing: the config of the run has all of it."""
@@ -154,22 +186,17 @@ class WandbMirror(Logger):
             if run is not None:
                 push.write_offline(run, self._entry(run.record), self._target, self._spec.results_dir)
             return
-        try:
-            if run is not None:
-                with client.described("take the end of a run"):
-                    push.fill(run)
-                    self._live.config.update(config_of(run.record), allow_val_change=True)
-                    contents.complete(self._live, run, self._folder)
-        finally:
-            client.finish(self._live, 1 if run is None else exit_code_of(run.record))
-            push.remove(self._folder)
+        with self._files:
+            try:
+                if run is not None and self.note is None:
+                    with client.described("take the end of a run"):
+                        push.fill(run)
+                        self._live.config.update(config_of(run.record), allow_val_change=True)
+                        contents.complete(self._live, run, self._folder)
+            finally:
+                client.finish(self._live, 1 if run is None else exit_code_of(run.record))
         if run is not None and run.has_result:
-            push.verify(run, self.version, self._target)
-
-    @property
-    def _folder(self) -> Path:
-        """Where W&B keeps the files of an online run while it goes on."""
-        return self._spec.results_dir / push.FOLDER / f".{self.version}.online"
+            push.verify(self.version, digest_of(run.folder), self._target)
 
     def _entry(self, record: Record) -> Entry:
         return replace(entry_of(record, self._asked), id=self.version)
@@ -190,7 +217,7 @@ def mirror_again(spec: RunSpec) -> None:
 
 def offline_sign(results_dir: Path, sweep: str) -> Path:
     """Return the file that says, while a sweep goes on, why its runs are kept offline."""
-    return results_dir / push.FOLDER / f".{sweep}.offline"
+    return results_dir / offline.FOLDER / f".{sweep}.offline"
 
 
 class Mirror:
@@ -226,20 +253,26 @@ class Mirror:
         """What the record has to say of the mirror, as settings of the process."""
         return {} if self._wandb is None else {"mirror": self._wandb.facts}
 
-    def finish(self, run: Run | None) -> str | None:
-        """Close the mirror, and return what W&B did not take; the run itself is safe.
+    def finish(self, run: Run | None) -> None:
+        """Close the mirror. What W&B does not take is noted in :attr:`facts`; the run itself is safe.
 
         Args:
             run: The run with its record in place; ``None`` if it has none, or has not ended.
         """
         if self._wandb is None:
-            return None
+            return
         try:
             self._wandb.end(run)
         except Exception as error:  # noqa: BLE001 - the record is written, and a mirror must not cost the sweep
-            _say(f"{error}; `bench push` uploads run {self._wandb.version}")
-            return str(error)
-        return None
+            if self._wandb.note is None:
+                self._wandb.give_up(error)
+
+
+def _read(sign: Path) -> str:
+    """Return why runs are kept offline; another process may be about to write it."""
+    with contextlib.suppress(OSError):
+        return sign.read_text(encoding="utf-8") or UNSAID
+    return UNSAID
 
 
 def _say(text: str) -> None:

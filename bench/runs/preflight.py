@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from bench.config.explain import ConfigError
 from bench.config.run_spec import RunSpec
 from bench.mirror import client
-from bench.mirror.entry import FIELDS, filled
+from bench.mirror.entry import Entry, named
 from bench.records import record
 from bench.records.paths import checkpoint_path
 from bench.records.read import check_record
@@ -80,6 +81,12 @@ def check_mirror(specs: Sequence[RunSpec]) -> None:
         print(f"bench run: {line}", file=sys.stderr)
     if len(specs) > 1 and mirrored and os.environ.get(client.AGENT):
         raise ConfigError(f"an agent of a W&B sweep must start one run at a time, got {len(specs)}")
+    try:
+        for spec in mirrored:
+            asked = client.asked_of(spec.config["logger"])
+            client.check_names(_entry_of(spec, asked), client.target_of(spec.config["logger"]["mode"], asked))
+    except client.MirrorError as error:
+        raise ConfigError(f"logger: {error}") from error
     for entity in dict.fromkeys(client.asked_of(spec.config["logger"])["entity"] for spec in online):
         try:
             client.check(entity)
@@ -88,16 +95,17 @@ def check_mirror(specs: Sequence[RunSpec]) -> None:
 
 
 def _check_names(spec: RunSpec) -> None:
-    """Make sure that W&B can call a run what it is to be called."""
-    logger = spec.config["logger"]
-    if logger["_target_"] != WANDB:
-        return
-    fields = dict.fromkeys(FIELDS, "")
-    try:
-        for key in ("name", "group"):
-            filled(key, client.asked_of(logger)[key] or "", fields)
-    except ValueError as error:
-        raise ConfigError(f"logger.{str(error).replace('`', '')}") from error
+    """Make sure that the name and the group of a run in W&B have no fields that there are not."""
+    if spec.config["logger"]["_target_"] == WANDB:
+        try:
+            _entry_of(spec, client.asked_of(spec.config["logger"]))
+        except ValueError as error:
+            raise ConfigError(f"logger.{str(error).replace('`', '')}") from error
+
+
+def _entry_of(spec: RunSpec, asked: Mapping[str, Any]) -> Entry:
+    """Return what the run is called in W&B; see :func:`bench.mirror.entry.entry_of`."""
+    return named(asked, spec.task_name, spec.cell_name, spec.seed, spec.experiment, spec.run_id)
 
 
 def _check_place(spec: RunSpec) -> None:

@@ -159,7 +159,8 @@ def _make(
         stopped = signals.requested() or stopped
         signals.forget()
         Path(invocation.stop_file).unlink(missing_ok=True)
-        offline_sign(first.results_dir, invocation.sweep).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            offline_sign(first.results_dir, invocation.sweep).unlink(missing_ok=True)
     if stopped is not None:
         again = " with rerun=failed" if invocation.rerun == "all" else ""
         return Outcome(folders, (f"stopped by {stopped}; the same command{again} goes on from here",), stopped)

@@ -251,11 +251,10 @@ class TestCsvLogger:
         for step, row in trained.items():
             assert float(row["train/loss"]) == pytest.approx(curves["train_loss"][step - 1])
             assert float(row["grad/norm"]) == pytest.approx(curves["grad_norm"][step - 1])
-            assert float(row["grad/norm_clipped"]) == pytest.approx(curves["grad_norm_clipped"][step - 1])
-            assert float(row["train/baseline"]) == pytest.approx(1 / 6)
+            assert float(row["detail/grad/norm_clipped"]) == pytest.approx(curves["grad_norm_clipped"][step - 1])
             lately = slice(step - 50, step)
             share = clipped_share(curves["grad_norm"][lately], curves["grad_norm_clipped"][lately])
-            assert float(row["grad/clipped_share"]) == pytest.approx(share)
+            assert float(row["detail/grad/clipped_share"]) == pytest.approx(share)
         evaluated = {int(row["step"]): row for row in table if row["eval/mse"]}
         assert sorted(evaluated) == [50, 100]
         assert float(evaluated[50]["eval/mse"]) == pytest.approx(curves["eval_mse"][49])

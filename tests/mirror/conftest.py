@@ -25,8 +25,10 @@ def server() -> Iterator[WandbServer]:
 
 
 @pytest.fixture
-def environment(server: WandbServer, tmp_path: Path) -> dict[str, str]:
+def environment(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The variables of a user who uses the server."""
+    # Other tests of this process may have started W&B's own process, which would take these runs in, too.
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)
     home = tmp_path / HOME
     home.mkdir()
     # The native kernels are built already.
@@ -36,7 +38,8 @@ def environment(server: WandbServer, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    return tmp_path / "results"
+    """A folder below the home folder, whose name nobody is to see."""
+    return tmp_path / HOME / "results"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.conftest import ROOT, TINY
@@ -16,6 +17,7 @@ from tests.wandb_server import WandbServer
 BESIDE = Path(sys.executable).parent
 
 
+@pytest.mark.long_run
 def test_an_agent_of_a_sweep_makes_runs(
     server: WandbServer, environment: dict[str, str], results: Path, tmp_path: Path
 ):

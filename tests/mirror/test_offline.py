@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.mirror.push import offline_folders
+from bench.mirror.offline import folders
 from bench.records.read import find_records, read_record
 from tests import processes
 from tests.mirror.conftest import rows_of
@@ -59,14 +59,14 @@ def test_a_run_that_was_interrupted_is_one_clean_run_after_it_has_gone_on(
     (before,) = (read_record(folder) for folder in find_records(results))
     assert (before.status, 100 <= before.steps < 2000) == ("interrupted", True)
     # Offline it is mirrored when it has gone on; online it counts as crashed until then.
-    assert not (results / "wandb").exists() or not list((results / "wandb").iterdir())
+    assert not (results / "wandb").exists()
     assert [stored.exit_code for stored in server.runs.values()] == ([] if mode == "offline" else [1])
     done = call(*words, *LONG)
     assert done.returncode == 0, done.stderr
     (made,) = (read_record(folder) for folder in find_records(results))
     assert (made.run_id, made.status, made.steps) == (before.run_id, "completed", 2000)
     if mode == "offline":
-        assert len(offline_folders(results, made.run_id)) == 1
+        assert len(folders(results, made.run_id)) == 1
         sync(results, environment)
     rows = rows_of(server.runs[made.run_id].history)
     assert [row["step"] for row in rows] == list(range(50, 2001, 50))
@@ -90,3 +90,41 @@ def test_what_a_killed_process_leaves_is_pushed_whole(
     overview = next(each for each in server.runs.values() if each.job_type == "summary")
     assert overview.display_name == "summary of default"
     assert {"table", "table_html", "figures/learning_curves"} <= set(overview.summary)
+
+
+def test_a_diverged_run_and_one_of_which_a_table_is_damaged(
+    server: WandbServer, words: list[str], results: Path, call: Call
+):
+    plain = [word for word in words if not word.startswith("logger")]
+    diverges = ("optimizer=sgd", "optimizer.lr=1e30", "training.clip_norm=null", "training.max_steps=60", "probe=flow")
+    assert call(*plain, *diverges, "task.length=30").returncode == 0
+    assert call(*plain, "probe=flow", "probe.exponents=0", "seed=1").returncode == 0
+    made = {read_record(folder).status: folder for folder in find_records(results)}
+    (made["completed"] / "activity.parquet").write_bytes(b"no table")
+    for there in (0, 1):
+        pushed = call("push", results)
+        assert (
+            pushed.stdout
+            == f"{1 - there} run{'s' if there else ''} pushed to tester/rnn-bench (online), {there} there already\n"
+        )
+        assert (pushed.returncode, "activity.parquet: not readable" in pushed.stderr) == (1, True)
+    (stored,) = [each for each in server.runs.values() if each.job_type != "summary"]
+    assert (stored.name, stored.summary["status"]) == (made["diverged"].name, "diverged")
+    assert stored.history
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_a_place_that_cannot_be_written_costs_no_run(
+    mode: str, server: WandbServer, words: list[str], results: Path, call: Call
+):
+    results.mkdir()
+    (results / "wandb").write_text("a file of somebody's")
+    done = call(*words, f"logger.mode={mode}")
+    assert done.returncode == 0, done.stderr
+    (made,) = (read_record(folder) for folder in find_records(results))
+    assert made.status == "completed"
+    if mode == "online":
+        assert (done.stderr, server.runs[made.run_id].state) == ("", "finished")
+    else:
+        assert done.stderr == f"bench run: {made.runtime['mirror']['note']}; `bench push` brings what is missing\n"
+        assert "results/wandb" in made.runtime["mirror"]["note"]

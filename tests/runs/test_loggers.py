@@ -44,7 +44,7 @@ def test_two_jobs_of_one_process_are_two_runs(bench: Bench, monkeypatch: pytest.
     records = {made.run_id: made for made in bench.records()}
     assert len(records) == 2
     assert outcome.err == (
-        "bench run: WANDB_MODE is set and not used: logger.mode decides\n"
+        "bench run: WANDB_MODE is set and not used: what the command says decides\n"
         "bench run: WANDB_RUN_ID is set and not used: the id of a run is that of its record\n"
     )
     folders = sorted((bench.results / "wandb").glob("offline-run-*"))
