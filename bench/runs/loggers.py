@@ -145,14 +145,16 @@ class WandbMirror(Logger):
             error: What went wrong.
         """
         self.note = str(error)
-        try:
-            self._sign.parent.mkdir(parents=True, exist_ok=True)
-            with self._sign.open("x", encoding="utf-8") as file:
-                file.write(self.note)
-        except FileExistsError:
+        if self._sign.exists():
             return
-        except OSError:
-            pass  # Then each run says it.
+        # Where the sign cannot be written, each run says it.
+        with contextlib.suppress(OSError):
+            self._sign.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with self._sign.open("x", encoding="utf-8") as file:
+                    file.write(self.note)
+            except FileExistsError:
+                return
         online = self._target.mode == "online"
         _say(f"{error}; {KEPT if online else BROUGHT}")
 

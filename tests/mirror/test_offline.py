@@ -126,5 +126,7 @@ def test_a_place_that_cannot_be_written_costs_no_run(
     if mode == "online":
         assert (done.stderr, server.runs[made.run_id].state) == ("", "finished")
     else:
-        assert done.stderr == f"bench run: {made.runtime['mirror']['note']}; `bench push` brings what is missing\n"
-        assert "results/wandb" in made.runtime["mirror"]["note"]
+        note = made.runtime["mirror"]["note"]
+        assert "~/results/wandb" in note
+        said = note.replace("~", str(results.parent))
+        assert done.stderr == f"bench run: {said}; `bench push` brings what is missing\n"
