@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 STEPS = 600
 RUN = (
-    "task=adding_problem", "task.length=200", "cell=lstm", "model.hidden_size=128", f"training.max_steps={STEPS}",
+    "task=adding_problem", "task.length=100", "cell=lstm", "model.hidden_size=64", "data.batch_size=32", f"training.max_steps={STEPS}",
     "training.stop_when_solved=false", "trainer=cpu", "runtime.threads=1",
 )  # fmt: skip
 """A run at the default cadence of evaluations, probes and rows."""
@@ -50,6 +50,7 @@ def seconds_of_runs(pairs: int, folder: Path) -> tuple[list[float], list[float],
             assert milliseconds is not None
             if seed > 0:  # The first run of each kind warms up.
                 into.append(milliseconds)
+    push.write_offline = write
     return found["none"], found["wandb"], ends
 
 
