@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 STEPS = 600
 RUN = (
-    "task=adding_problem", "task.length=100", "cell=lstm", "model.hidden_size=64", "data.batch_size=32", f"training.max_steps={STEPS}",
-    "training.stop_when_solved=false", "trainer=cpu", "runtime.threads=1",
+    "task=adding_problem", "task.length=100", "cell=lstm", "model.hidden_size=64", "data.batch_size=32",
+    f"training.max_steps={STEPS}", "training.stop_when_solved=false", "trainer=cpu", "runtime.threads=1",
 )  # fmt: skip
 """A run at the default cadence of evaluations, probes and rows."""
 

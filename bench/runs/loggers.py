@@ -168,10 +168,9 @@ class WandbMirror(Logger):
         if self._live is None or self.note is not None:
             return
         try:
-            with client.described("take a row"):
-                contents.log_row(self._live, step, row)
-        except MirrorError as error:
-            self.give_up(error)
+            contents.log_row(self._live, step, row)
+        except Exception as error:  # noqa: BLE001 - W&B's own process may have died, and raises what it likes
+            self.give_up(MirrorError(f"W&B could not take a row: {error}"))
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Log nothing: the config of the run has all of it."""
