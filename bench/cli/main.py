@@ -27,7 +27,7 @@ PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    from bench.sweeps.terminal import Output
+    from bench.sweeps.output import Output
 
     codecs.register_error("plain", _in_plain_characters)
     for stream in (sys.stdout, sys.stderr):

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from bench.sweeps.bar import ProgressBar
+from bench.sweeps.output import close_quietly
 from bench.sweeps.state import Inventory, RunState, seconds_left, share_done
-from bench.sweeps.terminal import close_quietly, duration, ended, summary_line
+from bench.sweeps.terminal import duration, ended, summary_line
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
