@@ -1,4 +1,4 @@
-# make setup | demo | results | test | test-long | test-gpu | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | mirroring | kills | clean
+# make setup | demo | results | test | test-long | test-gpu | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | mirroring | gpu-speed | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 PEERS := benchmarks/.venv
 
-.PHONY: setup demo results test test-long test-gpu numerics coverage lint format bench throughput probe-cost reading mirroring kills clean
+.PHONY: setup demo results test test-long test-gpu numerics coverage lint format bench throughput probe-cost reading mirroring gpu-speed kills clean
 
 setup: $(READY)
 
@@ -76,6 +76,10 @@ reading: setup
 
 mirroring: setup
 	$(BIN)/python -m benchmarks.mirroring
+
+# Needs an NVIDIA GPU.
+gpu-speed: setup
+	$(BIN)/python -m benchmarks.gpu
 
 # A sweep killed 50 times at random moments, against an undisturbed one.
 kills: setup

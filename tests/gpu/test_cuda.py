@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from bench.engines import Unroll, choose, fused, stepwise
 from bench.probes.activity import activity_of
 from bench.probes.flow import gradient_flow_of, longest_lag
+from bench.records.read import find_records
 from bench.training import process, rng
 from bench.training.model import SequenceModel
 from tasks.base import Batch, Task
@@ -26,15 +28,25 @@ ON_GPU = ("trainer=gpu", "task.length=20", "probe=flow")
 ENGINES: dict[str, Unroll] = {"fused": fused.unroll, "stepwise": stepwise.unroll}
 
 
+@pytest.fixture
+def full_precision() -> Iterator[None]:
+    """Products of float32 numbers in float32."""
+    settings: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [each.allow_tf32 for each in settings]
+    for each in settings:
+        each.allow_tf32 = False
+    yield
+    for each, value in zip(settings, before, strict=True):
+        each.allow_tf32 = value
+
+
 class TestEngines:
     @pytest.mark.parametrize("size", [(1, 1, 1), (2, 33, 7), (130, 3, 50)], ids=str)
     @pytest.mark.parametrize("name", CELLS)
     @pytest.mark.parametrize("engine", ENGINES)
     def test_outputs_and_gradients_are_those_of_the_cpu_step_by_step(
-        self, engine: str, name: str, size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+        self, engine: str, name: str, size: tuple[int, int, int], full_precision: None
     ):
-        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
         time, batch, hidden = size
         cell, inputs = make(name, 3, hidden), draw(time, batch, 3)
         state = draw_state(cell, batch)
@@ -98,6 +110,10 @@ class TestRuns:
         for each in (bench, again):
             each.one(*ON_GPU, "cell=lstm", "model.layers=2", "model.dropout=0.3")
         assert results_of(bench.results) == results_of(again.results)
+        (folder,) = find_records(bench.results)
+        outcome = bench.call("replay", str(folder))
+        assert outcome.code == 0, outcome.out + outcome.err
+        assert outcome.out.startswith("equal, bit for bit: 6 steps of 6 curves, 6 final metrics, ")
 
     @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
     def test_a_stopped_run_goes_on_bit_for_bit(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, cell: str):
