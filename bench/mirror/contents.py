@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,24 +49,63 @@ def log_history(live: LiveRun, rows: Iterable[tuple[int, Row]]) -> None:
         log_row(live, step, row)
 
 
-def complete(live: LiveRun, run: Run, staging: Path) -> None:
+def complete(live: LiveRun, run: Run, staging: Path | None) -> None:
     """Add to a run what its record has beside the history: the curve over lag, the summary, and the record itself.
 
     Args:
         live: The run in W&B.
         run: The run.
-        staging: The folder for W&B's copies of what is uploaded, which must stay until it is.
+        staging: The folder for W&B's copies of what is uploaded as artifacts, which must stay until it is; ``None`` for
+            an offline run, which has files instead, see :func:`as_files`.
 
     Raises:
         DamagedRecordError: The probes cannot be read.
+        OSError: The record cannot be copied.
     """
     last = run.record.steps
-    with staged_in(staging):
-        if media := _curve(run):
-            live.log({**media, "step": last}, step=last)
-        live.log_artifact(_artifact(run))
+    media = _curve(run)
+    if staging is None:
+        as_files(live, media, last)
+        _log(live, media, last)
+        copies = Path(live.dir) / "record"
+        copies.mkdir()
+        for path in _files(run):
+            shutil.copyfile(path, copies / path.name)
+        live.save(str(copies / "*"), base_path=live.dir, policy="now")
+    else:
+        with staged_in(staging):
+            _log(live, media, last)
+            live.log_artifact(_artifact(run))
     live.summary.update(_finite(summary_of(run)))
     live.summary.update({DIGEST: digest_of(run.folder)})
+
+
+def _log(live: LiveRun, media: Mapping[str, Any], step: int) -> None:
+    if media:
+        live.log({**media, "step": step}, step=step)
+
+
+def as_files(live: LiveRun, media: Mapping[str, Any], step: int) -> None:
+    """Make each table among what is to be logged a file of the run alone, and no artifact.
+
+    W&B names the files of artifacts by their absolute paths. ``wandb sync`` uploads these paths, which tell the user's
+    name, and finds nothing there once the run has been copied to another machine. Files of the run are named by their
+    place in its folder.
+
+    Args:
+        live: The run in W&B.
+        media: What is to be logged, by its key.
+        step: The step at which it is to be logged.
+    """
+    import wandb
+    from wandb.plot.custom_chart import CustomChart
+
+    for key, value in media.items():
+        if isinstance(value, CustomChart):
+            value.set_key(key)
+            value.table.bind_to_run(live, value.spec.table_key, step)
+        elif isinstance(value, wandb.Table):
+            value.bind_to_run(live, key, step)
 
 
 @contextlib.contextmanager
@@ -113,14 +153,17 @@ def _finite(summary: Mapping[str, Any]) -> dict[str, Any]:
             for name, value in summary.items()}  # fmt: skip
 
 
+def _files(run: Run) -> list[Path]:
+    paths = [run.folder / name for name in (RECORD_FILE, CURVES_FILE, *map(probe_file, PROBES))]
+    return [path for path in paths if path.exists()]
+
+
 def _artifact(run: Run) -> Any:
     """Return the record as an artifact: its files as they are."""
     import wandb
 
     artifact = wandb.Artifact(f"record-{run.run_id}", type="record")
-    for name in (RECORD_FILE, CURVES_FILE, *map(probe_file, PROBES)):
-        path = run.folder / name
-        if path.exists():
-            # W&B uploads the path of its copy, which tells less than that of the record.
-            artifact.add_file(str(path), name=name)
+    for path in _files(run):
+        # W&B uploads the path of its copy, which tells less than that of the record.
+        artifact.add_file(str(path), name=path.name)
     return artifact

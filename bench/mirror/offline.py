@@ -33,7 +33,6 @@ def drop(results_dir: Path, run_id: str) -> None:
     """Remove the files of offline runs with an id."""
     for folder in folders(results_dir, run_id):
         remove(folder)
-    remove(_staged(results_dir, run_id))
 
 
 def remove(folder: Path) -> None:
@@ -42,32 +41,28 @@ def remove(folder: Path) -> None:
 
 
 class Draft:
-    """Folders for the files of an offline run while W&B writes them, from the start of a ``with`` block to its end.
+    """A folder for the files of an offline run while W&B writes them, from the start of a ``with`` block to its end.
 
     Args:
         results_dir: The results folder.
         run_id: Id of the run.
 
     Attributes:
-        folder: For the run's own files; what is still in it at the end is removed.
-        staging: For W&B's copies of what is to be uploaded.
+        folder: Where W&B writes; what is still in it at the end is removed.
     """
 
     def __init__(self, results_dir: Path, run_id: str) -> None:
         self._results_dir = results_dir
         self._run_id = run_id
         self.folder = results_dir / FOLDER / f".{run_id}.{os.getpid()}"
-        self.staging = _staged(results_dir, run_id) / str(os.getpid())
 
     def __enter__(self) -> Draft:
         remove(self.folder)
         self.folder.mkdir(parents=True)
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         remove(self.folder)
-        if kind is not None:
-            remove(self.staging)
 
     def keep(self, made: Path, digest: str) -> Path:
         """Put a run that W&B has written into place, instead of those of its id; return where it is.
@@ -86,11 +81,4 @@ class Draft:
         with FileLock(self._results_dir / FOLDER / ".lock"):
             for folder in folders(self._results_dir, self._run_id):
                 remove(folder)
-            for other in _staged(self._results_dir, self._run_id).glob("*"):
-                if other != self.staging:
-                    remove(other)
             return made.rename(self._results_dir / FOLDER / made.name)
-
-
-def _staged(results_dir: Path, run_id: str) -> Path:
-    return results_dir / FOLDER / "data" / f"run-{run_id}"

@@ -13,7 +13,7 @@ from typing import Any
 from bench.analysis.run import Run
 from bench.mirror import offline
 from bench.mirror.client import Target, finish, started
-from bench.mirror.contents import staged_in
+from bench.mirror.contents import as_files, staged_in
 from bench.mirror.entry import DIGEST, Entry, digest_of
 from bench.mirror.push import online_digest, temporary, verify
 
@@ -73,28 +73,31 @@ def push_overview(overview: Overview, target: Target, results_dir: Path) -> None
     entry = overview.entry
     if target.mode == "offline":
         with offline.Draft(results_dir, entry.id) as draft:
-            made = _send(overview, entry, target, draft.folder, draft.staging)
+            made = _send(overview, entry, target, draft.folder)
             draft.keep(made, overview.digest)
         return
     with temporary() as folder:
-        _send(overview, entry, target, folder, folder)
+        _send(overview, entry, target, folder)
     verify(entry.id, overview.digest, target)
     offline.drop(results_dir, entry.id)
 
 
-def _send(overview: Overview, entry: Entry, target: Target, folder: Path, staging: Path) -> Path:
+def _send(overview: Overview, entry: Entry, target: Target, folder: Path) -> Path:
     """Make the summary run, and return the folder of its files."""
     import wandb
 
     config = {"experiment": overview.experiment, "task_name": None, "cell_name": None}
     header: Any
     header, *rows = csv.reader(io.StringIO(overview.table))
-    with started(entry, config, {}, target, folder) as live, staged_in(staging):
-        live.log({
+    with started(entry, config, {}, target, folder) as live, staged_in(folder):
+        media = {
             "table": wandb.Table(columns=header, data=[[cell or None for cell in row] for row in rows]),
             "table_html": wandb.Html(overview.page, inject=False),
             **{f"figures/{path.stem}": wandb.Image(str(path)) for path in overview.figures},
-        })  # fmt: skip
+        }
+        if target.mode == "offline":
+            as_files(live, media, 0)
+        live.log(media)
         live.summary.update({DIGEST: overview.digest})
     finish(live, 0)
     return Path(live.dir).parent

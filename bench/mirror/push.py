@@ -109,7 +109,7 @@ def write_offline(run: Run, entry: Entry, target: Target, results_dir: Path) -> 
     with offline.Draft(results_dir, entry.id) as draft:
         with started(entry, config_of(run.record), directions_of(run.record), target, draft.folder) as live:
             contents.log_history(live, rows)
-            contents.complete(live, run, draft.staging)
+            contents.complete(live, run, None)
         finish(live, exit_code_of(run.record))
         return draft.keep(Path(live.dir).parent, digest_of(run.folder))
 

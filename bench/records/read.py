@@ -141,10 +141,10 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def find_records(root: Path) -> list[Path]:
-    """Return the folders below ``root`` that hold a record, sorted; drafts are left out."""
+    """Return the folders below ``root`` that hold a record, sorted; drafts and W&B's copies are left out."""
     found = []
     for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not name.startswith(".")]
+        below[:] = [name for name in below if not name.startswith((".", "offline-run-"))]
         if RECORD_FILE in files:
             found.append(Path(folder))
     return sorted(found)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import signal
 import subprocess
 import sys
@@ -14,27 +17,17 @@ import pytest
 from bench.mirror.offline import folders
 from bench.records.read import find_records, read_record
 from tests import processes
-from tests.mirror.conftest import rows_of
+from tests.mirror.conftest import LONGER, check, look_for_secrets, rows_of, run_of
 from tests.wandb_server import WandbServer
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 LONG = ("training.max_steps=2000", "training.eval_every=100", "training.checkpoint_every=100", "probe=none")
 
 
-def sync(results: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("wandb")),
-            "sync",
-            "--yes",
-            *map(str, (results / "wandb").glob("offline-*")),
-        ],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=results,
-        check=False,
-    )
+def sync(folder: Path, environment: dict[str, str]) -> None:
+    """Upload the offline runs in a folder with W&B's own command."""
+    words = [str(Path(sys.executable).with_name("wandb")), "sync", "--yes", *map(str, folder.glob("offline-*"))]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=folder.parent, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -67,11 +60,34 @@ def test_a_run_that_was_interrupted_is_one_clean_run_after_it_has_gone_on(
     assert (made.run_id, made.status, made.steps) == (before.run_id, "completed", 2000)
     if mode == "offline":
         assert len(folders(results, made.run_id)) == 1
-        sync(results, environment)
+        sync(results / "wandb", environment)
     rows = rows_of(server.runs[made.run_id].history)
     assert [row["step"] for row in rows] == list(range(50, 2001, 50))
     assert [row["step"] for row in rows if "eval/mse" in row] == list(range(100, 2001, 100))
     assert server.runs[made.run_id].exit_code == 0
+
+
+def test_files_of_an_offline_run_tell_nothing_of_the_user_and_work_on_another_machine(
+    server: WandbServer, words: list[str], environment: dict[str, str], results: Path, call: Call, tmp_path: Path
+):
+    done = call(*words, *LONGER, "logger.mode=offline")
+    assert (done.returncode, done.stderr) == (0, "")
+    run = run_of(results)
+    assert call("push", results, "--offline").stdout.startswith(
+        "0 runs pushed to rnn-bench (offline), 1 there already\n"
+    )
+    assert len(list((results / "wandb").glob("offline-run-*"))) == 2
+    elsewhere = tmp_path / "elsewhere"
+    (results / "wandb").rename(elsewhere)
+    sync(elsewhere, environment)
+    look_for_secrets(server, tmp_path)
+    check(server.runs[run.run_id], run, online=False)
+    (overview,) = [each for each in server.runs.values() if each.job_type == "summary"]
+    table = json.loads(next(content for name, content in overview.files.items() if name.startswith("media/table/")))
+    shown = call("table", results, "--format=csv").stdout
+    header, *rows = csv.reader(io.StringIO(shown))
+    assert table["columns"] == header
+    assert table["data"] == [[cell or None for cell in row] for row in rows]
 
 
 def test_what_a_killed_process_leaves_is_pushed_whole(
