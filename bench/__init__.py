@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.report.figures.gradient_flow import plot_flow
     from bench.report.tables.shown import ShownTable, table
     from bench.runs.call import run
-    from bench.runs.sweeper import LaunchError
+    from bench.runs.outcome import LaunchError
     from tasks.base import Batch, Task
 
 __version__ = "0.1.0"
@@ -50,7 +50,7 @@ _HOMES = {
     "Cell": "bench.cells",
     "ConfigError": "bench.config.explain",
     "DamagedRecordWarning": "bench.records.record",
-    "LaunchError": "bench.runs.sweeper",
+    "LaunchError": "bench.runs.outcome",
     "Run": "bench.analysis.run",
     "Runs": "bench.analysis.collection",
     "ShownTable": "bench.report.tables.shown",

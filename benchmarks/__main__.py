@@ -184,6 +184,7 @@ def machine(peers_python: Path | None) -> dict[str, Any]:
 
     from bench.records import provenance
     from bench.training import process
+    from bench.training.settings import available_cores
 
     others = {}
     if peers_python is not None:
@@ -195,7 +196,7 @@ def machine(peers_python: Path | None) -> dict[str, Any]:
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "processor": process.processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": process.available_cores(),
+        "cores": available_cores(),
         "system": platform.system(),
         "python": platform.python_version(),
         **provenance.library_versions(),

@@ -33,6 +33,7 @@ from bench.engines import choose
 from bench.training import process, rng
 from bench.training.clipping import clip_gradients
 from bench.training.model import SequenceModel
+from bench.training.settings import RuntimeConfig
 
 CONF = Path(__file__).parents[1] / "conf" / "cell"
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
@@ -54,7 +55,7 @@ def own_cell() -> type[Cell]:
 
 def set_up(threads: int | None) -> None:
     process.set_up(
-        process.RuntimeConfig(threads=threads, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False)
+        RuntimeConfig(threads=threads, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False)
     )
 
 

@@ -47,7 +47,7 @@ CLUSTERS: Mapping[str, Mapping[str, str]] = {
 """The variables by which launchers tell a process that it is one of several."""
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["bench.runs.launch"])
+_server.set_forkserver_preload(["bench.runs.launch", "bench.runs.sweeper"])
 
 
 class Process:

@@ -8,7 +8,7 @@ import sys
 from bench.config import hydra_app
 from bench.config.explain import ConfigError, explain
 from bench.runs import launch
-from bench.runs.sweeper import LaunchError
+from bench.runs.outcome import LaunchError
 from bench.sweeps import signals
 
 DRY_RUN_FLAGS = ("--dry-run", "--plan")

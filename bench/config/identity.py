@@ -13,7 +13,7 @@ from bench.config import numerics, users_code
 from bench.config.targets import locate
 from bench.engines import Engine
 from bench.records import older, provenance
-from bench.training.process import RuntimeConfig
+from bench.training.settings import RuntimeConfig
 
 CODE_SECTIONS = ("task", "cell", "optimizer")
 """Sections of the config that name classes, which may be a user's own."""

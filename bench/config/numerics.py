@@ -55,6 +55,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "probes/lyapunov.py",
         "probes/parameters.py",
         "probes/probing.py",
+        "probes/settings.py",
     ),
     "training": (
         "training/data.py",
@@ -66,6 +67,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "training/curves.py",
         "training/clock.py",
         "training/scores.py",
+        "training/settings.py",
         "training/stopping.py",
         "config/network.py:Network.model,_model,_make_cell",
         "runs/train.py:build,fit,_test_at_scales",

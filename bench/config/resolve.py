@@ -26,13 +26,12 @@ from bench.config.targets import check_arguments, locate, parameters_of
 from bench.engines import choose
 from bench.engines.compiled import CHUNK
 from bench.errors import as_override, nearest
-from bench.probes.probing import ProbeConfig, check_probes
+from bench.probes.probing import check_probes
+from bench.probes.settings import ProbeConfig
 from bench.records import record
 from bench.records.validation import Name
 from bench.training import process
-from bench.training.data import DataConfig
-from bench.training.loop import TrainingConfig
-from bench.training.process import RuntimeConfig
+from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
 from tasks.base import Task
 
 T = TypeVar("T")

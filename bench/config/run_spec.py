@@ -12,10 +12,9 @@ import torch
 
 from bench.config.network import Network
 from bench.config.schema import LauncherConfig
-from bench.probes.probing import ProbeConfig
-from bench.training.data import DataConfig
-from bench.training.loop import MakeOptimizer, TrainingConfig
-from bench.training.process import RuntimeConfig
+from bench.probes.settings import ProbeConfig
+from bench.training.loop import MakeOptimizer
+from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
 from tasks.base import Task
 
 

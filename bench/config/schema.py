@@ -13,11 +13,8 @@ from typing import Any, get_args
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from bench.cells.init import WeightRule
-from bench.probes.probing import ProbeConfig
-from bench.training.data import DataConfig
-from bench.training.loop import TrainingConfig
-from bench.training.process import RuntimeConfig
+from bench.probes.settings import ProbeConfig
+from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
 
 
 @dataclass
@@ -35,6 +32,9 @@ class ModelConfig:
     readout_init: str
 
     def __post_init__(self) -> None:
+        # Torch comes with it, and a command line is read without.
+        from bench.cells.init import WeightRule
+
         if self.readout_init not in get_args(WeightRule):
             allowed = ", ".join(get_args(WeightRule))
             raise ValueError(f"`readout_init` must be one of {allowed}, got {self.readout_init!r}")

@@ -23,10 +23,6 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles that are taken of the time constants."""
 
 
-MOST_BINS = 100
-"""Largest number of bars of a histogram."""
-
-
 @dataclass(frozen=True)
 class Activity:
     """One statistic of one gate, or of the hidden state.

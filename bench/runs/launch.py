@@ -10,10 +10,9 @@ from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 
 from bench.config import schema
-from bench.config.compose import MULTIRUN, compose_command
+from bench.config.command import MULTIRUN, compose_command
 from bench.config.hydra_app import CONFIG_NAME, opened
-from bench.runs.job import Command, own_modules
-from bench.runs.sweeper import LaunchError, Outcome
+from bench.runs.outcome import LaunchError, Outcome
 
 
 def run(
@@ -36,14 +35,18 @@ def run(
     """
     config_dir = str(Path(config_dir).expanduser()) if config_dir is not None else None
     folder = str(Path(config_dir).absolute()) if config_dir is not None else None
-    command = Command(tuple(overrides), multirun, folder, dry_run)
     words = [*overrides, MULTIRUN] if multirun else list(overrides)
-    with own_modules(folder), opened(config_dir) as hydra:
+    with opened(config_dir) as hydra:
         # Hydra composes it once more, and says less of what is wrong.
         compose_command(hydra, words)
         _check_installed()
+        # Torch and Lightning come with it. What is wrong with the words above has been said by now.
+        from bench.runs.job import Command, own_modules
+
+        command = Command(tuple(overrides), multirun, folder, dry_run)
         try:
-            return hydra.multirun(CONFIG_NAME, command, words)
+            with own_modules(folder):
+                return hydra.multirun(CONFIG_NAME, command, words)
         except BrokenPipeError:
             raise
         except (OSError, HydraException) as error:

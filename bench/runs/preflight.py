@@ -19,6 +19,7 @@ from bench.records.read import check_record
 from bench.runs import checkpoint
 from bench.sweeps.state import PlannedRun
 from bench.training import process
+from bench.training.settings import available_cores
 
 WANDB = "bench.runs.loggers.wandb_logger"
 """The logger whose runs go to W&B."""
@@ -65,7 +66,7 @@ def workers_of(specs: Sequence[RunSpec]) -> int:
     if any(spec.device.type == "cuda" for spec in specs):
         wanted = (launcher.workers_per_gpu or 1) * torch.cuda.device_count()
     else:
-        wanted = launcher.workers or max(1, process.available_cores() // threads)
+        wanted = launcher.workers or max(1, available_cores() // threads)
     return min(wanted, len(specs))
 
 

@@ -6,16 +6,14 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from bench.config.compose import jobs_of, runs_of, search_of
-from bench.config.explain import explain
 from bench.config.run_spec import RunSpec
 from bench.config.search import Search
 from bench.records import record
@@ -25,37 +23,13 @@ from bench.runs import dry_run
 from bench.runs.execute import give_up
 from bench.runs.job import Command
 from bench.runs.loggers import mirror_again, offline_sign
+from bench.runs.outcome import LaunchError, Outcome
 from bench.runs.preflight import check_mirror, checked, planned, workers_of
 from bench.runs.rounds import Rounds
 from bench.sweeps import signals
 from bench.sweeps.driver import Driver, Pass
 from bench.sweeps.invocation import Invocation, folder_of
 from bench.sweeps.state import Inventory, PlannedRun, SweepPlan
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a command.
-
-    Attributes:
-        folders: The folder of each run that the command stands for, once, in order.
-        problems: What kept runs from a result, a line each; empty if all results are there, and for a dry run.
-        stopped: Name of the signal that stopped it, if one did.
-    """
-
-    folders: tuple[Path, ...]
-    problems: tuple[str, ...] = ()
-    stopped: str | None = None
-
-
-class LaunchError(RuntimeError):
-    """The runs of a command cannot be launched, or the disk fails; one line."""
-
-    @classmethod
-    def of(cls, error: BaseException) -> LaunchError:
-        """Return the error in one line."""
-        writing = isinstance(error, OSError) and not isinstance(error, HydraException)
-        return cls(f"{'results_dir must be writable: ' if writing else ''}{explain(error)}")
 
 
 def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcome:

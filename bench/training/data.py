@@ -3,61 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any
 
 import lightning as L
 import torch
 
 from bench.training import rng
+from bench.training.settings import DataConfig
 from tasks.base import Batch, Task
-
-
-@dataclass
-class DataConfig:
-    """Sizes of the data; every number counts sequences.
-
-    Attributes:
-        batch_size: Sequences of a training step, at least 1.
-        microbatch_size: Sequences that a training step computes at once; divides ``batch_size``. The gradients of all
-            are added up, so that the step is that of the whole batch up to rounding, in less memory. Dropout draws
-            other masks, and a cell that looks at the whole batch sees the piece. ``None`` computes the whole batch at
-            once.
-        train_size: Size of a fixed training set, at least ``batch_size``. It is shuffled anew every epoch and used
-            without its last incomplete batch. ``None`` draws fresh sequences for every step.
-        eval_size: Size of the set that decides when the task is solved, at least 1.
-        test_size: Size of the set that is looked at once, at the end, at least 1.
-        eval_batch_size: Sequences that evaluation and test handle at once, at least 1.
-        test_scales: Further test sets, looked at once after the first: those of the task at so many times its delay,
-            each > 0, not 1, and given once. ``None`` for none.
-    """
-
-    batch_size: int
-    train_size: int | None
-    eval_size: int
-    test_size: int
-    eval_batch_size: int
-    microbatch_size: int | None = None
-    test_scales: Any = None
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "eval_size", "test_size", "eval_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}")
-        piece = self.microbatch_size
-        if piece is not None and (piece < 1 or self.batch_size % piece):
-            raise ValueError(f"`microbatch_size` must be null or divide batch_size ({self.batch_size}), got {piece}")
-        scales = self.test_scales
-        if scales is not None and not (
-            isinstance(scales, list)
-            and all(type(each) in (int, float) and 0 < each < math.inf and each != 1 for each in scales)
-            and len(set(scales)) == len(scales)
-        ):
-            raise ValueError(f"`test_scales` must be null or a list of different numbers > 0 but 1, got {scales!r}")
-        if self.train_size is not None and self.train_size < self.batch_size:
-            raise ValueError(f"`train_size` must be null or >= batch_size ({self.batch_size}), got {self.train_size}")
 
 
 def select(batch: Batch, columns: torch.Tensor) -> Batch:

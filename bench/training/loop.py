@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -18,6 +17,7 @@ from bench.training.curves import Curves, Evaluation
 from bench.training.data import pieces
 from bench.training.model import SequenceModel
 from bench.training.scores import Scores
+from bench.training.settings import TrainingConfig
 from bench.training.stopping import SOLVED_IN_A_ROW, Divergence, solved_at, solved_in_a_row
 from tasks.base import Batch, Task
 
@@ -28,41 +28,6 @@ STEPS_BETWEEN_LOOKS = 50
 """Steps between two looks at the losses on a device where each look waits for the device."""
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-
-
-@dataclass
-class TrainingConfig:
-    """How a network is trained.
-
-    Attributes:
-        max_steps: Training steps at most, at least 1.
-        eval_every: Steps between two evaluations, at least 1; there is always one after the last step.
-        clip_norm: Largest Euclidean norm of the gradient of all parameters together, > 0; ``None`` for no limit.
-        clip_value: Largest absolute value of each entry of the gradient, > 0; ``None`` for no limit.
-        stop_when_solved: Stop at the third evaluation in a row that meets the task's criterion.
-        checkpoint_every: Steps between two checkpoints, at least 1; ``None`` writes one only when stopped. Changes no
-            number.
-    """
-
-    max_steps: int
-    eval_every: int
-    clip_norm: float | None
-    clip_value: float | None
-    stop_when_solved: bool
-    checkpoint_every: int | None
-
-    def __post_init__(self) -> None:
-        for name in ("max_steps", "eval_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be >= 1, got {getattr(self, name)}")
-        if self.checkpoint_every is not None and self.checkpoint_every < 1:
-            raise ValueError(f"`checkpoint_every` must be null or >= 1, got {self.checkpoint_every}")
-        for name in ("clip_norm", "clip_value"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"`{name}` must be null or a finite number > 0, got {value}")
-        if self.clip_norm is not None and self.clip_value is not None:
-            raise ValueError(f"`clip_value` must be null where clip_norm is given, got {self.clip_value}")
 
 
 class TrainingModule(L.LightningModule):

@@ -14,40 +14,13 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-
-@dataclass
-class RuntimeConfig:
-    """Process-wide settings.
-
-    Attributes:
-        threads: Threads inside one operation on the CPU, at least 1; ``None`` takes all cores this process may use.
-        flush_subnormals: Treat subnormal numbers as 0, in the calling thread and the threads that it starts later.
-        keep_pages: Tell glibc's allocator to keep freed memory; other C libraries have no such switch.
-        deterministic: Use only deterministic algorithms; an operation that has none raises an error.
-        tf32: Let an NVIDIA GPU round the factors of float32 products to 10 bits of mantissa.
-    """
-
-    threads: int | None
-    flush_subnormals: bool
-    keep_pages: bool
-    deterministic: bool
-    tf32: bool
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"`threads` must be null or >= 1, got {self.threads}")
-
-    @property
-    def thread_count(self) -> int:
-        """Number of threads after ``None`` is resolved."""
-        return self.threads if self.threads is not None else available_cores()
-
+from bench.training.settings import RuntimeConfig
 
 _applied: RuntimeConfig | None = None
 """The settings that this process was last set up with."""
@@ -58,13 +31,6 @@ _PERMANENT = ("flush_subnormals", "keep_pages")
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MMAP_THRESHOLDS = (1 << 30, 1 << 25)
 """Thresholds to try in turn, because older versions of glibc refuse more than 32 MiB."""
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def resolve_device(accelerator: str) -> torch.device:

@@ -16,10 +16,9 @@ from work import CASES, CLIP_NORM, LEARNING_RATE, batches, weights
 cell, case = sys.argv[1], CASES[sys.argv[2]]
 if "--set-up" in sys.argv:
     from bench.training import process
+    from bench.training.settings import RuntimeConfig
 
-    process.set_up(
-        process.RuntimeConfig(threads=None, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False)
-    )
+    process.set_up(RuntimeConfig(threads=None, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False))
 network = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell](case.input, case.hidden)
 readout = nn.Linear(case.hidden, case.output)
 given = [torch.from_numpy(value) for value in weights(cell, case).values()]

@@ -502,3 +502,17 @@ class TestNamesOfOurs:
         assert outcome.code == 2
         assert outcome.err.startswith("bench run: task._target_ must be importable, got 'tasks.Mine' (AttributeError: ")
         assert outcome.err.endswith(f"{hint}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("task.lenght=5", 2), ("cell=lsmt", 2), ("trainer.precision=[32", 2), ("--config-dir=nowhere", 2), ("--help", 0)],
+)
+def test_what_composing_can_answer_is_answered_before_torch_is_imported(words: str, code: int):
+    script = (
+        "import sys\nfrom bench.cli.main import main\n"
+        "try: main(['run', sys.argv[1]])\nexcept SystemExit as stop: print(stop.code, file=sys.stderr)\n"
+        "assert not {'torch', 'lightning', 'pandas', 'wandb'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, str(code)), done.stderr

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, open_dict
 from bench.config.explain import ConfigError
 from bench.records.read import find_records, read_record
 from bench.runs import launch
-from bench.runs.sweeper import LaunchError
+from bench.runs.outcome import LaunchError
 from tests.conftest import TINY, Bench, odd_cell, own_experiment
 
 

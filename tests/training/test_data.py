@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.training.data import DataConfig, SequenceData, TrainingStream, select
+from bench.training.data import SequenceData, TrainingStream, select
 from bench.training.rng import generator
+from bench.training.settings import DataConfig
 from tasks.base import Batch
 from tasks.copy_memory import CopyMemory
 

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from bench.training.clipping import clip_gradients, gradient_norm
-from bench.training.data import DataConfig, SequenceData
-from bench.training.loop import TrainingConfig, TrainingModule
+from bench.training.data import SequenceData
+from bench.training.loop import TrainingModule
+from bench.training.settings import DataConfig, TrainingConfig
 from tasks.adding_problem import AddingProblem
 from tasks.base import Batch
 from tests.conftest import ROOT, Bench

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.training import process
-from bench.training.process import RuntimeConfig
+from bench.training.settings import RuntimeConfig, available_cores
 
 PROBE = """
 import json, sys, torch
@@ -55,7 +55,7 @@ def test_everything_off():
     """And no number of threads, which means all cores."""
     found = probe(threads=None, flush_subnormals=False, keep_pages=False, deterministic=False, tf32=True)
     assert found["left"] == 200_000
-    assert found["threads"] == found["said"]["threads"] == process.available_cores()
+    assert found["threads"] == found["said"]["threads"] == available_cores()
     assert found["deterministic"] is False
     assert found["tf32"] == [True, True]
     assert found["said"]["subnormals_flushed"] is False
