@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -10,15 +11,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from bench.config.command import compose_command
 from bench.config.explain import ConfigError, explain
-from bench.config.hydra_app import opened
+from bench.config.hydra_app import Composer, opened
 from bench.config.resolve import build, default_of
 from bench.config.run_spec import RunSpec
 from bench.config.search import Search
-from bench.config.sweep_grid import SweepGrid
+from bench.config.sweep_grid import MOST_RUNS, SweepGrid
 
 
 def compose_runs(overrides: Sequence[str], *, config_dir: str | None = None) -> list[RunSpec]:
@@ -47,18 +48,14 @@ def runs_of(config: DictConfig, loader: ConfigLoader, jobs: Sequence[list[str]] 
         ConfigError: What is wrong with the first run that cannot be made.
     """
 
-    def compose(chosen: list[str]) -> DictConfig:
-        return loader.load_sweep_config(config, chosen)
-
+    composer = Composer(config, loader)
+    alike: dict[str, RunSpec] = {}
     for overrides in jobs_of(config, loader) if jobs is None else jobs:
         try:
-            cfg = compose(overrides)
-            choices = cfg.hydra.runtime.choices
-            with open_dict(cfg):
-                del cfg["hydra"]
+            cfg, choices = composer.compose(overrides)
         except Exception as error:
-            raise ConfigError(explain(error, compose, overrides)) from error
-        yield build(cfg, choices, overrides, _say)
+            raise ConfigError(explain(error, composer.plainly, overrides)) from error
+        yield build(cfg, choices, overrides, _say, alike)
 
 
 def search_of(config: DictConfig) -> Search | None:
@@ -126,6 +123,8 @@ def _values(overrides: list[Override]) -> dict[str, list[str]]:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise HydraException(f"got {override.get_value_string()} for {override.get_key_element()}")
         swept = override.is_sweep_override()
-        values = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+        texts = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        # A range may have more values than the memory holds.
+        values = list(itertools.islice(texts, MOST_RUNS + 1))
         found[override.get_key_element()] = values
     return found

@@ -11,18 +11,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
 from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _get_exec_command, _run_hydra, create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import env_override
 from hydra.plugins.completion_plugin import CompletionPlugin
+from omegaconf import DictConfig, open_dict
 
 from bench.config.explain import ConfigError
 
@@ -68,6 +72,68 @@ def _refuse_names_of_ours(folder: Path) -> None:
         name = path.relative_to(folder).as_posix()
         if ours.joinpath(name).is_file():
             raise ConfigError(f"--config-dir must have names of its own, got {name}, which is one of ours: rename it")
+
+
+class Composer:
+    """Composes the runs of one command: what their choices make once, and each run by setting its values in that.
+
+    Hydra composes each run from its files, which takes a hundred times as long. What is not a choice of an option or a
+    value of a key that is there, such as a key that is added, is composed by Hydra.
+
+    Args:
+        config: The config of the whole command.
+        loader: Hydra's.
+    """
+
+    def __init__(self, config: DictConfig, loader: ConfigLoader) -> None:
+        assert isinstance(loader, ConfigLoaderImpl)
+        self._config = config
+        self._loader = loader
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._made: dict[tuple[tuple[str, ...], ...], tuple[DictConfig, Mapping[str, str | None]]] = {}
+
+    def plainly(self, overrides: list[str]) -> DictConfig:
+        """Return the config of a run as Hydra composes it, with the node ``hydra``.
+
+        Raises:
+            Exception: Whatever Hydra raises.
+        """
+        return self._loader.load_sweep_config(self._config, overrides)
+
+    def compose(self, overrides: list[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
+        """Return the config of a run without the node ``hydra``, and the choice for each config group.
+
+        The config may be changed by the next call.
+
+        Raises:
+            Exception: Whatever Hydra raises.
+        """
+        choices, values = [], []
+        for text, override in zip(overrides, self._parser.parse_overrides(overrides), strict=True):
+            is_choice = self._loader.repository.group_exists(override.key_or_group)
+            sets = not (override.is_add() or override.is_force_add() or override.is_delete())
+            if override.package is not None or override.is_hydra_override():
+                return self._split(overrides)
+            if is_choice and isinstance(override.value(), str) and (sets or override.is_add()):
+                choices.append(text)
+            elif not is_choice and sets and not isinstance(override.value(), (dict, list)):
+                values.append(override)
+            else:
+                return self._split(overrides)
+        # Runs that set the same keys leave nothing of each other behind.
+        key = (tuple(choices), tuple(override.key_or_group for override in values))
+        if key not in self._made:
+            self._made[key] = self._split(choices)
+        config, chosen = self._made[key]
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        return config, chosen
+
+    def _split(self, overrides: list[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
+        config = self.plainly(overrides)
+        choices = config.hydra.runtime.choices
+        with open_dict(config):
+            del config["hydra"]
+        return config, choices
 
 
 def show(parsed: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -50,6 +50,7 @@ def build(
     choices: Mapping[str, str | None],
     overrides: list[str],
     say: Callable[[str], None] | None = None,
+    alike: dict[str, RunSpec] | None = None,
 ) -> RunSpec:
     """Check a composed config and build what it describes, without allocating the network.
 
@@ -58,11 +59,14 @@ def build(
         choices: Hydra's choice for each config group.
         overrides: The overrides this job was composed with.
         say: Told when there is something to wait for.
+        alike: Runs that have been built before, by a text of everything but the seed; this one joins them. A run that
+            differs from one of them in the seed alone is not checked again.
 
     Raises:
         ConfigError: Anything wrong with it.
     """
     config = _plain(cfg)
+    seed = _seed(config)
     for group in ("task", "cell", "optimizer"):
         with _named(group):
             config[group] = _of_its_class(config[group], group, overrides)
@@ -77,6 +81,9 @@ def build(
     asked = sweep.asked(overrides, default_of(cfg, choices))
     if sweep.search is not None:
         asked.append("sweep.search=null")  # One run of a search is made by itself.
+    key = repr((names, {**config, "seed": None}))
+    if alike is not None and key in alike:
+        return _with_seed(alike[key], seed, overrides, asked, sweep.row_of(asked))
     task = _task(config)
     sections = _sections(config)
     scaled = _scaled(config, sections.data)
@@ -89,7 +96,7 @@ def build(
         code = identity.code_of(config, engine)
         run_id = record.run_id(settings, numerics.code_hash(code["numerics"]))
         kind = record.run_id({**settings, "seed": None}, "")
-    return RunSpec(
+    spec = RunSpec(
         **vars(sections),
         network=network,
         scaled_tasks=scaled,
@@ -104,6 +111,24 @@ def build(
         run_id=run_id,
         kind=kind,
     )
+    if alike is not None:
+        alike[key] = spec
+    return spec
+
+
+def _seed(config: Mapping[str, Any]) -> int:
+    seed = config["seed"]
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"seed must be >= 0 and < 2^63, got {seed}")
+    return seed
+
+
+def _with_seed(spec: RunSpec, seed: int, overrides: list[str], asked: list[str], row: list[str]) -> RunSpec:
+    """Return a run that differs from another one in the seed alone, and in what it was composed with."""
+    config = {**spec.config, "seed": seed}
+    settings = identity.science(config, spec.runtime, spec.device, spec.precision, spec.network.engine.engine)
+    run_id = record.run_id(settings, numerics.code_hash(spec.code["numerics"]))
+    return replace(spec, seed=seed, overrides=overrides, asked=asked, row=row, config=config, run_id=run_id)
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
@@ -174,9 +199,7 @@ def _sections(config: Mapping[str, Any]) -> Sections:
         device = process.resolve_device(trainer.accelerator)
         process.check_precision(trainer.precision, device)
     with _named(""):
-        seed, rerun = config["seed"], config["rerun"]
-        if not 0 <= seed < 2**63:
-            raise ConfigError(f"`seed` must be >= 0 and < 2^63, got {seed}")
+        rerun = config["rerun"]
         if rerun not in RERUN:
             raise ConfigError(f"`rerun` must be one of {', '.join(RERUN)}, got {rerun!r}")
         results_dir = writable_folder(config["results_dir"])
@@ -187,7 +210,7 @@ def _sections(config: Mapping[str, Any]) -> Sections:
         runtime=runtime,
         device=device,
         precision=trainer.precision,
-        seed=seed,
+        seed=config["seed"],
         rerun=rerun,
         results_dir=results_dir,
         launcher=_section(LauncherConfig, config, "launcher"),

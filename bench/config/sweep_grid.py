@@ -27,6 +27,7 @@ With ``search``, a sweep looks for the longest delay that enough seeds solve (:m
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -38,6 +39,8 @@ from bench.config.search import Search
 from bench.errors import as_override, shown
 from bench.shapes import convert
 
+MOST_RUNS = 100_000
+"""Largest number of runs of one command."""
 BUDGET = "budget"
 """Key that chooses between the budgets of an experiment."""
 _NEITHER = object()
@@ -150,9 +153,13 @@ class SweepGrid:
         given = {key.lstrip("+") if key.lstrip("+") in known else key: values for key, values in given.items()}
         first = {key: values for key, values in given.items() if key.lstrip("+") == "experiment"}
         jobs = []
+        grids = []
         for row in self._chosen(given):
             rest = {key: values for key, values in {**params, **given}.items() if key not in row}
-            axes = {**first, **row, **rest}
+            grids.append((row, {**first, **row, **rest}))
+        if (runs := sum(math.prod(map(len, axes.values())) for _, axes in grids)) > MOST_RUNS:
+            raise ValueError(f"a sweep must have at most {MOST_RUNS} runs, got at least {runs}")
+        for row, axes in grids:
             for values in itertools.product(*axes.values()):
                 job = dict(zip(axes, values, strict=True))
                 mine = {*row, *given}

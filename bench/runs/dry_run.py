@@ -63,7 +63,8 @@ def _seconds(
             if run_state.final and run_state.record is not None
         ]
         return (seconds or 0.0) + sum(again) / workers, "as long as the runs that are there took"
-    paces = {run_state.run.kind: seconds_per_step(by_folder[run_state.run.folder]) for run_state in todo}
+    one_of_each = {run_state.run.kind: by_folder[run_state.run.folder] for run_state in todo}
+    paces = {kind: seconds_per_step(spec) for kind, spec in one_of_each.items()}
     each = [paces[run_state.run.kind] * run_state.run.max_steps for run_state in todo]
     return max(sum(each) / workers, *each), "training alone, a few steps timed here, times max_steps"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from bench.records.paths import checkpoint_path
 from bench.records.read import check_record
 from bench.runs import checkpoint
 from bench.sweeps.state import PlannedRun
+from bench.sweeps.terminal import duration
 from bench.training import process
 from bench.training.settings import available_cores
 
@@ -25,18 +27,34 @@ WANDB = "bench.runs.loggers.wandb_logger"
 """The logger whose runs go to W&B."""
 
 
-def checked(specs: Iterable[RunSpec]) -> list[RunSpec]:
+SECONDS_OF_SILENCE, SECONDS_BETWEEN_WORDS = 2.0, 10.0
+"""Seconds of planning until it is said how far it is, and until it is said again."""
+
+
+def checked(specs: Iterable[RunSpec], total: int) -> list[RunSpec]:
     """Return all runs of a command, each checked before the next one is composed.
+
+    Where that takes long, it is said on standard error how far it is.
 
     Args:
         specs: The runs in their order; composing them may take its time.
+        total: Their number.
 
     Raises:
         ConfigError: What is wrong with the first run that cannot be made.
     """
     found: list[RunSpec] = []
+    started = time.monotonic()
+    next_word = started + SECONDS_OF_SILENCE
     for spec in specs:
         found.append(spec)
+        now = time.monotonic()
+        if now > next_word and len(found) < total:
+            left = duration((now - started) / len(found) * (total - len(found)))
+            print(
+                f"bench run: {len(found)} of {total} runs are planned, about {left} left", file=sys.stderr, flush=True
+            )
+            next_word = now + SECONDS_BETWEEN_WORDS
         _check_names(spec)
         _check_place(spec)
         _check_together(spec, found[0])
@@ -114,8 +132,9 @@ def _check_place(spec: RunSpec) -> None:
     try:
         if os.path.lexists(spec.folder):
             check_record(spec.folder)
-        if spec.rerun != "all":
-            checkpoint.load(checkpoint_path(spec.folder), spec.run_id, spec.network.shapes())
+        saved = checkpoint_path(spec.folder)
+        if spec.rerun != "all" and os.path.lexists(saved):
+            checkpoint.load(saved, spec.run_id, spec.network.shapes())
     except record.NewerRecordError as error:
         raise ConfigError(str(error)) from error
     except record.DamagedRecordError as error:

@@ -46,7 +46,9 @@ def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcom
     """
     search = search_of(config)
     if search is None:
-        return _make(checked(runs_of(config, context.config_loader)), None, command, config, context)
+        jobs = jobs_of(config, context.config_loader)
+        runs = runs_of(config, context.config_loader, jobs)
+        return _make(checked(runs, len(jobs)), None, command, config, context)
     return _make_in_rounds(search, command, config, context)
 
 
@@ -56,7 +58,7 @@ def _make_in_rounds(search: Search, command: Command, config: DictConfig, contex
     made: dict[Path, RunSpec] = {}
     problems: list[str] = []
     while jobs := rounds.next():
-        specs = checked(runs_of(config, context.config_loader, jobs))
+        specs = checked(runs_of(config, context.config_loader, jobs), len(jobs))
         if specs[0].rerun == "all" or not rounds.are_there(specs):
             found = _make(specs, tuple(planned(list(made.values()))), command, config, context)
             if command.dry_run:

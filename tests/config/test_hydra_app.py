@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module, version
 from hydra._internal import utils
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
@@ -28,6 +29,7 @@ PRIVATE = {
         "self", "config_name", "overrides", "run_mode", "with_log_configuration", "from_shell",
         "validate_sweep_overrides",
     ],
+    ConfigLoaderImpl._apply_overrides_to_config: ["overrides", "cfg"],
     Hydra.multirun: ["self", "config_name", "task_function", "overrides", "with_log_configuration"],
 }  # fmt: skip
 """What ``bench`` calls of Hydra's that is not public, with its parameters."""
