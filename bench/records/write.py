@@ -43,7 +43,7 @@ def commit(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: 
     _write(draft / RECORD_FILE, _as_json(record))
     for name, table in {CURVES_FILE: curves, **{probe_file(name): probes[name] for name in probes}}.items():
         with (draft / name).open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
             os.fsync(file.fileno())
     move_into_place(draft, folder)
 

@@ -27,6 +27,21 @@ def test_what_is_written_is_read(tmp_path: Path):
     assert [path.name for path in folder.parent.iterdir()] == ["abc"]
 
 
+def test_curves_with_other_bytes_are_refused_or_have_the_same_numbers(tmp_path: Path):
+    write(tmp_path / "abc", make())
+    path = tmp_path / "abc" / "curves.parquet"
+    whole, written = read_curves(tmp_path / "abc"), path.read_bytes()
+    refused = 0
+    for place in range(0, len(written), 7):
+        path.write_bytes(written[:place] + bytes([written[place] ^ 0x55]) + written[place + 1 :])
+        try:
+            # The names of the columns, at the end of the file, have no checksum.
+            assert list(read_curves(tmp_path / "abc").itercolumns()) == list(whole.itercolumns())
+        except DamagedRecordError:
+            refused += 1
+    assert refused > 10
+
+
 def test_numbers_that_are_not_finite_become_null(tmp_path: Path):
     write(tmp_path / "abc", make(metrics={"eval": {}, "test": {"mse": math.nan, "loss": math.inf}}))
     assert "NaN" not in (tmp_path / "abc" / "record.json").read_text()

@@ -238,6 +238,22 @@ class TestFile:
         with pytest.raises(DamagedCheckpointError, match=message):
             checkpoint.load(path, "abc", SHAPES)
 
+    def test_one_with_other_bytes_anywhere_is_refused_or_says_the_same(self, tmp_path: Path):
+        path = tmp_path / "x.checkpoint"
+        checkpoint.save(path, "abc", STATE, 2.5)
+        whole, written = repr(checkpoint.load(path, "abc", SHAPES)), path.read_bytes()
+        refused = 0
+        for place in range(0, len(written) - 8, 61):
+            path.write_bytes(
+                written[:place] + bytes(each ^ 0x55 for each in written[place : place + 8]) + written[place + 8 :]
+            )
+            try:
+                # Between the parts of its archive, torch fills up with bytes that mean nothing.
+                assert repr(checkpoint.load(path, "abc", SHAPES)) == whole
+            except DamagedCheckpointError:
+                refused += 1
+        assert refused > 0.85 * len(written) / 61
+
     def test_one_with_the_state_of_another_optimizer(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
         overrides = ("training.max_steps=40", "training.checkpoint_every=10")
         stop_at(monkeypatch, {15})
