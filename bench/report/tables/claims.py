@@ -120,11 +120,12 @@ def as_grid(every: Judged) -> Grid:
 
 def _notes(judged: Sequence[Judgement]) -> list[str]:
     found = [
-        "Reproduced: so with confidence in our runs, in the paper's own setting. Direction only: so in most runs, or "
-        "where the paper hides its settings. Not solved in N steps: all that can be said of runs that did not solve "
-        "within their budget; it neither confirms nor refutes. Contradicts: the opposite, with confidence. Undecided: "
-        "none of these. Ours: k/n solved, and where a number is compared its median, which is near the paper's if its "
-        "whole interval is within a factor of 2 of it."
+        "Reproduced: so with confidence in our runs, in the paper's own setting. Direction only: our runs point the "
+        "paper's way, without that confidence or in another setting; for a number, at least half of them solved, "
+        "however far it is from the paper's. Not solved in N steps: all that can be said of runs that did not solve "
+        "within their budget; it neither confirms nor refutes. Contradicts: the opposite, with confidence, in the "
+        "paper's own setting. Undecided: none of these. Ours: k/n solved, and where a number is compared its median, "
+        "which is near the paper's if its whole interval is within a factor of 2 of it."
     ]
     if any(map(_was_long_enough, judged)):
         found.append(f"{ENOUGH} in at least as many steps as the paper's own runs had.")

@@ -90,4 +90,5 @@ def _is_steps(metric: str) -> bool:
 
 
 def _steps(value: float) -> str:
-    return f"{value:.0f}"
+    """Write a number of steps; the median of an even number of runs may lie halfway between two."""
+    return f"{value:.1f}".removesuffix(".0")
