@@ -1,8 +1,8 @@
 """A training step on an NVIDIA GPU by each engine, beside the processor of the same machine; and workers on one GPU.
 
-Every figure comes from runs of ``bench run`` and their records: three seeds one after the other in one process, of
-which the first warms up. The script prints a line for each setting and writes ``benchmarks/gpu.json`` after each, so
-that a machine that is taken away leaves what was measured.
+Times of a step come from the records of ``bench run``: three seeds one after the other in one process, of which the
+first warms up. Those of a sweep are the wall time of the whole command. The script prints a line for each setting and
+writes ``benchmarks/gpu.json`` after each, so that a machine that is taken away leaves what was measured.
 
     python -m benchmarks.gpu
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import os
 import platform
 import statistics
@@ -63,7 +64,9 @@ def milliseconds(place: str, engine: str, batch: int, precision: str, steps: int
     found = {}
     for cell in CELLS:
         times = {record.seed: record.time for record in records if record.cell == cell}
-        found[cell] = round(statistics.median(times[seed]["milliseconds_per_step"] or 0 for seed in (1, 2)), 3)
+        found[cell] = round(
+            statistics.median(float(times[seed]["milliseconds_per_step"] or math.nan) for seed in (1, 2)), 3
+        )
     return found
 
 

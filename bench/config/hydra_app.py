@@ -2,7 +2,8 @@
 
 The public ways into Hydra do not suffice. ``hydra.main`` reads its words from ``sys.argv`` alone, and
 ``hydra.initialize`` takes no second folder of configs, as ``--config-dir`` does. So this module calls what
-``hydra.main`` itself is made of: the parser of the command line, the search path and the ``Hydra`` object.
+``hydra.main`` itself is made of: the parser of the command line, the search path and the ``Hydra`` object. And a sweep
+of thousands of runs is composed here by Hydra's own way of setting values in a config, see :class:`Composer`.
 ``tests/config/test_hydra_app.py`` says which of them has changed when a new Hydra no longer fits.
 """
 
@@ -77,8 +78,9 @@ def _refuse_names_of_ours(folder: Path) -> None:
 class Composer:
     """Composes the runs of one command: what their choices make once, and each run by setting its values in that.
 
-    Hydra composes each run from its files, which takes a hundred times as long. What is not a choice of an option or a
-    value of a key that is there, such as a key that is added, is composed by Hydra.
+    Hydra composes each run from its files, which takes a hundred times as long. It still does where a run has anything
+    but choices of options and values of keys that are there: keys that are added or removed, values with keys below
+    them, a key below another one. And it does where ``hydra.searchpath`` adds options of the user's.
 
     Args:
         config: The config of the whole command.
@@ -90,6 +92,7 @@ class Composer:
         self._config = config
         self._loader = loader
         self._parser = OverridesParser.create(config_loader=loader)
+        self._is_searched = any("hydra.searchpath" in each for each in config.hydra.overrides.hydra)
         self._made: dict[tuple[tuple[str, ...], ...], tuple[DictConfig, Mapping[str, str | None]]] = {}
 
     def plainly(self, overrides: list[str]) -> DictConfig:
@@ -112,16 +115,19 @@ class Composer:
         for text, override in zip(overrides, self._parser.parse_overrides(overrides), strict=True):
             is_choice = self._loader.repository.group_exists(override.key_or_group)
             sets = not (override.is_add() or override.is_force_add() or override.is_delete())
-            if override.package is not None or override.is_hydra_override():
+            if self._is_searched or override.package is not None or override.is_hydra_override():
                 return self._split(overrides)
             if is_choice and isinstance(override.value(), str) and (sets or override.is_add()):
                 choices.append(text)
-            elif not is_choice and sets and not isinstance(override.value(), (dict, list)):
+            elif not is_choice and sets and not (isinstance(override.value(), dict) or override.is_sweep_override()):
                 values.append(override)
             else:
                 return self._split(overrides)
+        keys = tuple(override.key_or_group for override in values)
+        if any(key.startswith(f"{other}.") for key in keys for other in keys):
+            return self._split(overrides)
         # Runs that set the same keys leave nothing of each other behind.
-        key = (tuple(choices), tuple(override.key_or_group for override in values))
+        key = (tuple(choices), keys)
         if key not in self._made:
             self._made[key] = self._split(choices)
         config, chosen = self._made[key]

@@ -10,13 +10,14 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar, cast
 
 import msgspec
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench import shapes
 from bench.cells import Cell
 from bench.config import identity, numerics
 from bench.config.checks import RERUN, check_optimizer, check_task, hidden_size_of, writable_folder
+from bench.config.command import default_of
 from bench.config.explain import ConfigError
 from bench.config.network import Network, check_step, model_on_meta, smallest_cell
 from bench.config.run_spec import RunSpec, Sections
@@ -126,9 +127,18 @@ def _seed(config: Mapping[str, Any]) -> int:
 def _with_seed(spec: RunSpec, seed: int, overrides: list[str], asked: list[str], row: list[str]) -> RunSpec:
     """Return a run that differs from another one in the seed alone, and in what it was composed with."""
     config = {**spec.config, "seed": seed}
-    settings = identity.science(config, spec.runtime, spec.device, spec.precision, spec.network.engine.engine)
-    run_id = record.run_id(settings, numerics.code_hash(spec.code["numerics"]))
+    run_id = _run_id(spec, config, spec.runtime)
     return replace(spec, seed=seed, overrides=overrides, asked=asked, row=row, config=config, run_id=run_id)
+
+
+def run_id_with_threads(spec: RunSpec, threads: int) -> str:
+    """Return the id that a run has with another number of threads, which adds its numbers up in another order."""
+    return _run_id(spec, spec.config, replace(spec.runtime, threads=threads))
+
+
+def _run_id(spec: RunSpec, config: Mapping[str, Any], runtime: RuntimeConfig) -> str:
+    settings = identity.science(config, runtime, spec.device, spec.precision, spec.network.engine.engine)
+    return record.run_id(settings, numerics.code_hash(spec.code["numerics"]))
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
@@ -143,7 +153,18 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     for name in config:
         if name not in Config.__dataclass_fields__:
             raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
+    for key in _missing(config, ""):
+        raise ConfigError(f"{key} must be given, got ???")
     return config
+
+
+def _missing(node: Any, key: str) -> Iterator[str]:
+    """Yield the keys below a node whose value is OmegaConf's mark for one that is to be given."""
+    if node == MISSING:
+        yield key
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            yield from _missing(value, f"{key}.{name}" if key else str(name))
 
 
 def _of_its_class(node: Any, group: str, overrides: list[str]) -> Any:
@@ -264,11 +285,6 @@ def _check_optimizer_and_logger(config: dict[str, Any]) -> None:
         check_optimizer(config)
     with _named("logger"):
         config["logger"] = check_arguments(config["logger"], "logger", supplied=("spec", "draft"))
-
-
-def default_of(cfg: DictConfig, choices: Mapping[str, str | None]) -> Callable[[str], Any]:
-    """Return the value of a key where no override has it; of a config group such as the cell, its choice."""
-    return lambda key: choices[key] if key in choices else OmegaConf.select(cfg, key)
 
 
 @contextlib.contextmanager

@@ -147,7 +147,7 @@ class SweepGrid:
             default: Returns the value of a key that neither row nor params nor command line have.
 
         Raises:
-            ValueError: The command line leaves no row.
+            ValueError: The command line leaves no row, or more than :data:`MOST_RUNS` runs.
         """
         known = {*self.keys, *params, *(key for setting in self.settings for key in setting.overrides)}
         given = {key.lstrip("+") if key.lstrip("+") in known else key: values for key, values in given.items()}
@@ -158,7 +158,7 @@ class SweepGrid:
             rest = {key: values for key, values in {**params, **given}.items() if key not in row}
             grids.append((row, {**first, **row, **rest}))
         if (runs := sum(math.prod(map(len, axes.values())) for _, axes in grids)) > MOST_RUNS:
-            raise ValueError(f"a sweep must have at most {MOST_RUNS} runs, got at least {runs}")
+            raise ValueError(f"a sweep must have at most {MOST_RUNS} runs, got {runs}")
         for row, axes in grids:
             for values in itertools.product(*axes.values()):
                 job = dict(zip(axes, values, strict=True))

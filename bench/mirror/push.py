@@ -100,9 +100,9 @@ def write_offline(run: Run, entry: Entry, target: Target, results_dir: Path) -> 
     id for good.
 
     Raises:
-        MirrorError: W&B does not take the run.
+        MirrorError: W&B does not take the run, or the record cannot be copied.
         DamagedRecordError: A table of the record cannot be read.
-        OSError: The files cannot be written.
+        OSError: The folder cannot be made, or put into place.
     """
     fill(run)
     rows = list(history(run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -140,11 +141,15 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
         raise DamagedRecordError(f"{path}: not readable curves ({error})") from error
 
 
+_OF_WANDB = re.compile(r"offline-run-\d+_\d+-")
+"""Begins the name of the folder of an offline run of W&B's, which has a copy of the record."""
+
+
 def find_records(root: Path) -> list[Path]:
     """Return the folders below ``root`` that hold a record, sorted; drafts and W&B's copies are left out."""
     found = []
     for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not name.startswith((".", "offline-run-"))]
+        below[:] = [name for name in below if not (name.startswith(".") or _OF_WANDB.match(name))]
         if RECORD_FILE in files:
             found.append(Path(folder))
     return sorted(found)

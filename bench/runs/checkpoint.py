@@ -107,11 +107,7 @@ def load(path: Path, run_id: str, shapes: Mapping[str, torch.Size]) -> dict[str,
         DamagedCheckpointError: It cannot be read, or does not fit.
     """
     try:
-        saved = io.BytesIO(path.read_bytes())
-        # Torch writes checksums into its archive, and does not look at them when it reads one.
-        if (part := zipfile.ZipFile(saved).testzip()) is not None:
-            raise zipfile.BadZipFile(f"{part} is not what was written")
-        saved.seek(0)
+        saved = _intact(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # it is refused anyway
             content = torch.load(saved, map_location="cpu", weights_only=True)
@@ -139,6 +135,15 @@ def load(path: Path, run_id: str, shapes: Mapping[str, torch.Size]) -> dict[str,
         if getattr(found.state.curves.get(name), "shape", None) != (found.state.step,):
             raise _damaged(path, f"`state.curves.{name}` must be {found.state.step} numbers")
     return content
+
+
+def _intact(path: Path) -> io.BytesIO:
+    """Return the bytes of a checkpoint; torch writes checksums into it, and does not look at them when it reads it."""
+    saved = io.BytesIO(path.read_bytes())
+    if (part := zipfile.ZipFile(saved).testzip()) is not None:
+        raise zipfile.BadZipFile(f"{part} is not what was written")
+    saved.seek(0)
+    return saved
 
 
 def restore(path: Path, content: Mapping[str, Any], module: TrainingModule) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import shlex
@@ -10,9 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -24,6 +22,7 @@ from bench.records import lease
 from bench.records.paths import checkpoint_path
 from bench.records.write import recover
 from bench.runs.execute import execute
+from bench.runs.own_modules import own_modules
 from bench.runs.progress import Pulse
 from bench.sweeps import signals
 from bench.sweeps.invocation import Invocation
@@ -98,22 +97,6 @@ class Command:
     def _words(self, flags: Sequence[str], overrides: Sequence[str]) -> str:
         folder = [f"--config-dir={self.config_dir}"] if self.config_dir is not None else []
         return shlex.join(["bench", "run", *folder, *flags, *overrides])
-
-
-@contextlib.contextmanager
-def own_modules(config_dir: str | None) -> Iterator[None]:
-    """Let the user's modules be imported: those beside the user's configs, and those where the command is given.
-
-    Args:
-        config_dir: The absolute folder of the user's configs, if there is one.
-    """
-    found = list(sys.path)
-    sys.path[:0] = [config_dir] if config_dir is not None else []
-    sys.path.append(str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path[:] = found
 
 
 def _listen(invocation: Invocation) -> None:

@@ -10,9 +10,10 @@ from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 
 from bench.config import schema
-from bench.config.command import MULTIRUN, compose_command
+from bench.config.command import MULTIRUN, compose_command, jobs_of, search_of
 from bench.config.hydra_app import CONFIG_NAME, opened
 from bench.runs.outcome import LaunchError, Outcome
+from bench.runs.own_modules import own_modules
 
 
 def run(
@@ -36,17 +37,18 @@ def run(
     config_dir = str(Path(config_dir).expanduser()) if config_dir is not None else None
     folder = str(Path(config_dir).absolute()) if config_dir is not None else None
     words = [*overrides, MULTIRUN] if multirun else list(overrides)
-    with opened(config_dir) as hydra:
+    with own_modules(folder), opened(config_dir) as hydra:
         # Hydra composes it once more, and says less of what is wrong.
-        compose_command(hydra, words)
+        config = compose_command(hydra, words)
+        if search_of(config) is None:
+            jobs_of(config, hydra.config_loader)
         _check_installed()
-        # Torch and Lightning come with it. What is wrong with the words above has been said by now.
-        from bench.runs.job import Command, own_modules
+        # Torch and Lightning come with it. What the words alone tell to be wrong has been said by now.
+        from bench.runs.job import Command
 
         command = Command(tuple(overrides), multirun, folder, dry_run)
         try:
-            with own_modules(folder):
-                return hydra.multirun(CONFIG_NAME, command, words)
+            return hydra.multirun(CONFIG_NAME, command, words)
         except BrokenPipeError:
             raise
         except (OSError, HydraException) as error:

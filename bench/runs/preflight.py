@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from bench.config.explain import ConfigError
+from bench.config.resolve import run_id_with_threads
 from bench.config.run_spec import RunSpec
 from bench.mirror import client
 from bench.mirror.entry import Entry, named
@@ -44,13 +46,15 @@ def checked(specs: Iterable[RunSpec], total: int) -> list[RunSpec]:
         ConfigError: What is wrong with the first run that cannot be made.
     """
     found: list[RunSpec] = []
-    started = time.monotonic()
-    next_word = started + SECONDS_OF_SILENCE
+    first = time.monotonic()
+    next_word = first + SECONDS_OF_SILENCE
     for spec in specs:
         found.append(spec)
         now = time.monotonic()
-        if now > next_word and len(found) < total:
-            left = duration((now - started) / len(found) * (total - len(found)))
+        if len(found) == 1:
+            first = now  # The first run may have had to wait for a compiler.
+        elif now > next_word and len(found) < total:
+            left = duration((now - first) / (len(found) - 1) * (total - len(found)))
             print(
                 f"bench run: {len(found)} of {total} runs are planned, about {left} left", file=sys.stderr, flush=True
             )
@@ -111,6 +115,26 @@ def check_mirror(specs: Sequence[RunSpec]) -> None:
             client.check(entity)
         except client.MirrorError as error:
             raise ConfigError(f"logger.mode=online: {error}") from error
+
+
+def said_of_threads(specs: Iterable[RunSpec]) -> list[str]:
+    """Return a line for runs that are to be made and are there with another number of threads.
+
+    Another launcher has another default, and the number of threads is part of what a run is.
+
+    Args:
+        specs: The runs that are to be made.
+    """
+    found: Counter[int] = Counter()
+    for spec in specs:
+        for threads in {1, available_cores()} - {spec.runtime.thread_count}:
+            other = spec.folder.with_name(run_id_with_threads(spec, threads))
+            found[threads] += (other / record.RECORD_FILE).exists()
+    return [
+        f"{count} of the runs to do are there with runtime.threads={threads}, which this setting takes as they are"
+        for threads, count in found.items()
+        if count
+    ]
 
 
 def _check_names(spec: RunSpec) -> None:

@@ -13,7 +13,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from bench.config.compose import jobs_of, runs_of, search_of
+from bench.config.command import jobs_of, search_of
+from bench.config.compose import runs_of
 from bench.config.run_spec import RunSpec
 from bench.config.search import Search
 from bench.records import record
@@ -24,7 +25,7 @@ from bench.runs.execute import give_up
 from bench.runs.job import Command
 from bench.runs.loggers import mirror_again, offline_sign
 from bench.runs.outcome import LaunchError, Outcome
-from bench.runs.preflight import check_mirror, checked, planned, workers_of
+from bench.runs.preflight import check_mirror, checked, planned, said_of_threads, workers_of
 from bench.runs.rounds import Rounds
 from bench.sweeps import signals
 from bench.sweeps.driver import Driver, Pass
@@ -123,6 +124,8 @@ def _make(
             todo = sum(invocation.wants(place) for place in folders)
             at_once = f", {workers} at once" if workers > 1 and todo else ""
             print(f"{len(runs) - todo} of {len(runs)} runs are there already, {todo} to do{at_once}", flush=True)
+            for line in said_of_threads(spec for place, spec in by_folder.items() if invocation.wants(place)):
+                print(f"bench run: {line}", file=sys.stderr)
             SweepPlan(first.experiment, str(command), (*(before or ()), *runs)).write(folder)
         elif not invocation.wants(first.folder):
             print(f"{first.label}: already there, {first.folder}")

@@ -27,6 +27,7 @@ from tests.conftest import ROOT, TINY, Bench, assert_one_line, spec_of
 
 COMMAND_LINE = [
     # unknown options
+    ("seed=???", "seed must be given, got ???"),
     ("cell=lsmt", "cell must be one of gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
     (
         "task=temporal",
@@ -506,7 +507,15 @@ class TestNamesOfOurs:
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [("task.lenght=5", 2), ("cell=lsmt", 2), ("trainer.precision=[32", 2), ("--config-dir=nowhere", 2), ("--help", 0)],
+    [
+        ("task.lenght=5", 2),
+        ("cell=lsmt", 2),
+        ("trainer.precision=[32", 2),
+        ("--config-dir=nowhere", 2),
+        ("--help", 0),
+        ("seed=0,1", 2),
+        ("budget=short", 2),
+    ],
 )
 def test_what_composing_can_answer_is_answered_before_torch_is_imported(words: str, code: int):
     script = (

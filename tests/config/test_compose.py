@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf, open_dict
 
 from bench.config import compose
-from bench.config.command import MULTIRUN, compose_command
+from bench.config.command import MULTIRUN, compose_command, jobs_of
 from bench.config.experiments import names
 from bench.config.explain import ConfigError
 from bench.config.hydra_app import Composer, opened
 from bench.config.resolve import build
+from tests import processes
+from tests.conftest import TINY
 
 
 @pytest.mark.parametrize("preset", [*names(), "default"])
@@ -22,7 +25,7 @@ def test_planned_from_one_config_a_run_is_what_hydra_composes(preset: str):
     words = [*([] if preset == "default" else [f"+experiment={preset}"]), *mine, MULTIRUN]
     with opened() as hydra:
         config = compose_command(hydra, words)
-        jobs = compose.jobs_of(config, hydra.config_loader)
+        jobs = jobs_of(config, hydra.config_loader)
         chosen = [*jobs[:2], *jobs[2 :: max(1, len(jobs) // 2)], jobs[-1]]
         fast = list(compose.runs_of(config, hydra.config_loader, chosen))
         for job, spec in zip(chosen, fast, strict=True):
@@ -38,7 +41,9 @@ def test_planned_from_one_config_a_run_is_what_hydra_composes(preset: str):
 def test_what_adds_takes_away_or_holds_several_values_is_left_to_hydra():
     jobs = [
         ["seed=1", "data.test_scales=[2.0]"], ["seed=1", "data.test_scales=[0.5]"], ["+optimizer.amsgrad=true"],
-        ["~optimizer.fused"], ["cell=gru", "++cell.reset=before"], ["cell=gru", "cell.reset=before"], ["cell=gru"],
+        ["~optimizer.fused"], ["cell=gru", "cell.init.bias=zero", "cell.init=${model.layers}"],
+        ["cell=gru", "cell.init.bias=torch", "cell.init=${model.layers}"], ["data.eval_size=${data.batch_size}"],
+        ["cell=gru", "++cell.reset=before"], ["cell=gru", "cell.reset=before"], ["cell=gru"],
     ]  # fmt: skip
     with opened() as hydra:
         config = compose_command(hydra, ["trainer=cpu", MULTIRUN])
@@ -52,9 +57,45 @@ def test_what_adds_takes_away_or_holds_several_values_is_left_to_hydra():
             assert OmegaConf.to_container(made, resolve=True) == OmegaConf.to_container(plain, resolve=True)
 
 
-@pytest.mark.parametrize("values", ["range(0,1000000000)", "range(0,400)"])
-def test_a_sweep_beyond_measure_is_refused_with_its_size(values: str):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("range(0,1000000000)", r"seed must have 1 to 100000 values, got 1000000000 \(range\(0,1000000000\)\)"),
+        ("shuffle(range(0,1000000000))", "seed must have 1 to 100000 values, got 1000000000 .*"),
+        ("range(1,0)", "seed must have 1 to 100000 values, got 0 .*"),
+        ("range(0,10,0)", "seed must have 1 to 100000 values, got 0 .*"),
+        ("range(0,400)", "a sweep must have at most 100000 runs, got 159600"),
+    ],
+)
+def test_a_sweep_without_runs_or_beyond_measure_is_refused_with_its_size(values: str, message: str):
     words = [f"seed={values}", "training.eval_every=range(1,400)", "trainer=cpu", MULTIRUN]
     with opened() as hydra, pytest.raises(ConfigError) as error:
-        compose.jobs_of(compose_command(hydra, words), hydra.config_loader)
-    assert re.fullmatch(r"a sweep must have at most 100000 runs, got at least \d{6,}", str(error.value))
+        jobs_of(compose_command(hydra, words), hydra.config_loader)
+    assert re.fullmatch(message, str(error.value)), str(error.value)
+
+
+def test_an_interpolation_on_the_command_line_is_that_of_each_run():
+    specs = compose.compose_runs(["trainer=cpu", "task.length=20,30", "data.eval_size=${task.length}", MULTIRUN])
+    assert [spec.data.eval_size for spec in specs] == [20, 30]
+
+
+def test_options_and_plugins_of_the_users_own(tmp_path: Path):
+    """Those of ``hydra.searchpath``, and a resolver of a plugin beside the configs."""
+    for name, text in {
+        "searched/experiment/own.yaml": "# @package _global_\ndefaults: [/size: small, _self_]\n",
+        "searched/size/small.yaml": "# @package _global_\nmodel: {hidden_size: 3}\n",
+        "searched/size/large.yaml": "# @package _global_\nmodel: {hidden_size: 5}\n",
+        "beside/experiment/doubled.yaml": '# @package _global_\nmodel: {hidden_size: "${twice:4}"}\n',
+        "beside/hydra_plugins/of_mine.py": "from omegaconf import OmegaConf\n"
+        "OmegaConf.register_new_resolver('twice', lambda value: 2 * value, replace=True)\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    words = ["trainer=cpu", f"hydra.searchpath=[file://{tmp_path}/searched]", "+experiment=own", "size=large,small"]
+    specs = compose.compose_runs([*words, MULTIRUN])
+    assert [spec.config["model"]["hidden_size"] for spec in specs] == [5, 3]
+    done = processes.command(
+        "run", f"--config-dir={tmp_path}/beside", "+experiment=doubled", *TINY, f"results_dir={tmp_path}", "--plan",
+        "model.layers=1",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.analysis.run import Run
-from bench.config import compose
+from bench.config.command import compose_command
+from bench.config.command import jobs_of as jobs_of_command
 from bench.config.compose import compose_runs
 from bench.config.hydra_app import opened, parse
 from bench.config.run_spec import RunSpec
@@ -221,7 +222,7 @@ def jobs_of(preset: str, budget: str) -> list[list[str]]:
     """The overrides of each run of an experiment, without composing them."""
     words = [f"+experiment={preset}", f"budget={budget}"]
     with opened() as hydra:
-        return compose.jobs_of(compose.compose_command(hydra, words), hydra.config_loader)
+        return jobs_of_command(compose_command(hydra, words), hydra.config_loader)
 
 
 def kept(spec: RunSpec) -> dict[str, Any]:

@@ -34,6 +34,15 @@ def times(bench: Bench) -> dict[int, int]:
     return {read_record(f).seed: (f / record.RECORD_FILE).stat().st_mtime_ns for f in found}
 
 
+def test_runs_that_are_there_with_another_number_of_threads_are_told_of(bench: Bench):
+    bench.run("-m", "seed=0,1")
+    outcome = bench.run("-m", "seed=0,1,2", "runtime.threads=2")
+    assert outcome.out.startswith("0 of 3 runs are there already, 3 to do\n")
+    line = "bench run: 2 of the runs to do are there with runtime.threads=1, which this setting takes as they are\n"
+    assert line in outcome.err
+    assert line not in bench.run("-m", "seed=0,1,2", "runtime.threads=2").err
+
+
 class TestRerun:
     def test_what_is_made_again(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
         start = TrainingModule.on_train_start

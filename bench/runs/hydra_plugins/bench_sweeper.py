@@ -38,7 +38,7 @@ class BenchSweeper(Sweeper):
             arguments: Overrides that are not used, since the config names them, too.
 
         Returns:
-            The outcome, a :class:`bench.runs.sweeper.Outcome`.
+            The outcome, a :class:`bench.runs.outcome.Outcome`.
         """
         from bench.runs.job import Command
         from bench.runs.sweeper import sweep
