@@ -177,6 +177,7 @@ class Backend:
         runs: The runs by id.
         views: The views by id.
         sweeps: The sweeps by their short id.
+        charts: The presets of custom charts by ``entity/name``.
         problems: What it could not answer, by its own fault; a test that trusts it finds none.
     """
 
@@ -186,6 +187,7 @@ class Backend:
         self.runs: dict[str, StoredRun] = {}
         self.views: dict[str, StoredView] = {}
         self.sweeps: dict[str, StoredSweep] = {}
+        self.charts: dict[str, dict[str, Any]] = {}
         self.problems: list[str] = []
         self._projects: set[tuple[str, str]] = set()
         self._artifacts: dict[str, _Artifact] = {}
@@ -499,6 +501,22 @@ class Backend:
         project = _project(*self._open_project(given, "upsertModel"))
         return {"upsertModel": {"project": project, "model": project, "inserted": True}}
 
+    def find_projects(self, given: Variables) -> dict[str, Any]:
+        """List the projects of an entity."""
+        names = sorted(name for entity, name in self._projects if entity == given["entity"])
+        more = {"__typename": "Project", "createdAt": WHEN, "isBenchmark": False, "user": None}
+        nodes = [{**_project(given["entity"], name), **more} for name in names]
+        last = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": last, **_edges(nodes)}}
+
+    def create_chart(self, given: Variables) -> dict[str, Any]:
+        """Keep the preset of a custom chart, by the name that panels know it by."""
+        if given["entity"] not in self.entities:
+            raise RefusedError(404, f"entity {given['entity']} not found during createCustomChart")
+        name = f"{given['entity']}/{given['chartName']}"
+        self.charts[name] = json.loads(given["spec"])
+        return {"createCustomChart": {"chart": {"id": name}}}
+
 
 OPERATIONS: Mapping[str, Callable[[Backend, Variables], dict[str, Any]]] = {
     "UpsertBucket": Backend.upsert_run,
@@ -524,6 +542,8 @@ OPERATIONS: Mapping[str, Callable[[Backend, Variables], dict[str, Any]]] = {
     "ServerFeaturesQuery": Backend.server_info,
     "OrganizationCoreWeaveOrganizationID": lambda backend, given: {"entity": {"organization": None}},
     "UpsertModel": Backend.upsert_project,
+    "GetProjects": Backend.find_projects,
+    "CreateCustomChart": Backend.create_chart,
 }
 
 

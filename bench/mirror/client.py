@@ -94,19 +94,18 @@ def said_of_variables(settings: Mapping[str, Any]) -> list[str]:
     Args:
         settings: The section ``logger`` of a config.
     """
-    taken = [f"{name} is set and not used: {why}" for name, why in NOT_HELD.items() if os.environ.get(name)]
-    if os.environ.get(AGENT):
-        taken = [line for line in taken if not line.startswith("WANDB_RUN_ID")]
-    taken += [
-        f"{variable} is set and not used: logger.{key} is {settings[key]!r}"
-        for key, variable in HELD.items()
-        if settings.get(key) is not None and os.environ.get(variable)
-    ]
-    return [line for line in taken if not _agrees(line, settings)]
-
-
-def _agrees(line: str, settings: Mapping[str, Any]) -> bool:
-    return line.startswith("WANDB_MODE") and os.environ["WANDB_MODE"] == settings.get("mode")
+    lines = []
+    for name, why in NOT_HELD.items():
+        value = os.environ.get(name)
+        holds = (name == "WANDB_MODE" and value == settings.get("mode")) or (
+            name == "WANDB_RUN_ID" and os.environ.get(AGENT)
+        )
+        if value and not holds:
+            lines.append(f"{name} is set and not used: {why}")
+    for key, variable in HELD.items():
+        if settings.get(key) is not None and os.environ.get(variable):
+            lines.append(f"{variable} is set and not used: logger.{key} is {settings[key]!r}")
+    return lines
 
 
 def target_of(mode: str, asked: Mapping[str, Any]) -> Target:
