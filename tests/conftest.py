@@ -28,7 +28,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.cli.main import main
 from bench.config import schema
+from bench.config.compose import compose_runs
 from bench.config.explain import ConfigError, explain
+from bench.config.hydra_app import parse
 from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
 from bench.records.read import find_records, read_curves, read_probe, read_record
@@ -156,6 +158,12 @@ def composed(*choices: str) -> tuple[DictConfig, dict[str, str | None]]:
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, chosen
+
+
+def specs_of(*words: str) -> list[RunSpec]:
+    """The runs of a command line, composed and checked."""
+    parsed = parse(["trainer=cpu", *words])
+    return compose_runs(parsed.overrides, config_dir=parsed.config_dir)
 
 
 def spec_of(*overrides: str) -> RunSpec:

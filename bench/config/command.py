@@ -69,8 +69,8 @@ def jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
     """Return the overrides of each run: one list for a single run, the product of all values for a sweep.
 
     Args:
-        config: See :func:`runs_of`.
-        loader: See :func:`runs_of`.
+        config: What :func:`compose_command` returned, or Hydra made of the same overrides.
+        loader: Reads the overrides.
 
     Raises:
         ConfigError: A sweep of the wrong form, or one where a single run is asked for.
@@ -120,8 +120,9 @@ def _check_override(override: str) -> None:
 
 def _read_sweep(config: DictConfig) -> SweepGrid:
     node = config.get("sweep")
+    # As on the command line, an interpolation in a setting is one of each run.
     try:
-        return SweepGrid.read(OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node)
+        return SweepGrid.read(OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node)
     except ValueError as error:
         raise ConfigError(" ".join(str(error).replace("`", "").split())) from error
 

@@ -14,8 +14,10 @@ from bench.config.experiments import names
 from bench.config.explain import ConfigError
 from bench.config.hydra_app import Composer, opened
 from bench.config.resolve import build
+from bench.records.read import find_records, read_record
+from bench.runs import preflight
 from tests import processes
-from tests.conftest import TINY
+from tests.conftest import TINY, own_experiment, specs_of
 
 
 @pytest.mark.parametrize("preset", [*names(), "default"])
@@ -79,13 +81,22 @@ def test_an_interpolation_on_the_command_line_is_that_of_each_run():
     assert [spec.data.eval_size for spec in specs] == [20, 30]
 
 
+def test_an_interpolation_in_a_setting_is_that_of_each_run(tmp_path: Path):
+    node = {
+        "rows": [{"task.length": [20, 30]}],
+        "settings": [{"when": {}, "set": {"data.eval_size": "${task.length}"}}],
+    }
+    specs = specs_of(*own_experiment(tmp_path, node), "cell=rnn")
+    assert [spec.data.eval_size for spec in specs] == [20, 30]
+
+
 def test_options_and_plugins_of_the_users_own(tmp_path: Path):
     """Those of ``hydra.searchpath``, and a resolver of a plugin beside the configs."""
     for name, text in {
         "searched/experiment/own.yaml": "# @package _global_\ndefaults: [/size: small, _self_]\n",
         "searched/size/small.yaml": "# @package _global_\nmodel: {hidden_size: 3}\n",
         "searched/size/large.yaml": "# @package _global_\nmodel: {hidden_size: 5}\n",
-        "beside/experiment/doubled.yaml": '# @package _global_\nmodel: {hidden_size: "${twice:4}"}\n',
+        "beside/experiment/doubled.yaml": '# @package _global_\nmodel: {layers: "${twice:1}"}\n',
         "beside/hydra_plugins/of_mine.py": "from omegaconf import OmegaConf\n"
         "OmegaConf.register_new_resolver('twice', lambda value: 2 * value, replace=True)\n",
     }.items():
@@ -95,7 +106,18 @@ def test_options_and_plugins_of_the_users_own(tmp_path: Path):
     specs = compose.compose_runs([*words, MULTIRUN])
     assert [spec.config["model"]["hidden_size"] for spec in specs] == [5, 3]
     done = processes.command(
-        "run", f"--config-dir={tmp_path}/beside", "+experiment=doubled", *TINY, f"results_dir={tmp_path}", "--plan",
-        "model.layers=1",
-    )  # fmt: skip
+        "run", f"--config-dir={tmp_path}/beside", "+experiment=doubled", *TINY, f"results_dir={tmp_path}"
+    )
     assert (done.returncode, done.stderr) == (0, "")
+    (folder,) = find_records(tmp_path)
+    assert read_record(folder).config["model"]["layers"] == 2
+
+
+def test_planning_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.setattr(preflight, "SECONDS_OF_SILENCE", 0.0)
+    specs = specs_of("seed=0,1,2,3", f"results_dir={tmp_path}", MULTIRUN)
+    assert preflight.checked(specs, 4) == specs
+    # The first run may have waited for a compiler, and the last one is the end; then ten seconds pass in between.
+    assert capsys.readouterr().err == "bench run: 2 of 4 runs are planned, about 0:00 left\n"

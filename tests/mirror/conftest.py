@@ -19,7 +19,8 @@ from bench.mirror.history import Histogram, history
 from bench.records.read import find_records, read_record
 from tests import processes
 from tests.conftest import TINY
-from tests.wandb_server import StoredRun, WandbServer
+from tests.wandb_backend import StoredRun
+from tests.wandb_server import WandbServer
 
 USER, HOME = "wilhelmina", "home-of-wilhelmina"
 

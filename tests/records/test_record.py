@@ -66,6 +66,13 @@ def test_an_unfinished_draft_is_no_record(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_copy_in_an_offline_run_of_wandb_is_no_record_and_an_experiment_of_a_like_name_is(tmp_path: Path):
+    mine = tmp_path / "runs" / "offline-run-lengths" / "adding_problem" / "gru" / "abc"
+    for folder in (mine, tmp_path / "wandb" / "offline-run-20260101_000000-abc" / "files" / "record"):
+        write(folder, make())
+    assert find_records(tmp_path) == [mine]
+
+
 def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
