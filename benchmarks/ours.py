@@ -64,7 +64,7 @@ def network(cell: str, engine: str, hidden: int, inputs: int, outputs: int, read
         make: Any = partial(own_cell(), init=Initialization(input="torch", recurrent="torch", bias="torch"))
     else:
         make = hydra.utils.instantiate(OmegaConf.load(CONF / f"{cell}.yaml"))
-    chosen = choose(engine, make(1, 1), torch.device("cpu"), "32")
+    chosen = choose(engine, [make(inputs, hidden)], torch.device("cpu"), "32")
     assert chosen.note is None, chosen.note
     model = SequenceModel(
         make, input_size=inputs, output_size=outputs, hidden_size=hidden, layers=1, dropout=0.0,

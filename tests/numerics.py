@@ -71,7 +71,7 @@ VARIANTS = (
 )
 ENGINES = {
     **{f"cell={cell} model.engine={engine} model.layers=2": {f"engines.{engine}"}
-       for engine in ("stepwise", "fused", "native") for cell in ("rnn", "lstm", "gru")},
+       for engine in ("stepwise", "fused", "native", "generated") for cell in ("rnn", "lstm", "gru")},
     "cell=gru model.engine=compiled": {"engines.compiled", "engines.stepwise", "cells", "cells.gru"},
 }  # fmt: skip
 """Runs in float32, and the parts whose change makes them again; others do not, because compiling takes a minute."""

@@ -89,7 +89,8 @@ def build(
     sections = _sections(config)
     scaled = _scaled(config, sections.data)
     shortest = min(each.length for each in (task, *scaled.values()))
-    network = _network(config, task, shortest, _cell(config, task, sections.probe), sections, say)
+    _check_cell(config, task, sections.probe)
+    network = _network(config, task, shortest, sections, say)
     _check_optimizer_and_logger(config)
     with _named(""):
         engine = network.engine.engine
@@ -238,8 +239,8 @@ def _sections(config: Mapping[str, Any]) -> Sections:
     )
 
 
-def _cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
-    """Return a cell of one unit without memory, which can be probed; its node takes the argument types of the class."""
+def _check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> None:
+    """Check the cell by one of one unit without memory; its node takes the argument types of the class."""
     with _named("cell"):
         cell_class = locate(config["cell"], "cell")
         if not (inspect.isclass(cell_class) and issubclass(cell_class, Cell)):
@@ -247,18 +248,16 @@ def _cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
                 f"`_target_` must name a subclass of bench.cells.Cell, got {config['cell']['_target_']!r}"
             )
         config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
-        cell = smallest_cell(config["cell"])
+        smallest_cell(config["cell"])
         check_step(config["cell"])
     with _named("probe"):
         check_probes(probe, task, cell_class.gates, cell_class.__name__)
-    return cell
 
 
 def _network(
     config: Mapping[str, Any],
     task: Task,
     shortest: int,
-    cell: Cell,
     sections: Sections,
     say: Callable[[str], None] | None,
 ) -> Network:
@@ -269,8 +268,8 @@ def _network(
     settings = _section(ModelConfig, config, "model")
     with _named("model"):
         hidden_size = hidden_size_of(config["cell"], task, settings)
-        model_on_meta(config["cell"], task, settings, hidden_size)
-        engine = choose(settings.engine, cell, sections.device, sections.precision, say)
+        model = model_on_meta(config["cell"], task, settings, hidden_size)
+        engine = choose(settings.engine, model.layers, sections.device, sections.precision, say)
         if engine.engine == "compiled" and shortest < CHUNK:
             raise ConfigError(
                 f"`engine` must be another one for sequences of {shortest} steps, as {CHUNK} are compiled together, "

@@ -1,4 +1,4 @@
 """The ways to unroll a cell over a sequence: all compute the same, at different speeds."""
 
-from bench.engines.base import ENGINES, Engine, Unroll
+from bench.engines.base import ENGINES, Engine, Tap, Unroll
 from bench.engines.choice import Choice, choose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from jaxtyping import Float
@@ -9,8 +10,20 @@ from torch import Tensor
 
 from bench.cells import Cell, State
 
-Engine = Literal["fused", "stepwise", "compiled", "native"]
+Engine = Literal["fused", "stepwise", "compiled", "native", "generated"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+@dataclass
+class Tap:
+    """Receives gradients that the backward pass computes anyway.
+
+    Attributes:
+        gradients: dL/dstate of every part of the state after every step, along all paths; ``None`` until the backward
+            pass has run.
+    """
+
+    gradients: Float[Tensor, "parts time batch hidden"] | None = None
 
 
 @runtime_checkable

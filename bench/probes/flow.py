@@ -1,7 +1,7 @@
 """The distance that the gradient travels back: the norm of the total derivatives dL/dx_t and dL/dh_t over lag.
 
 The loss is that of the delayed answer alone. A loss over all positions would hide a vanished gradient behind the
-gradients of nearby positions. The native kernels compute the gradient of every state anyway and hand it out. For the
+gradients of nearby positions. The engines in C++ compute the gradient of every state anyway and hand it out. For the
 other engines the module cuts the sequence at the probed steps and runs the fused kernel piece by piece; autograd then
 returns the gradients at the cuts. This is exact. The gradient of the network's input is autograd's, with any engine.
 """
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from bench.cells import Cell
 from bench.cells.base import State
-from bench.engines import fused, stepwise
+from bench.engines import Tap, fused, stepwise
+from bench.engines.generated import engine as generated
 from bench.engines.native import engine as native
 from bench.training.model import SequenceModel
 from tasks.base import Batch, Task
@@ -136,7 +137,9 @@ def gradient_flow_of(
     with left_as_it_is(model), _gradients_of_states(model):
         # Every step of the input is a node of its own.
         steps = batch.inputs.detach().requires_grad_(inputs).unbind()
-        points = (_from_taps if model.engine == "native" else _from_cuts)(model, task, batch, steps, lags, last)
+        points = (_from_taps if model.engine in ("native", "generated") else _from_cuts)(
+            model, task, batch, steps, lags, last
+        )
     order = [INPUT, *model.layers[0].states]
     return sorted(points, key=lambda point: (point.layer, order.index(point.state), point.lag))
 
@@ -144,15 +147,16 @@ def gradient_flow_of(
 def _from_taps(
     model: SequenceModel, task: Task, batch: Batch, steps: Sequence[Tensor], lags: Sequence[int], last: int
 ) -> list[Flow]:
-    """Compute the norms in one pass forward and one back through the native kernels."""
+    """Compute the norms in one pass forward and one back through the kernels in C++."""
+    engine = native if model.engine == "native" else generated
     hidden, taps, starts = torch.stack(list(steps)), [], []
     nodes = [steps[last - lag] for lag in lags if steps[0].requires_grad]
     for cell in model.layers:
         # Differentiating with respect to the initial state makes the backward pass go through all steps.
         start = tuple(part.detach().requires_grad_() for part in cell.initial_state(hidden.shape[1]))
-        taps.append(native.Tap())
+        taps.append(Tap())
         starts.append(start[0])
-        hidden, _ = native.unroll(cell, hidden, start, taps[-1])
+        hidden, _ = engine.unroll(cell, hidden, start, taps[-1])
     norms = gradient_norms(_answer_loss(model, task, batch, hidden), [*nodes, *starts])
     points = [Flow(0, INPUT, lag, norm) for lag, norm in zip(lags, norms[: len(nodes)], strict=False)]
     for layer, (cell, tap) in enumerate(zip(model.layers, taps, strict=True), start=1):

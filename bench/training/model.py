@@ -15,6 +15,7 @@ from bench.cells import Cell
 from bench.cells.init import WeightRule, fill_weight
 from bench.engines import ENGINES, Engine, Unroll, fused, stepwise
 from bench.engines.compiled import Compiled
+from bench.engines.generated import engine as generated
 from bench.engines.native import engine as native
 
 MakeCell = Callable[[int, int], Cell]
@@ -47,8 +48,8 @@ class SequenceModel(nn.Module):
             needs at least two layers.
         readout: ``"every"`` reads out every step, ``"last"`` only the last one.
         engine: ``"fused"`` (torch kernel), ``"stepwise"`` (the cell's own equations), ``"compiled"`` (the same through
-            ``torch.compile``, see :meth:`warm_up`), or ``"native"`` (C++, on the CPU); see
-            :func:`bench.engines.choose`.
+            ``torch.compile``, see :meth:`warm_up`), ``"native"`` (C++, on the CPU), or ``"generated"`` (C++ written
+            from the cell's own equations, on the CPU); see :func:`bench.engines.choose`.
 
     Raises:
         ValueError: A number is out of range, the engine is unknown, or the cell does not have it.
@@ -87,7 +88,7 @@ class SequenceModel(nn.Module):
         self.readout = readout
         name = type(self.layers[0]).__name__
         if engine == "fused" and self.layers[0].fused is None:
-            raise ValueError(f"`engine` must be stepwise or compiled for {name}, which has no kernel, got 'fused'")
+            raise ValueError(f"`engine` must not be fused for {name}, which has no kernel, got 'fused'")
         if engine == "native" and self.layers[0].recurrence is None:
             raise ValueError(f"`engine` must not be native for {name}, which names no recurrence, got 'native'")
         self.engine: Engine = next(each for each in ENGINES if each == engine)
@@ -155,18 +156,21 @@ class SequenceModel(nn.Module):
     def _unroll(self, depth: int) -> Unroll:
         if self.engine == "compiled":
             return self._compiled[depth]
-        return {"fused": fused.unroll, "stepwise": stepwise.unroll, "native": native.unroll}[self.engine]
+        return {
+            "fused": fused.unroll, "stepwise": stepwise.unroll, "native": native.unroll, "generated": generated.unroll,
+        }[self.engine]  # fmt: skip
 
     def trace(self, inputs: Float[Tensor, "time batch input"]) -> list[LayerTrace]:
         """Return all states and block values of every layer, without dropout.
 
-        All engines but the native one compute them step by step.
+        The engines in C++ compute them at their speed, all others step by step.
         """
         traces = []
         layer_inputs = inputs
         for cell in self.layers:
-            if self.engine == "native":
-                traces.append(LayerTrace(*native.trace(cell, layer_inputs)))
+            if self.engine in ("native", "generated"):
+                engine = native if self.engine == "native" else generated
+                traces.append(LayerTrace(*engine.trace(cell, layer_inputs)))
                 layer_inputs = traces[-1].states["h"]
                 continue
             state = cell.initial_state(inputs.shape[1])

@@ -30,7 +30,7 @@ def test_it_trains_like_the_others_and_has_its_column(bench: Bench, mine: Path):
     by_cell = {made.cell: made for made in bench.records()}
     assert by_cell.keys() == {"mine", "lstm"}
     own = by_cell["mine"]
-    assert own.model["engine"] == "stepwise"
+    assert own.model["engine"] == "generated"
     assert own.model["parameters"] == 2 * (4 * 2 + 4 * 4 + 2 * 4) + 5
     assert own.status == "completed"
     table = bench.call("table", str(bench.results)).out

@@ -149,7 +149,7 @@ def test_a_subclass_has_neither_kernel_nor_recurrence():
     cell = type("Slower", (GRUCell,), {"update": update})(3, 4, init=TORCH)
     assert cell.fused is None
     assert cell.recurrence is None
-    assert choose("auto", cell, torch.device("cpu"), "32") == Choice("stepwise")
+    assert choose("auto", [cell], torch.device("cpu"), "32") == Choice("generated")
 
 
 def test_native_has_no_second_derivative():
@@ -177,41 +177,43 @@ class TestChoice:
             (CPU, "32", "gru", "native"),
             (CPU, "bf16-mixed", "gru", "fused"),
             (GPU, "32", "gru", "fused"),
-            (CPU, "32", "leak", "stepwise"),
+            (CPU, "32", "leak", "generated"),
+            (CPU, "bf16-mixed", "leak", "stepwise"),
             (GPU, "32", "leak", "stepwise"),
         ],
     )
     def test_auto(self, device: torch.device, precision: str, cell: str, engine: str):
-        assert choose("auto", make(cell, 1, 1), device, precision) == Choice(engine, None)  # type: ignore[arg-type]
+        assert choose("auto", [make(cell, 3, 5)], device, precision) == Choice(engine, None)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         ("asked", "cell", "device", "precision", "message"),
         [
-            ("fused", "leak", CPU, "32", "must be auto, stepwise or compiled for Leak, which has no kernel"),
-            ("native", "leak", CPU, "32", "must be auto, stepwise or compiled for Leak, which names no recurrence"),
+            ("fused", "leak", CPU, "32", "must be auto, generated, stepwise or compiled for Leak, which has no kernel"),
+            ("native", "leak", CPU, "32", "must be auto, stepwise, compiled or generated for Leak, which names no rec"),
+            ("generated", "leak", GPU, "32", "must be auto, stepwise or compiled on a GPU, got 'generated'"),
             ("native", "gru", GPU, "32", "must be auto, fused, stepwise or compiled on a GPU"),
             ("native", "gru", CPU, "bf16-mixed", "must be auto, fused, stepwise or compiled with precision bf16-mixed"),
-            ("warp", "gru", CPU, "32", "must be one of auto, fused, stepwise, compiled, native, got 'warp'"),
+            ("warp", "gru", CPU, "32", "must be one of auto, fused, stepwise, compiled, native, generated, got 'warp'"),
         ],
     )
     def test_what_cannot_be(self, asked: str, cell: str, device: torch.device, precision: str, message: str):
         with pytest.raises(ValueError, match=f"`engine` {message}"):
-            choose(asked, make(cell, 1, 1), device, precision)
+            choose(asked, [make(cell, 3, 5)], device, precision)
 
     def test_compiled_without_a_compiler(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("CXX", "no-such-compiler")
         message = "`engine` must be auto, fused or stepwise where there is no C\\+\\+ compiler, got 'compiled'"
         with pytest.raises(ValueError, match=message):
-            choose("compiled", make("gru", 1, 1), self.CPU, "32")
+            choose("compiled", [make("gru", 3, 5)], self.CPU, "32")
 
 
 class TestRuns:
     def test_all_engines_train_alike_and_the_record_says_which(self, bench: Bench):
-        engines = ("stepwise", "fused", "native")
+        engines = ("stepwise", "fused", "native", "generated")
         runs = [bench.one("cell=gru", f"model.engine={engine}") for engine in engines]
         assert [run.model["engine"] for run in runs] == list(engines)
-        assert [run.model["engine_note"] for run in runs] == [None] * 3
-        assert len({run.run_id for run in runs}) == 3
+        assert [run.model["engine_note"] for run in runs] == [None] * 4
+        assert len({run.run_id for run in runs}) == 4
         plain, *others = (bench.curves(run)["train_loss"] for run in runs)
         for losses in others:
             assert losses == pytest.approx(plain, rel=1e-4)

@@ -62,7 +62,7 @@ class TestEngines:
 
     @pytest.mark.parametrize(("cell", "engine"), [("gru", "fused"), ("leak", "stepwise")])
     def test_auto(self, cell: str, engine: str):
-        assert choose("auto", make(cell, 1, 1), process.resolve_device("auto"), "32").engine == engine
+        assert choose("auto", [make(cell, 3, 5)], process.resolve_device("auto"), "32").engine == engine
 
 
 class TestProbes:

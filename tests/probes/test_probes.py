@@ -73,7 +73,7 @@ def test_the_flow_is_that_of_every_state_retained(cell: str, task: str, layers: 
     asked = TASKS[task]
     longest, batch = longest_lag(asked), probe_batch(asked)
     expected = traced_with_gradients(network(cell_maker(cell), asked, layers=layers), asked, batch)
-    for engine in ("native", "fused", "stepwise"):
+    for engine in ("native", "fused", "stepwise", "generated"):
         model = network(cell_maker(cell), asked, layers=layers, engine=engine)
         for chosen in (list(range(longest + 1)), [longest, 0, 4]):
             found = gradient_flow_of(model, asked, batch, chosen, inputs=True)

@@ -30,6 +30,7 @@ SETTINGS = {
         "cell=gru", "model.engine=stepwise", "training.clip_norm=null", "training.clip_value=0.01", "task.length=9",
         "data.microbatch_size=2",
     ),
+    "generated": ("cell=lstm", "model.engine=generated", "task.length=9", "training.clip_norm=null"),
     "solved, then stops": (
         "cell=gru", "task.length=2", "model.hidden_size=32", "data.batch_size=64", "task.solved_mse=0.16",
         "optimizer.lr=1e-2", "training.max_steps=40", "training.eval_every=3",

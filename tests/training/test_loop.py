@@ -222,7 +222,7 @@ def test_fused_adam_is_adam(bench: Bench):
 
 
 class TestDivergence:
-    @pytest.mark.parametrize("engine", ["native", "fused", "stepwise"])
+    @pytest.mark.parametrize("engine", ["native", "fused", "stepwise", "generated"])
     def test_a_loss_that_is_not_finite_ends_the_run_with_its_step(self, bench: Bench, engine: str):
         explode = ("cell=rnn", "cell.nonlinearity=relu", "optimizer=sgd", "optimizer.lr=1e6", "training.clip_norm=null")
         made = bench.one(*explode, f"model.engine={engine}", "training.max_steps=50", "training.eval_every=50")

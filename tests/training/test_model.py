@@ -83,7 +83,8 @@ def test_readout_at_the_last_step_is_the_last_of_every_step(name: str, inputs: t
 
 
 @pytest.mark.parametrize(
-    ("name", "engine"), [("leak", "stepwise"), *[(name, engine) for name in CELLS for engine in ("fused", "native")]]
+    ("name", "engine"),
+    [("leak", "stepwise"), ("leak", "generated"), *[(name, engine) for name in CELLS for engine in ("fused", "native")]],
 )
 def test_the_trace_is_what_the_network_did(name: str, engine: str, inputs: torch.Tensor):
     model = build(CELLS.get(name, partial(Leak, init=TORCH)), layers=2, engine=engine).double()
@@ -149,13 +150,13 @@ def test_the_native_trace_is_that_of_the_equations(name: str, inputs: torch.Tens
 
 class TestEngine:
     def test_one_that_the_cell_lacks_is_an_error(self):
-        with pytest.raises(ValueError, match="`engine` must be stepwise or compiled for Leak, which has no kernel"):
+        with pytest.raises(ValueError, match="`engine` must not be fused for Leak, which has no kernel, got 'fused'"):
             build(partial(Leak, init=TORCH), engine="fused")
         with pytest.raises(ValueError, match="`engine` must not be native for Leak, which names no recurrence"):
             build(partial(Leak, init=TORCH), engine="native")
 
     def test_unknown(self):
-        allowed = "fused, stepwise, compiled, native"
+        allowed = "fused, stepwise, compiled, native, generated"
         with pytest.raises(ValueError, match=f"`engine` must be one of {allowed}, got 'warp'"):
             build(CELLS["gru"], engine="warp")
 

@@ -87,10 +87,10 @@ def folder() -> Path:
 def _load(say: Callable[[str], None]) -> None:
     if platform.system() != "Linux":
         raise NativeUnavailableError(f"it is built on Linux, and this is {platform.system()}")
-    flags = _flags()
+    flags = compiler_flags()
     try:
         texts = [file.read_text(encoding="utf-8") for file in (SOURCE, *HEADERS)]
-        place = folder() / _digest(*texts, torch.__version__, platform.machine(), *flags)
+        place = folder() / digest(*texts, torch.__version__, platform.machine(), *flags)
         library = place / "native.so"
         if _loaded(library):
             return
@@ -107,11 +107,31 @@ def _load(say: Callable[[str], None]) -> None:
 
 def _loaded(library: Path) -> bool:
     """Load a library if it is there and whole; return whether it was."""
-    if library.exists():
+    if whole(library):
         with contextlib.suppress(OSError):
             torch.ops.load_library(library)
             return True
     return False
+
+
+def put(draft: Path, library: Path) -> None:
+    """Move a library into its place, and note its digest beside it."""
+    # The note comes first: a library without its note is built again.
+    library.with_suffix(".sha256").write_text(_digest_of_file(draft), encoding="utf-8")
+    draft.replace(library)
+
+
+def whole(library: Path) -> bool:
+    """Return whether a library is there as it was built; to load half of one would end the process."""
+    try:
+        return library.with_suffix(".sha256").read_text(encoding="utf-8") == _digest_of_file(library)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _make(library: Path, flags: list[str], say: Callable[[str], None]) -> None:
@@ -119,7 +139,7 @@ def _make(library: Path, flags: list[str], say: Callable[[str], None]) -> None:
     if made_with is None:
         raise NativeUnavailableError(f"there is no C++ compiler named {_asked_for()[0]}")
     version = subprocess.run([*made_with, "--version"], capture_output=True, text=True, check=False).stdout
-    failure = library.with_name(f"failed-{_digest(*made_with, version)}.log")
+    failure = library.with_name(f"failed-{digest(*made_with, version)}.log")
     if failure.exists() and time.time() - failure.stat().st_mtime < SECONDS_BETWEEN_TRIES:
         say(f"building the native kernels has failed, see {failure}, and delete that to try again")
         raise NativeUnavailableError("building it has failed")
@@ -134,15 +154,16 @@ def _make(library: Path, flags: list[str], say: Callable[[str], None]) -> None:
             failure.write_text(f"{error}\n", encoding="utf-8")
             say(f"building the native kernels failed, see {failure}")
             raise NativeUnavailableError("building it has failed") from error
-        # One rename moves the library into its place, so that a killed process leaves no half of it there.
-        (Path(draft) / f"{NAME}.so").replace(library)
+        put(Path(draft) / f"{NAME}.so", library)
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """Return sixteen hexadecimal digits over some texts."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _flags() -> list[str]:
+def compiler_flags() -> list[str]:
+    """Return the compiler's flags for this machine's vectors."""
     found = torch.backends.cpu.get_cpu_capability()
     capability = found if found in FLAGS else "DEFAULT"
     macros = [f"-DCPU_CAPABILITY={capability}", f"-DCPU_CAPABILITY_{capability}"]

@@ -6,7 +6,6 @@ another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bench.cells import Cell, State
+from bench.engines.base import Tap
 from bench.engines.native import build
 
 NUMERICS = 1
@@ -22,18 +22,6 @@ NUMERICS = 1
 
 BLOCKS = {"rnn_tanh": (), "rnn_relu": (), "lstm": (0, 1, 2, 3), "gru": (0, 1, 3)}
 """For each recurrence, the places of the cell's blocks among the kept values; an RNN's only block is h itself."""
-
-
-@dataclass
-class Tap:
-    """Receives gradients that the backward pass computes anyway.
-
-    Attributes:
-        gradients: dL/dstate of every part of the state after every step, along all paths; ``None`` until the backward
-            pass has run.
-    """
-
-    gradients: Float[Tensor, "parts time batch hidden"] | None = None
 
 
 def unroll(

@@ -7,24 +7,14 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
-#include <new>
 #include <utility>
-#include <vector>
+
+#include "memory.h"
 
 namespace {
 
 enum Kind { RNN_TANH, RNN_RELU, LSTM, GRU };
-
-constexpr int64_t kRows = 32;        // largest number of rows of the batch that one walk takes along
-constexpr int64_t kChunkRows = 128;  // rows (steps x batch) of a chunk of the backward pass
-constexpr int64_t kLine = 64;        // bytes of a cache line
-#if defined(CPU_CAPABILITY_AVX2)
-constexpr int kTile = 4;  // rows of a register tile, of 2 vectors each: 16 registers
-#else
-constexpr int kTile = 8;  // 32 registers
-#endif
 
 // The number of products of a step; their order is that of their columns. The GRU's fourth product is W_n x + b_n. It
 // is apart from the third, U_n h + c_n, because the reset gate scales the third alone.
@@ -47,21 +37,6 @@ inline std::pair<int64_t, int64_t> reads(const Shape& s, int product) {
   if (K == GRU && product == 3) return {s.hidden, 1 + s.input};
   return {0, s.hidden + 1 + s.input};
 }
-
-inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-template <typename T>
-struct Aligned {
-  using value_type = T;
-  Aligned() = default;
-  template <typename U>
-  Aligned(const Aligned<U>&) {}
-  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(kLine))); }
-  void deallocate(T* place, size_t) { ::operator delete(place, std::align_val_t(kLine)); }
-  bool operator==(const Aligned&) const { return true; }
-};
-template <typename T>
-using Buffer = std::vector<T, Aligned<T>>;
 
 int64_t worker_count(int64_t batch) { return std::min<int64_t>(batch, at::get_num_threads()); }
 

@@ -1,0 +1,1 @@
+"""The engine that writes C++ from a cell's own equations."""
