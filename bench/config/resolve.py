@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar, cast
 
@@ -24,7 +24,7 @@ from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
 from bench.config.sweep_grid import SweepGrid
 from bench.config.targets import check_arguments, locate, parameters_of
-from bench.engines import choose
+from bench.engines import Choice, choose
 from bench.engines.compiled import CHUNK
 from bench.errors import as_override, nearest
 from bench.probes.probing import check_probes
@@ -269,13 +269,27 @@ def _network(
     with _named("model"):
         hidden_size = hidden_size_of(config["cell"], task, settings)
         model = model_on_meta(config["cell"], task, settings, hidden_size)
-        engine = choose(settings.engine, model.layers, sections.device, sections.precision, say)
+        engine = _engine(settings.engine, config["cell"], model.layers, sections, say)
         if engine.engine == "compiled" and shortest < CHUNK:
             raise ConfigError(
                 f"`engine` must be another one for sequences of {shortest} steps, as {CHUNK} are compiled together, "
                 "got 'compiled'"
             )
     return Network(task, config["cell"], settings, hidden_size, engine)
+
+
+_ENGINES: dict[Hashable, Choice] = {}
+"""Engines that this process has chosen, by all that the choice rests on; to generate one takes up to a second."""
+
+
+def _engine(
+    asked: str, node: Mapping[str, Any], cells: list[Cell], sections: Sections, say: Callable[[str], None] | None
+) -> Choice:
+    sizes = [(type(cell), cell.input_size, cell.hidden_size) for cell in cells]
+    key = (asked, repr(node), tuple(sizes), sections.device, sections.precision)
+    if key not in _ENGINES:
+        _ENGINES[key] = choose(asked, cells, sections.device, sections.precision, say)
+    return _ENGINES[key]
 
 
 def _check_optimizer_and_logger(config: dict[str, Any]) -> None:

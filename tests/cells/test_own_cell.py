@@ -80,12 +80,15 @@ def test_what_cells_of_others_do(bench: Bench, tmp_path: Path):
     words = (f"--config-dir={tmp_path}", "cell=idle", "model.hidden_size=null", "model.parameter_budget=200")
     outcome = bench.run(*words, "-m", "seed=0,1")
     assert outcome.code == 0, outcome.err
+    note = "stepwise instead of generated: its step holds a tensor of its own, or writes into one"
     assert outcome.err.splitlines() == [
+        f"bench run: engine {note}",
         "bench run: warning: idle has parameters that get no gradient and yet count: cells.0.bias_hh, "
-        "cells.0.weight_hh; see `Cell.weights`"
+        "cells.0.weight_hh; see `Cell.weights`",
     ]
     for made in bench.records():
         assert made.model["without_gradient"] == ["cells.0.bias_hh", "cells.0.weight_hh"]
+        assert (made.model["engine"], made.model["engine_note"]) == ("stepwise", note)
     made = bench.records()[0]
     assert bench.run(*words, "seed=0", "rerun=all").code == 0
     assert bench.records()[0].metrics == made.metrics, "what it draws while it is made follows the seed"
@@ -163,7 +166,11 @@ def test_strange_cells(bench: Bench, tmp_path: Path):
         done = command("run", "-m", *words, f"cell._target_={classes}")
         return done.returncode, done.stderr
 
-    assert run("Frozen", "Normed", "Counting") == (0, "")
+    code, said = run("Frozen", "Normed", "Counting")
+    assert code == 0, said
+    assert [line for line in said.splitlines() if "are planned" not in line] == [
+        "bench run: engine stepwise instead of generated: the part steps of its state is int64"
+    ]
     made = {each.cell: each for each in bench.records()}
     assert {each.status for each in made.values()} == {"completed"}
     assert made["Frozen"].model["without_gradient"] == []

@@ -84,7 +84,10 @@ def test_readout_at_the_last_step_is_the_last_of_every_step(name: str, inputs: t
 
 @pytest.mark.parametrize(
     ("name", "engine"),
-    [("leak", "stepwise"), ("leak", "generated"), *[(name, engine) for name in CELLS for engine in ("fused", "native")]],
+    [
+        *[("leak", engine) for engine in ("stepwise", "generated")],
+        *[(name, engine) for name in CELLS for engine in ("fused", "native")],
+    ],
 )
 def test_the_trace_is_what_the_network_did(name: str, engine: str, inputs: torch.Tensor):
     model = build(CELLS.get(name, partial(Leak, init=TORCH)), layers=2, engine=engine).double()

@@ -40,11 +40,13 @@ class Recurrence:
     """
 
     def __init__(self, cell: Cell, say: Callable[[str], None] | None = None) -> None:
-        self.graph: StepGraph = step_graph.trace(cell)
-        self.step: Step = lower(self.graph)
-        self.source: Source = emit(self.step)
-        self.library: Library = library(self.source.text, say)
-        check(self, cell)
+        # The first to ask may be an evaluation, which has switched gradients off.
+        with torch.inference_mode(False), torch.enable_grad():
+            self.graph: StepGraph = step_graph.trace(cell)
+            self.step: Step = lower(self.graph)
+            self.source: Source = emit(self.step)
+            self.library: Library = library(self.source.text, say)
+            check(self, cell)
 
     def weights(self, cell: Cell, dtype: torch.dtype) -> list[Tensor]:
         """Return what the recurrence reads and no sequence changes."""

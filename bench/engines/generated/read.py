@@ -230,8 +230,9 @@ class Reading:
         if target is aten.pow.Tensor_Scalar:
             return _power(self._operand(args[0], width), float(args[1]), width)  # type: ignore[arg-type]
         if target in (aten.clamp.default, aten.clamp.Tensor, aten.hardtanh.default):
-            value = self.row(args[0])
-            bounds: list[Any] = list(args)[1:] or ([-1.0, 1.0] if target is aten.hardtanh.default else [])
+            value, bounds = self.row(node.args[0]), list(node.args[1:])
+            if target is aten.hardtanh.default and not bounds:
+                bounds = [-1.0, 1.0]
             for bound, operation in zip(bounds, ("maximum", "minimum"), strict=False):
                 if bound is not None:
                     value = pointwise(operation, value, self._operand(bound, width), width=width)

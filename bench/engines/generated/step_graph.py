@@ -143,7 +143,7 @@ def _as_reason(what: str) -> Iterator[None]:
         yield
     except UnsupportedError:
         raise
-    except Exception as error:  # whatever a user's equations and torch's tracer raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a user's equations and torch raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedError(f"{what}: {lines[0][:200]}") from error
 
