@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
 import subprocess
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.config.command import MULTIRUN
 from bench.report.tables import formats
-from bench.report.tables.commands import merged
+from bench.report.tables.commands import command_of, merged
 from bench.report.tables.grid import Grid
-from tests.conftest import TINY, Bench
+from bench.runs.execute import execute
+from bench.runs.progress import Pulse
+from tests.conftest import TINY, Bench, spec_of, specs_of
 
 
 def each(**values: list[object]) -> list[str]:
@@ -50,23 +54,60 @@ def each(**values: list[object]) -> list[str]:
             [f"bench run +experiment=demo cell=gru seed={seed}" for seed in range(3)],
             ["bench run -m +experiment=demo cell=gru 'seed=range(0,3)'"],
         ),
-        # Settings of where and how change no number.
+        # Settings of where and how change no number; but a launcher sets the threads.
         (
-            ["bench run seed=0 results_dir=a launcher=joblib rerun=all logger=wandb", "bench run seed=1 results_dir=b"],
+            ["bench run seed=0 results_dir=a launcher.workers=2 rerun=all logger=wandb", "bench run seed=1 logger=csv"],
             ["bench run -m seed=0,1"],
+        ),
+        (each(launcher=["joblib"], seed=[0, 1]), ["bench run -m launcher=joblib seed=0,1"]),
+        (
+            ["bench run seed=0 launcher=joblib", "bench run seed=1"],
+            ["bench run launcher=joblib seed=0", "bench run seed=1"],
         ),
         (["bench run hydra.launcher.n_jobs=2 launcher.n_jobs=3"], ["bench run hydra.launcher.n_jobs=2"]),
         # Flags and deletions stay as they are.
         (
-            ["bench run '--config-dir=/a b' ~probe seed=0", "bench run '--config-dir=/a b' ~probe seed=1"],
-            ["bench run -m '--config-dir=/a b' '~probe' seed=0,1"],
+            ["bench run '--config-dir=a b' ~probe seed=0", "bench run '--config-dir=a b' ~probe seed=1"],
+            ["bench run -m '--config-dir=a b' '~probe' seed=0,1"],
         ),
         (["bench run 'probe.lags=[0,3]' 'x=\"a, b\"'"], ["bench run 'probe.lags=[0,3]' 'x=\"a, b\"'"]),
         (["bench run training.clip_norm= x.y=null"], ["bench run training.clip_norm= x.y=null"]),
+        (["bench run x= seed=0", "bench run x=1 seed=0"], ["bench run -m 'x='\"'\"''\"'\"',1' seed=0"]),
     ],
 )
 def test_merged(commands: list[str], expected: list[str]):
     assert merged(commands) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("--config-dir={here}/mine", "--config-dir=mine"),
+        ("--config-dir={here}", "--config-dir=."),
+        ("--config-dir=~/work/mine", "--config-dir=mine"),
+        ("--config-dir={home}/other/my cells", "--config-dir=.../my cells"),
+        ("--config-dir={home}", "--config-dir=..."),
+        ("--config-dir=~", "--config-dir=..."),
+        ("--config-dir=/", "--config-dir=..."),
+        ("+task.files=[{here}/a.txt,'{home}/b c.txt',~/work/d]", "+task.files=[a.txt,'.../b c.txt',d]"),
+        ("task.of={{a:/data/x,b:1/2}}", "task.of={{a:.../x,b:1/2}}"),
+        ("hydra.searchpath=[file://{home}/conf,pkg://a.b]", "hydra.searchpath=[file://.../conf,pkg://a.b]"),
+        ("task.url=http://host/a", "task.url=http://host/a"),
+        ("cell=mine/gru", "cell=mine/gru"),
+        ("x=~", "x=..."),
+    ],
+)
+def test_no_absolute_path(word: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A home folder is a name, which breaks a blind review."""
+    home, here = tmp_path / "person", tmp_path / "person" / "work"
+    here.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    (command,) = merged([shlex.join(["bench", "run", word.format(home=home, here=here), "seed=0"])])
+    assert shlex.split(command)[2:-1] == [expected.format()]
+    monkeypatch.chdir(tmp_path)  # From above the home folder, a relative path would name the person.
+    (command,) = merged([shlex.join(["bench", "run", word.format(home=home, here=here), "seed=0"])])
+    assert "person" not in command
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -104,6 +145,25 @@ def test_lines_that_are_continued_are_the_same_words_in_a_shell(words: list[str]
     script = text.removeprefix("ab: ")
     done = subprocess.run(["bash", "-c", f"printf '%s\\n' {script}"], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == words
+
+
+def test_threads_are_part_of_what_a_run_is(bench: Bench):
+    """``launcher=joblib`` takes one thread a run. Without it, a run takes all cores of the machine that it is on."""
+    small = [word for word in TINY if not word.startswith("runtime.")]
+    asked = [[*small, f"seed={seed}", *more] for seed, more in enumerate([["launcher=joblib"], []])]
+    for words in asked:
+        spec = spec_of(*words, f"results_dir={bench.results}")
+        execute(spec, shlex.join(["bench", "run", *spec.asked]), Pulse(), lambda: False, None)
+    made = bench.records()
+    threads = os.cpu_count() if not hasattr(os, "sched_getaffinity") else len(os.sched_getaffinity(0))
+    commands = merged(map(command_of, made))
+    assert [f"runtime.threads={threads}" in command for command in commands] == [
+        "launcher=joblib" not in c for c in commands
+    ]
+    again = [
+        spec for command in commands for spec in specs_of(MULTIRUN, *shlex.split(command.replace(" -m ", " "))[2:])
+    ]
+    assert sorted(spec.run_id for spec in again) == sorted(each.run_id for each in made)
 
 
 def test_the_command_below_a_table_makes_its_runs(bench: Bench, tmp_path: Path):

@@ -1,20 +1,42 @@
-"""The command that makes a set of runs, merged from the commands that make each of them. Pure."""
+"""The command that makes a set of runs, merged from the commands that make each of them."""
 
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.records.record import Record
 
 NOT_SAID = ("results_dir", "logger", "launcher", "rerun")
 """Settings that say where and how a run is made, and change no number."""
-
+SAID = "launcher"
+"""The choice of a launcher, unlike its settings, is said: ``launcher=joblib`` sets the threads of a run."""
 WHOLE = ("-", "~")
 """Beginnings of a flag, and of the deletion of a key."""
+THREADS = "runtime.threads"
+ELSEWHERE = "..."
+"""Stands for the folders above a path that is not below the working folder: they may name a person."""
+_PATH = re.compile(r"(?<![\w./~-])(file://)?((?:~(?=/|$)|(?=/(?!/)))[^\s,'\"()\[\]{}]*)")
+"""An absolute path in a value, or one that begins at the home folder."""
+
+
+def command_of(record: Record) -> str:
+    """Return the command that makes a run, on a machine of another number of cores, too.
+
+    The threads of a run are part of what it is. Where the command leaves them to the machine, the record has them.
+    """
+    left_open = record.config.get("runtime", {"threads": 1}).get("threads") is None and record.device["type"] == "cpu"
+    return f"{record.command} {THREADS}={record.runtime['threads']}" if left_open else record.command
 
 
 def merged(commands: Iterable[str]) -> list[str]:
     """Return the fewest commands that together make the same runs: ``cell=rnn,lstm 'seed=range(0,5)'``.
+
+    They name no absolute path. One below the working folder is relative to it; of any other one only the last name is
+    left, as in ``.../mine``.
 
     Args:
         commands: The command of each run: ``bench run [flags] key=value ...``.
@@ -30,12 +52,37 @@ def _parsed(command: str) -> dict[str, str]:
     """Return the value of each key, in a fixed order; a flag or a deletion is a key without a value."""
     values = {}
     for word in shlex.split(command)[2:]:
-        key, _, value = word.partition("=")
+        key, is_set, value = word.partition("=")
+        value = _without_place(value, whole=word.startswith(WHOLE))
         if word.startswith(WHOLE):
-            values[word] = ""
-        elif key.lstrip("+").partition(".")[0] not in NOT_SAID:
+            values[f"{key}{is_set}{value}"] = ""
+        elif (bare := key.lstrip("+")) == SAID or bare.partition(".")[0] not in NOT_SAID:
             values[key] = value
     return dict(sorted(values.items(), key=lambda pair: _place(pair[0])))
+
+
+def _without_place(value: str, *, whole: bool) -> str:
+    """Return a value with its absolute paths made relative or cut.
+
+    Args:
+        value: The value of a key or a flag.
+        whole: Whether it can be one path alone, as that of a flag, which may have any character.
+    """
+    if whole:
+        return _relative(value) if value.startswith(("/", "~")) else value
+    return _PATH.sub(lambda found: f"{found[1] or ''}{_relative(found[2])}", value)
+
+
+def _relative(path: str) -> str:
+    here = Path.cwd()
+    try:
+        home, place = Path.home(), Path(path).expanduser()
+    except RuntimeError:  # A process may have no user, as in a container.
+        home, place = here, Path(path)
+    # From a folder above the home folder, a relative path would name the user.
+    if place.is_relative_to(here) and (home == here or not home.is_relative_to(here)):
+        return place.relative_to(here).as_posix()
+    return f"{ELSEWHERE}/{place.name}" if place not in (home, Path("/")) else ELSEWHERE
 
 
 def _place(key: str) -> tuple[int, str]:
@@ -81,4 +128,5 @@ def _several(values: list[str]) -> str:
     first = min(numbers, default=0)
     if len(values) > 2 and sorted(numbers) == list(range(first, first + len(values))):
         return f"range({first},{first + len(values)})"
-    return ",".join(values)
+    # An empty text among others needs quotes.
+    return ",".join(value or "''" for value in values) if len(values) > 1 else values[0]

@@ -178,7 +178,10 @@ def _terminal(table: Table) -> list[Grid]:
 
 def _commands(table: Table) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """For the mark of each row the commands that make it."""
-    made = (commands.merged(run.record.command for runs in row.runs.values() for run in runs) for row in table.rows)
+    made = (
+        commands.merged(commands.command_of(run.record) for runs in row.runs.values() for run in runs)
+        for row in table.rows
+    )
     return tuple(zip(captions.marks(table.rows), map(tuple, made), strict=True))
 
 
@@ -217,5 +220,5 @@ def _csv_line(table: Table, row: RunGroup, column: str, runs: list[Run], metric:
         "protocol": "; ".join(sorted({run.protocol for run in runs})),
         "device": "; ".join(sorted({captions.machine_of(run) for run in runs})),
         "code": "; ".join(sorted({captions.code_of(run) for run in runs})),
-        "command": "; ".join(commands.merged(run.record.command for run in runs)),
+        "command": "; ".join(commands.merged(commands.command_of(run.record) for run in runs)),
     }
