@@ -15,11 +15,14 @@ from bench.analysis.hyperparameters import (
     sortable,
     text,
 )
+from bench.analysis.names import Names
 from bench.analysis.run import Run
 from bench.records.record import probed
 
 NO_YEAR = 10_000
 """The year by which a cell without one is sorted."""
+OWN_NAMES = Names()
+"""Cells, tasks and settings as they are called where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class RunGroup:
     """One task with one protocol.
 
     Attributes:
-        task: Name of the task.
+        task: What the task is called.
         settings: The settings shown with the task, ``key=value``: the task's first one, and all that distinguish the
             row from other rows.
         runs: For each column label, its runs in the order of their seeds.
@@ -52,7 +55,7 @@ class RunGroup:
         return next(iter(self.runs.values()))[0].record.task_facts
 
 
-def arrange(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
+def arrange(runs: Iterable[Run], names: Names = OWN_NAMES) -> tuple[list[RunGroup], list[str]]:
     """Arrange a set of runs into rows and columns.
 
     Runs that differ only in the seed share a place. Runs of one cell that differ in a setting of the cell get separate
@@ -61,14 +64,15 @@ def arrange(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
 
     Args:
         runs: Runs in any order; a run that is there twice counts once.
+        names: What cells, tasks and settings are called; their order is that of their own names.
 
     Returns:
         Rows sorted by task and settings, and column labels: cells by the year in which they were published, those
         without a year after them by name.
     """
     unique = _unique(runs)
-    columns = _column_labels(unique)
-    unique = _by_column(unique, columns, of_cells=True)
+    unique = _by_column(unique, _column_labels(unique, OWN_NAMES), of_cells=True)
+    columns = _column_labels(unique, names)
     several = len({run.protocol for run in unique}) > 1
     rows: list[RunGroup] = []
     for name in sorted({run.task for run in unique}):
@@ -84,15 +88,15 @@ def arrange(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
             first = together[0]
             # The first setting of the task, its length or its delay, is always shown.
             keys = (*list(first.task_settings)[:1], *shown)
-            settings = {key: first.task_settings.get(key) for key in keys}
+            settings = {names.key(f"task.{key}", key): first.task_settings.get(key) for key in keys}
             settings |= {"protocol": first.protocol} if several else {}
-            settings |= {key: first.training.get(key) for key in split}
-            rows.append(_row(name, settings, together, columns))
-    return rows, list(dict.fromkeys(columns[run.run_id] for run in unique))
+            settings |= {names.key(key, key): first.training.get(key) for key in split}
+            rows.append(_row(names.task(name), settings, together, columns))
+    return rows, list(dict.fromkeys(columns[run] for run in unique))
 
 
 def arrange_by(
-    runs: Iterable[Run], rows: Sequence[str], columns: Sequence[str], *, mixed: bool
+    runs: Iterable[Run], rows: Sequence[str], columns: Sequence[str], *, mixed: bool, names: Names = OWN_NAMES
 ) -> tuple[list[RunGroup], list[str]]:
     """Arrange a set of records into rows and columns by the values of given keys.
 
@@ -103,6 +107,7 @@ def arrange_by(
         columns: Keys whose values make a column.
         mixed: Whether runs that differ in something else may share a place, and several protocols a table; both are
             then marked.
+        names: What cells, tasks and settings are called; their order is that of their own names.
 
     Raises:
         ValueError: There are such runs or several protocols, and ``mixed`` is not given.
@@ -111,8 +116,9 @@ def arrange_by(
     protocols = sorted({run.protocol for run in unique})
     if len(protocols) > 1 and "experiment" not in (*rows, *columns) and not mixed:
         raise ValueError(f"`mixed` must be given for a table of several protocols, got {', '.join(protocols)}")
-    labels = {run.run_id: _label(columns, run.settings) for run in unique}
-    unique = _by_column(unique, labels, of_cells=list(columns[:1]) == ["cell"])
+    own = {run: _label(columns, run.settings, OWN_NAMES) for run in unique}
+    unique = _by_column(unique, own, of_cells=list(columns[:1]) == ["cell"])
+    labels = {run: _label(columns, run.settings, names) for run in unique}
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in unique:
         groups.setdefault((run.task, *(hashable(run.settings.get(key)) for key in rows)), []).append(run)
@@ -120,22 +126,28 @@ def arrange_by(
     for _, together in sorted(groups.items(), key=lambda item: [sortable(value) for value in item[0]]):
         first = together[0]
         shown = {key: value for key in rows if key != "task" and (value := first.settings.get(key)) is not None}
-        row = _row(first.task, {key.rpartition(".")[2]: value for key, value in shown.items()}, together, labels)
-        found.append(_marked(row, rows, columns, protocols, mixed=mixed))
-    return found, list(dict.fromkeys(labels[run.run_id] for run in unique))
+        settings = {_short(key, names): value for key, value in shown.items()}
+        row = _row(names.task(first.task), settings, together, labels)
+        found.append(_marked(row, rows, columns, protocols, mixed=mixed, names=names))
+    return found, list(dict.fromkeys(labels[run] for run in unique))
 
 
-def _label(columns: Sequence[str], settings: Mapping[str, Any]) -> str:
+def _label(columns: Sequence[str], settings: Mapping[str, Any], names: Names) -> str:
+    called = {"cell": names.cell, "task": names.task, "experiment": str}
     parts = [
-        text(settings.get(key)) if key in ("cell", "task", "experiment") else f"{key.rpartition('.')[2]}={text(value)}"
+        called[key](text(value)) if key in called else f"{_short(key, names)}={text(value)}"
         for key in columns
         if (value := settings.get(key)) is not None
     ]
     return " ".join(parts) or "all"
 
 
+def _short(key: str, names: Names) -> str:
+    return names.key(key, key.rpartition(".")[2])
+
+
 def _marked(
-    row: RunGroup, rows: Sequence[str], columns: Sequence[str], protocols: list[str], *, mixed: bool
+    row: RunGroup, rows: Sequence[str], columns: Sequence[str], protocols: list[str], *, mixed: bool, names: Names
 ) -> RunGroup:
     """Return the row with a mark if its runs are of another protocol than others, or differ among themselves."""
     mixed_columns: dict[str, list[str]] = {}
@@ -152,8 +164,8 @@ def _marked(
                 f"or name {different[0]} in rows or columns"
             )
         if different:
-            mixed_columns.setdefault(", ".join(different), []).append(label)
-    notes = [f"in one place runs that differ in {keys}: {', '.join(names)}" for keys, names in mixed_columns.items()]
+            mixed_columns.setdefault(", ".join(names.key(key, key) for key in different), []).append(label)
+    notes = [f"in one place runs that differ in {keys}: {', '.join(its)}" for keys, its in mixed_columns.items()]
     if len(protocols) > 1 and "experiment" not in (*rows, *columns):
         mine = sorted({run.protocol for runs in row.runs.values() for run in runs})
         notes.append(f"protocol {', '.join(mine)}")
@@ -163,19 +175,23 @@ def _marked(
 
 
 def _unique(runs: Iterable[Run]) -> list[Run]:
-    """Return one run for each run id: a run with a result, if there is one."""
-    unique: dict[str, Run] = {}
+    """Return one run for each run id: a run with a result, if there is one.
+
+    A name of a YAML is no part of a run id. A cell or a task that has two names has the runs of both.
+    """
+    unique: dict[tuple[str, str, str], Run] = {}
     for run in runs:
-        held = unique.get(run.run_id)
+        key = run.run_id, run.task, run.cell
+        held = unique.get(key)
         if held is None or (run.has_result and not held.has_result):
-            unique[run.run_id] = run
+            unique[key] = run
     return list(unique.values())
 
 
-def _row(task: str, settings: Mapping[str, Any], runs: list[Run], columns: Mapping[str, str]) -> RunGroup:
+def _row(task: str, settings: Mapping[str, Any], runs: list[Run], columns: Mapping[Run, str]) -> RunGroup:
     members: dict[str, list[Run]] = {}
     for run in runs:
-        members.setdefault(columns[run.run_id], []).append(run)
+        members.setdefault(columns[run], []).append(run)
     by_column = {label: _once_a_seed(its) for label, its in members.items()}
     uneven = {
         key: {label: its[0].training.get(key) for label, its in by_column.items()}
@@ -200,29 +216,29 @@ def _once_a_seed(runs: list[Run]) -> list[Run]:
     return sorted(chosen.values(), key=lambda run: run.seed)
 
 
-def _column_labels(runs: list[Run]) -> dict[str, str]:
-    """Return a column label for each run id: the cell's name, and what distinguishes it from others of that name."""
+def _column_labels(runs: list[Run], names: Names) -> dict[Run, str]:
+    """Return a column label for each run: the cell's name, and what distinguishes it from others of that name."""
     labels = {}
     for name in {run.cell for run in runs}:
-        members = [run.record for run in runs if run.cell == name]
-        cells = {made.run_id: {**flat(made.config["cell"]), "code": code_of(made, cell=True)} for made in members}
+        members = [run for run in runs if run.cell == name]
+        cells = {run: {**flat(run.record.config["cell"]), "code": code_of(run.record, cell=True)} for run in members}
         shown = differing(cells.values())
-        for run_id, settings in cells.items():
-            extra = [f"{key}={text(settings.get(key))}" for key in shown]
-            labels[run_id] = " ".join((name, *extra))
+        for run, settings in cells.items():
+            extra = [f"{names.key(f'cell.{key}', key)}={text(settings.get(key))}" for key in shown]
+            labels[run] = " ".join((names.cell(name), *extra))
     return labels
 
 
-def _splitting_keys(runs: list[Run], columns: Mapping[str, str]) -> list[str]:
+def _splitting_keys(runs: list[Run], columns: Mapping[Run, str]) -> list[str]:
     """Return the settings, beside the task's and the cell's, that differ between runs of one task and one column."""
     places: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for run in runs:
         settings = sorted((key, hashable(value)) for key, value in run.task_settings.items())
-        places.setdefault((columns[run.run_id], run.protocol, *settings), []).append(run.training)
+        places.setdefault((columns[run], run.protocol, *settings), []).append(run.training)
     return sorted({key for members in places.values() for key in differing(members)})
 
 
-def _by_column(runs: Iterable[Run], labels: Mapping[str, str], *, of_cells: bool) -> list[Run]:
+def _by_column(runs: Iterable[Run], labels: Mapping[Run, str], *, of_cells: bool) -> list[Run]:
     """Sort runs by their column, and in it by their seed.
 
     Columns of cells come in the order in which the cells were published. All others, and cells without a year, come by
@@ -230,10 +246,10 @@ def _by_column(runs: Iterable[Run], labels: Mapping[str, str], *, of_cells: bool
     """
     years: dict[str, int] = {}
     for run in runs:
-        label, year = labels[run.run_id], run.record.cell_year if of_cells else None
+        label, year = labels[run], run.record.cell_year if of_cells else None
         years[label] = min(years.get(label, NO_YEAR), NO_YEAR if year is None else year)
     places = {label: (year, _natural(label)) for label, year in years.items()}
-    return sorted(runs, key=lambda run: (places[labels[run.run_id]], run.record.seed))
+    return sorted(runs, key=lambda run: (places[labels[run]], run.record.seed))
 
 
 def _natural(label: str) -> tuple[str | float, ...]:

@@ -113,8 +113,13 @@ def check_metric(metric: str, runs: Iterable[Run]) -> None:
     Raises:
         ValueError: It is not; the message gives the nearest name.
     """
+    _check("metric", metric, known_metrics(runs))
+
+
+def known_metrics(runs: Iterable[Run]) -> list[str]:
+    """Return the metrics that some runs can have."""
     tasks = (name for run in runs for name in (*_scores(run), *run.record.metrics["test"]))
-    _check("metric", metric, dict.fromkeys((*EVERY_RUN, *tasks)))
+    return list(dict.fromkeys((*EVERY_RUN, *tasks)))
 
 
 def check_statistic(statistic: str, metrics: Sequence[str] | None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,19 @@ from bench.analysis.metrics import (
     probed,
     results,
 )
+from bench.analysis.names import Names, names_of
 from bench.analysis.run import Run
-from bench.errors import one_of
+from bench.errors import one_of, shown
 from bench.shapes import yaml_names
 
 USUAL = ("reach_untrained", "reach_trained", "rate_trained", "growth_trained", "lyapunov_trained")
 """What a table shows of the probes where it does not say."""
+NOTES = ("below", "threeparttable", "none")
+"""Where notes and commands stand in LaTeX: below the table, in the notes of a threeparttable, or nowhere."""
+LABEL = re.compile(r"[\w:./+-]+", re.ASCII)
+"""What LaTeX and its packages take as a label."""
+WIDTHS = (1, 2)
+"""Columns of a page that a table or a figure can be made for."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,11 @@ class Spec:
         mixed: Whether runs of different protocols may stand together, with a mark.
         published: Whether the published claims follow, each with a verdict.
         compare: Whether tests between the columns follow.
+        names: What cells, tasks, metrics and settings are called.
+        caption: The caption, as it is typed, in place of ours; an empty one for none.
+        label: What LaTeX refers to the table by; for ``None`` it has none.
+        notes: One of :data:`NOTES`; any form of a table does without for ``none``.
+        width: For how many columns of a page of two LaTeX lays it out; for ``None``, for a page of one.
     """
 
     title: str = ""
@@ -63,6 +76,23 @@ class Spec:
     mixed: bool = False
     published: bool = False
     compare: bool = False
+    names: Names = field(default_factory=Names)
+    caption: str | None = None
+    label: str | None = None
+    notes: str = "below"
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.notes not in NOTES:
+            raise ValueError(f"`notes` must be {one_of(self.notes, NOTES)}")
+        if self.width is not None and (self.width not in WIDTHS or isinstance(self.width, bool)):
+            raise ValueError(f"`width` must be {' or '.join(map(str, WIDTHS))} columns, got {shown(self.width)}")
+        if self.width == 1 and self.published:
+            raise ValueError("`width` must be 2 columns where published claims follow, whose columns hold words, got 1")
+        if self.label is not None and not LABEL.fullmatch(self.label):
+            raise ValueError(f"`label` must have letters, digits and any of : . / + _ - alone, got {self.label!r}")
+        if self.label is not None and self.caption == "":
+            raise ValueError(f"`label` must have a caption to refer to, got {self.label!r} with an empty one")
 
     @property
     def only(self) -> str | None:
@@ -120,26 +150,30 @@ class Table:
         spec: What the table is to show.
         rows: See :class:`bench.analysis.grouping.RunGroup`.
         columns: Column labels.
+        names: Those of the spec, checked against the runs.
     """
 
     spec: Spec
     rows: list[RunGroup]
     columns: list[str]
+    names: Names
 
     @classmethod
     def of(cls, runs: Iterable[Run], spec: Spec) -> Table:
         """Return the table of a set of runs.
 
         Raises:
-            ValueError: See :meth:`bench.analysis.table.Spec.chosen` and :func:`bench.analysis.grouping.arrange_by`.
+            ValueError: See :meth:`bench.analysis.table.Spec.chosen`, :func:`bench.analysis.grouping.arrange_by` and
+                :meth:`bench.analysis.names.Names.resolved`.
         """
-        chosen = spec.chosen(runs)
+        runs = list(runs)
+        chosen, names = spec.chosen(runs), spec.names.resolved(runs)
         if spec.rows is None and spec.columns is None:
-            rows, columns = grouping.arrange(chosen)
+            rows, columns = grouping.arrange(chosen, names)
         else:
             keys = spec.rows if spec.rows is not None else ("task",), spec.columns or ("cell",)
-            rows, columns = grouping.arrange_by(chosen, *keys, mixed=spec.mixed)
-        return cls(spec, rows, columns)
+            rows, columns = grouping.arrange_by(chosen, *keys, mixed=spec.mixed, names=names)
+        return cls(spec, rows, columns, names)
 
     @property
     def runs(self) -> list[Run]:
@@ -211,6 +245,12 @@ def _spec(node: Mapping[str, Any]) -> Spec:
             if not isinstance(value, dict):
                 raise ValueError(f"`where` must have values by key, got {value!r}")
             values[key] = {name: _texts(name, each) for name, each in value.items()}
+        elif key == "names":
+            values[key] = names_of(value)
+        elif key == "width":
+            if not isinstance(value, int):
+                raise ValueError(f"`width` must be {' or '.join(map(str, WIDTHS))} columns, got {value!r}")
+            values[key] = value
         elif key in ("mixed", "published", "compare"):
             if not isinstance(value, bool):
                 raise ValueError(f"`{key}` must be true or false, got {value!r}")

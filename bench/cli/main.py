@@ -10,7 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import __version__
-from bench.cli.common import FIGURES, FORMATS, PAGE, RUNS
+from bench.cli.common import (
+    FIGURES,
+    FORMATS,
+    NOTES,
+    PAGE,
+    RUNS,
+    WIDTHS,
+    add_names,
+    key_and_values,
+    listed_names,
+)
 from bench.cli.dashboard import dashboard_command
 from bench.cli.figures import figures_command
 from bench.cli.publish import publish_command
@@ -19,7 +29,7 @@ from bench.cli.replay import replay_command
 from bench.cli.report import report_command
 from bench.cli.runs import runs_command
 from bench.cli.status import status_command
-from bench.cli.table import key_and_values, listed_names, table_command
+from bench.cli.table import table_command
 
 PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
 """What stands for characters of ours where a terminal has none of them; a question mark stands for all others."""
@@ -92,6 +102,17 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--compare", action="store_true", help="tests between the columns")
     table.add_argument("--format", choices=FORMATS, default="terminal")
     table.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    add_names(table)
+    table.add_argument(
+        "--caption", metavar="TEXT", help="in place of ours, as it is typed: LaTeX in LaTeX; '' for none"
+    )
+    table.add_argument("--notes", choices=NOTES, help="below the table, as a threeparttable of LaTeX, or none")
+    latex = table.add_argument_group("for --format latex")
+    latex.add_argument("--label", metavar="LABEL", help="what \\ref refers to the table by")
+    latex.add_argument(
+        "--width", type=int, choices=WIDTHS, help="columns of a two-column page to fill (default: a page of one)"
+    )
+    latex.add_argument("--standalone", action="store_true", help="a whole document, which compiles by itself")
     table.set_defaults(command=table_command)
     report = commands.add_parser("report", help="fill a page's tables and figures anew from records, in place")
     report.add_argument("page", nargs="?", type=Path, default=PAGE, metavar="FILE", help=f"default: {PAGE}")

@@ -3,33 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
-from bench.cli.common import complain, fail
-
-
-def listed_names(text: str) -> tuple[str, ...]:
-    """Return the names that a comma separates, at least one."""
-    found = tuple(name for name in text.split(",") if name)
-    if not found:
-        raise argparse.ArgumentTypeError(f"must name at least one, got {text!r}")
-    return found
-
-
-def key_and_values(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return a key with the values that a comma separates."""
-    key, is_set, values = text.partition("=")
-    if not is_set:
-        raise argparse.ArgumentTypeError(f"must have the form KEY=VALUE,VALUE, got {text!r}")
-    return key, listed_names(values)
-
-
-def _merged(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
-    """Return the values of each key, of one given twice those of both."""
-    found: dict[str, tuple[str, ...]] = {}
-    for key, values in pairs:
-        found[key] = (*found.get(key, ()), *values)
-    return found
+from bench.cli.common import complain, fail, merged, names_given
 
 
 def table_command(parsed: argparse.Namespace) -> int:
@@ -39,13 +14,16 @@ def table_command(parsed: argparse.Namespace) -> int:
     from bench.records.write import write_whole
     from bench.report.tables.render import render
 
+    if (wrong := _of_another_form(parsed)) is not None:
+        return fail("table", wrong)
     runs, damaged = read_runs(parsed.folder)
     if not runs and not damaged:
         return fail("table", f"DIR must hold records, found none below {str(parsed.folder)!r}")
     if runs:
         try:
-            spec = (read_spec(parsed.spec) if parsed.spec else Spec()).with_flags(
-                where=_merged(parsed.where) if parsed.where else None,
+            spec = read_spec(parsed.spec) if parsed.spec else Spec()
+            spec = spec.with_flags(
+                where=merged(parsed.where) if parsed.where else None,
                 rows=parsed.rows,
                 columns=parsed.columns,
                 metrics=parsed.metric,
@@ -53,10 +31,15 @@ def table_command(parsed: argparse.Namespace) -> int:
                 mixed=parsed.mixed,
                 published=parsed.published,
                 compare=parsed.compare,
+                names=spec.names.joined(names_given(parsed)),
+                caption=parsed.caption,
+                label=parsed.label,
+                notes=parsed.notes,
+                width=parsed.width,
             )
             damaged += read_reaches(runs) if spec.shows_reach else []
             damaged += read_exponents(runs) if spec.shows_exponents else []
-            text = render(runs, parsed.format, spec)
+            text = render(runs, parsed.format, spec, standalone=parsed.standalone)
         except ValueError as error:
             return fail("table", str(error).replace("`", ""))
         if parsed.output is None:
@@ -67,3 +50,19 @@ def table_command(parsed: argparse.Namespace) -> int:
             except OSError as error:
                 return fail("table", f"--output must be a file that can be written, {error}")
     return complain("table", damaged)
+
+
+def _of_another_form(parsed: argparse.Namespace) -> str | None:
+    """Return what is wrong with flags that mean nothing for the format."""
+    asked = {
+        "--label": parsed.label is not None,
+        "--width": parsed.width is not None,
+        "--standalone": parsed.standalone,
+        "--notes threeparttable": parsed.notes == "threeparttable",
+    }
+    for flag, is_set in asked.items():
+        if is_set and parsed.format != "latex":
+            return f"{flag} must come with --format latex, got --format {parsed.format}"
+    if parsed.caption is not None and parsed.format == "csv":
+        return "--caption must come with another format than csv, which has no place for it"
+    return None

@@ -22,7 +22,7 @@ from bench.analysis.run import read_reaches, read_runs
 from bench.analysis.table import Spec, Table
 from bench.report.tables import captions
 from bench.report.tables.grid import Entry, Grid
-from bench.report.tables.latex import latex
+from bench.report.tables.latex import Layout, latex
 from bench.report.tables.render import FORMS, render
 from bench.stats import intervals, survival
 from bench.stats.gradient_decay import Reach
@@ -94,7 +94,7 @@ def test_what_no_run_has_measured_is_said():
 def test_long_tables_are_cut_between_blocks_for_latex():
     def tables(n: int, rules: set[int]) -> list[list[str]]:
         grid = Grid("c", ("a", "b"), tuple((Entry((str(i),)), Entry(("1",))) for i in range(n)), frozenset(rules))
-        parts = latex(grid).split(r"\midrule" + "\n", 1)[1].split(r"\begin{table}")
+        parts = latex([grid], Layout()).split(r"\midrule" + "\n", 1)[1].split(r"\begin{table}")
         return [[line for line in part.splitlines() if "tabularnewline" in line or "rule" in line] for part in parts]
 
     for n, rules in ((40, {20}), (40, {39}), (41, {1}), (100, {50})):

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bench.analysis import hyperparameters, metrics
 from bench.analysis.grouping import RunGroup
-from bench.analysis.metrics import name_of
 from bench.analysis.run import Run
 from bench.analysis.table import Table
 from bench.stats import small_samples
@@ -29,17 +28,23 @@ def marks(rows: Sequence[object]) -> list[str]:
 
 
 def caption(table: Table) -> str:
-    """Return the caption: title, what is shown, protocols with their budgets, device and code version."""
-    runs = table.runs
-    shown = name_of(table.spec.only) if table.spec.only is not None else ""
+    """Return the caption: the user's, or title, what is shown, and how the runs were made."""
+    if table.spec.caption is not None:
+        return table.spec.caption
+    shown = table.names.metric(table.spec.only) if table.spec.only is not None else ""
     title = ": ".join(text for text in (table.spec.title.rstrip("."), shown) if text)
+    return f"{title[:1].upper()}{title[1:]}. {_made(table)}" if title else _made(table)
+
+
+def _made(table: Table) -> str:
+    """Return how the runs were made: protocols with their budgets, device and code version."""
+    runs = table.runs
     budgets = sorted({(run.protocol, run.budget) for run in runs})
     by_protocol: dict[str, list[str]] = {}
     for protocol, steps in budgets:
         by_protocol.setdefault(protocol, []).append(f"{steps:,}")
     protocols = "; ".join(f"{name}, at most {' or '.join(steps)} steps" for name, steps in by_protocol.items())
-    parts = (f"{title[:1].upper()}{title[1:]}", f"Protocol: {protocols}")
-    return " ".join([*(f"{part}." for part in parts if part), origin(runs)])
+    return f"Protocol: {protocols}. {origin(runs)}"
 
 
 def origin(runs: Iterable[Run]) -> str:
@@ -66,18 +71,26 @@ def code_of(run: Run) -> str:
 
 
 def notes(table: Table) -> list[str]:
-    """Return what a reader must know to read the numbers."""
+    """Return what a reader must know to read the numbers, unless no notes are wanted.
+
+    What a caption of the user's does not say of how the runs were made is the first of them.
+    """
+    if table.spec.notes == "none":
+        return []
+    made = [_made(table)] if table.spec.caption is not None else []
     shown = list(dict.fromkeys(metric for row in table.rows for metric in table.metrics(row)))
-    missing = [name_of(metric) for metric in table.missing()]
+    missing = [table.names.metric(metric) for metric in table.missing()]
     unmeasured = [f"Not measured by any of these runs: {'; '.join(missing)}."] if missing else []
-    return [_method(table, shown), *_explained(shown), *unmeasured, *_by_row(table)]
+    return [*made, _method(table, shown), *_explained(shown), *unmeasured, *_by_row(table)]
 
 
 def _method(table: Table, shown: Sequence[str]) -> str:
     """Say how numbers and intervals were obtained."""
     by_statistic: dict[str, list[str]] = {}
     for metric in shown:
-        by_statistic.setdefault(metrics.default_statistic(metric, table.spec.statistic), []).append(name_of(metric))
+        by_statistic.setdefault(metrics.default_statistic(metric, table.spec.statistic), []).append(
+            table.names.metric(metric)
+        )
     most = max(by_statistic, key=lambda name: len(by_statistic[name]))
     words = [f"{', '.join(names)}: {metrics.STATISTICS[name]}" for name, names in by_statistic.items() if name != most]
     words.append(f"{'all else: ' if words else ''}{metrics.STATISTICS[most]}")
@@ -117,12 +130,12 @@ def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
     yield from (f"{text}." for text in row.marks)
     for key, values in row.uneven.items():
         texts = ", ".join(f"{column} {hyperparameters.text(value)}" for column, value in values.items())
-        yield f"{key} differs between columns: {texts}."
+        yield f"{table.names.key(key, key)} differs between columns: {texts}."
     metric = row.facts["metric"]
     yield from _curves(table, row)
     for column, runs in row.runs.items() if metric in table.metrics(row) else ():
         if (groups := metrics.bimodal(runs, metric)) is not None:
-            yield f"{column}, {name_of(metric)}: {groups}."
+            yield f"{column}, {table.names.metric(metric)}: {groups}."
     seeds = {column: {run.seed for run in metrics.results(runs)} for column, runs in row.runs.items()}
     seeds = {column: each for column, each in seeds.items() if each}
     statistics = {metrics.default_statistic(metric, table.spec.statistic) for metric in table.metrics(row)}

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.analysis.comparisons import Comparison
-from bench.analysis.metrics import name_of
+from bench.analysis.grouping import OWN_NAMES
+from bench.analysis.names import Names
 from bench.report.tables.grid import Entry, Grid
 from bench.stats import paired, small_samples
 from bench.stats.intervals import CONFIDENCE
 
 
-def grid(found: Sequence[Comparison]) -> Grid:
+def grid(found: Sequence[Comparison], names: Names = OWN_NAMES) -> Grid:
     """Make a grid of the tests, corrected for their number.
+
+    Args:
+        found: The tests.
+        names: What metrics are called.
 
     Raises:
         ValueError: There is nothing to compare.
@@ -28,7 +33,7 @@ def grid(found: Sequence[Comparison]) -> Grid:
         label = Entry(each.row if number in rules else ())
         rows.append((label, Entry((f"{each.first} / {each.second}",)), *_entries(each, adjusted)))
     together = f"{len(tested)} test{'s' if len(tested) != 1 else ''}"
-    metrics = ", ".join(dict.fromkeys(name_of(each.metric) for each in found))
+    metrics = ", ".join(dict.fromkeys(names.metric(each.metric) for each in found))
     notes.append(
         f"Paired sign-flip permutation test on the signed ranks of {metrics}, two-sided, on the seeds that both have; "
         f"Holm: corrected for the {together} of this table. Better: probability that a run of the first is "

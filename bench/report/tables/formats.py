@@ -13,12 +13,14 @@ from typing import Any
 
 from tabulate import SEPARATING_LINE, tabulate
 
-from bench.report.tables import latex
 from bench.report.tables.grid import Entry, Grid
 from bench.report.tables.html import html_page
+from bench.report.tables.latex import Layout, latex
 
 WIDTH = 80
 """Width of a terminal in characters."""
+PLAIN = Layout()
+"""How LaTeX sets a table where nothing else is asked for."""
 
 
 def terminal(grid: Grid) -> str:
@@ -50,16 +52,19 @@ def markdown(grid: Grid) -> str:
 FORMS = ("terminal", "markdown", "latex", "html")
 
 
-def write(grids: Sequence[Grid], form: str) -> str:
+def write(grids: Sequence[Grid], form: str, layout: Layout = PLAIN) -> str:
     """Write tables as one text, one below the other.
 
     Args:
         grids: At least one table.
         form: One of :data:`FORMS`.
+        layout: How LaTeX sets them.
     """
     if form == "html":
         return html_page(grids)
-    writers = {"terminal": terminal, "markdown": markdown, "latex": latex.latex}
+    if form == "latex":
+        return latex(grids, layout)
+    writers = {"terminal": terminal, "markdown": markdown}
     return "\n".join(writers[form](grid) for grid in grids)
 
 

@@ -27,6 +27,7 @@ class Grid:
         commands: For each mark, such as ``a``, the commands that make the runs of the marked row.
         left: Columns that are aligned to the left; numbers are aligned to the right.
         wide: Width in characters of the columns of words, by column number; their text is wrapped.
+        typed: Whether the caption is the user's, to be written as it is.
     """
 
     caption: str
@@ -38,3 +39,4 @@ class Grid:
     commands: tuple[tuple[str, tuple[str, ...]], ...] = ()
     left: frozenset[int] = frozenset({0})
     wide: dict[int, int] = field(default_factory=dict)
+    typed: bool = False

@@ -1,181 +1,137 @@
-"""A table in LaTeX, for booktabs. Pure."""
+"""A table in LaTeX, for booktabs: its floats with caption, label and notes. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from bench.report.tables.grid import Entry, Grid
+from bench.report.tables.grid import Grid
+from bench.report.tables.tabular import Room, tabulars
+from bench.report.tables.tex import tex, typed
 
-LINE = 68
-"""Approximate number of characters in a line of text, at the size of a table."""
-SMALL_LINE = 88
-"""The same for a table in small print."""
-BRACKETS = 0.75
-"""Width of an interval, which is set smaller, relative to a number of as many characters."""
-PAGE = 40
-"""Number of rows of a table that fit a page; a row of paragraphs counts as four."""
+SHRUNK = 0.8
+"""Least factor by which a table is made smaller, rather than cut, to fit into columns of a page."""
+SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Makes what is wider than the column that it stands in as wide as that."""
 PAPER = 46
 """Number of lines of text that fit a page."""
-NOTE = 78
-"""Approximate number of characters in a line of the notes, which is as high as 0.8 lines of text."""
-END = r" \tabularnewline"
-"""End of a row: unlike a double backslash, ``raggedright`` does not redefine it."""
+SMALL = 0.9
+"""Height of a row of a table in lines of text, where it need not be rounded up."""
+LINES = {None: (68, 88, 78), 1: (43, 56, 49), 2: (90, 116, 103)}
+"""Approximate number of characters in a line of a table, of one in small print, and of notes, which is as high as 0.8
+lines of text: for a page of 345 pt, and for one and both columns of a page of two, which are 219 and 455 pt wide where
+a style makes them narrow."""
 
 
-def latex(grid: Grid) -> str:
-    """Write ``table`` environments that need only booktabs; notes and commands stand below the last of them.
+@dataclass(frozen=True)
+class Layout:
+    """How a table is set.
+
+    Attributes:
+        label: What it is referred to by, if by anything.
+        notes: ``below`` the table, or as those of a ``threeparttable``.
+        width: For how many columns of a page of two; ``None`` for a page of one.
+        standalone: Whether the text is a whole document.
+    """
+
+    label: str | None = None
+    notes: str = "below"
+    width: int | None = None
+    standalone: bool = False
+
+    @property
+    def noted(self) -> bool:
+        """Whether the notes are those of a ``threeparttable``."""
+        return self.notes == "threeparttable"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that it needs."""
+        wanted = {"booktabs": True, "graphicx": self.width is not None, "threeparttable": self.noted}
+        return tuple(name for name, is_so in wanted.items() if is_so)
+
+    def room(self, caption: str) -> Room:
+        """Return how much fits a page below a caption."""
+        line, small, _ = LINES[self.width]
+        if self.width is None:
+            return Room(line, small, widest=small, rows=40, beside=False, noted=self.noted)
+        rows = max(PAPER - 5 - len(caption) // line, 10)
+        return Room(line, small, widest=int(small / SHRUNK), rows=rows, beside=True, noted=self.noted)
+
+
+def latex(grids: Sequence[Grid], layout: Layout) -> str:
+    """Write tables, one below the other, as ``table`` environments; the label is that of the first.
 
     A table that fits a page is one environment. One with too many rows is cut between blocks, and one with too many
-    columns between columns of numbers; each part repeats the columns of words. Notes that do not fit the page of the
-    last part follow as text.
+    columns between columns of numbers; each part repeats the columns of words, and has the number of the first. Notes
+    and commands stand below the last part. Those that do not fit its page follow as text, or, where they are those of a
+    ``threeparttable``, as a part of their own.
     """
-    tables = [part for columns in _fitting(grid, list(range(len(grid.header)))) for part in _tables(columns)]
-    below = [_tex(note) for note in grid.notes]
-    below += [rf"{mark}: {_command(command)}" for mark, each in grid.commands for command in each]
-    height = 1 + len(grid.caption) // LINE + 0.8 * sum(1 + len(note) // NOTE for note in below)
-    texts = []
-    for number, (rows, lines) in enumerate(tables):
-        caption = _tex(grid.caption) if number == 0 else r"(continued)"
-        text = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", *lines]
-        after = [r"\end{table}"]
-        if below and number == len(tables) - 1:
-            notes = "\\par\n".join(below)
-            box = ["", r"\medskip", rf"\parbox{{\linewidth}}{{\footnotesize\raggedright {notes}\par}}"]
-            fits = rows + height + 4 <= PAPER
-            after = [*box, *after] if fits else [*after, "", rf"{{\footnotesize\raggedright {notes}\par}}"]
-        texts.append("\n".join([*text, *after]))
-    return "\n\n".join([r"% needs \usepackage{booktabs}", *texts]) + "\n"
+    texts = [_table(grid, layout if number == 0 else replace(layout, label=None)) for number, grid in enumerate(grids)]
+    if not layout.standalone:
+        needs = " ".join(rf"\usepackage{{{name}}}" for name in layout.packages)
+        return "\n".join(f"% needs {needs}\n\n{text}" for text in texts)
+    columns = "[twocolumn]" if layout.width is not None else ""
+    packages = [rf"\usepackage{{{name}}}" for name in ("textcomp", *layout.packages)]
+    head = [rf"\documentclass{columns}{{article}}", *packages, r"\begin{document}", ""]
+    return "\n".join([*head, "\n".join(texts), r"\end{document}", ""])
 
 
-def _tables(grid: Grid) -> list[tuple[int, list[str]]]:
-    """Return the tabulars of one grid, each with the number of its rows.
-
-    An interval stands beside its number if the line is long enough, else below it.
-    """
-    beside = not grid.wide and bool(grid.headings) and _width(grid, beside=True) <= LINE
-    narrow = bool(grid.wide) or _width(grid, beside=beside) > LINE - 6
-    size = [r"\footnotesize", r"\setlength{\tabcolsep}{3pt}"] if narrow else [r"\small"]
-    head = [
-        *size,
-        rf"\begin{{tabular}}{{{''.join(_column(grid, i) for i in range(len(grid.header)))}}}",
-        r"\toprule",
-        " & ".join(_tex(text) for text in grid.header) + END,
-        r"\midrule",
-    ]
-    return [
-        (len(part) * (4 if grid.wide else 1), [*head, *part, r"\bottomrule", r"\end{tabular}"])
-        for part in _parts(grid, beside=beside)
-    ]
-
-
-def _fitting(grid: Grid, columns: list[int]) -> list[Grid]:
-    """Cut a table into as many parts as the width of a page needs."""
-    part = replace(
-        grid,
-        header=tuple(grid.header[i] for i in columns),
-        rows=tuple(tuple(row[i] for i in columns) for row in grid.rows),
-        left=frozenset(place for place, i in enumerate(columns) if i in grid.left),
-    )
-    numbers = [i for i in columns if i not in grid.left]
-    if grid.wide or len(numbers) <= 1 or _width(part, beside=False) <= SMALL_LINE:
-        return [part]
-    words, middle = [i for i in columns if i in grid.left], (len(numbers) + 1) // 2
-    return _fitting(grid, words + numbers[:middle]) + _fitting(grid, words + numbers[middle:])
+def _table(grid: Grid, layout: Layout) -> str:
+    parts = tabulars(grid, layout.room(grid.caption))
+    paragraphs = _paragraphs(grid)
+    line, _, note = LINES[layout.width]
+    row = SMALL if layout.width == 2 else 1.0
+    plain = [*grid.notes, *(f"{mark}: {command}" for mark, each in grid.commands for command in each)]
+    height = 1 + len(grid.caption) // line + 0.8 * sum(1 + len(text) // note for text in plain)
+    text = rf"\footnotesize\raggedright {_PAR.join(paragraphs)}\par"
+    floats = []
+    for number, (rows, size, tabular) in enumerate(parts):
+        inside = bool(paragraphs) and number == len(parts) - 1 and rows * row + height + 4 <= PAPER
+        body = _fitted(tabular, _items(grid) if inside and layout.noted else [], layout)
+        below = ["", r"\medskip", rf"\parbox{{\linewidth}}{{{text}}}"] if inside and not layout.noted else []
+        floats.append(_float([*_caption(grid, layout, number), *size, *body, *below], layout))
+        if paragraphs and number == len(parts) - 1 and not inside:
+            alone = layout.noted and height + 4 <= PAPER
+            floats.append(_float([*_caption(grid, layout, number + 1), text], layout) if alone else f"{{{text}}}")
+    return "\n\n".join(floats) + "\n"
 
 
-def _parts(grid: Grid, *, beside: bool) -> list[list[str]]:
-    """Cut the rows where they would not fit a page: between blocks, or within one that is longer than a page."""
-    most = PAGE // (4 if grid.wide else 1)
-    parts: list[list[str]] = [[]]
-    starts: list[int] = sorted({0} | set(grid.rules or range(len(grid.rows))))
-    for start, end in zip(starts, [*starts[1:], len(grid.rows)], strict=True):
-        rows = [_rows(row, grid.wide, beside=beside) for row in grid.rows[start:end]]
-        if start in grid.headings:
-            text = _tex(grid.headings[start])
-            rows[0].insert(0, rf"\multicolumn{{{len(grid.header)}}}{{l}}{{\textit{{{text}}}}}{END}")
-        height = sum(map(len, rows))
-        rule = [r"\midrule"] if parts[-1] and start in grid.rules else []
-        if parts[-1] and len(parts[-1]) + len(rule) + height > most:
-            parts.append([])
-            rule = []
-        parts[-1] += rule
-        for row in rows:
-            # A block that is longer than a page is cut as well, and says again what it is of.
-            if height > most and len(parts[-1]) + len(row) > most:
-                parts.append(rows[0][:1] if start in grid.headings else [])
-            parts[-1] += row
-    return parts
+_PAR = "\\par\n"
 
 
-def _width(grid: Grid, *, beside: bool) -> float:
-    """Return the approximate number of characters in the widest line."""
-
-    def of(entry: Entry) -> float:
-        parts = [len(line) * (BRACKETS if i else 1.0) for i, line in enumerate(entry.lines)]
-        return sum(parts, 0.0) + max(len(parts) - 1, 0) if beside else max(parts, default=0.0)
-
-    columns = zip(*grid.rows, strict=True)
-    widths = [max(len(head), *map(of, column)) for head, column in zip(grid.header, columns, strict=True)]
-    return sum(widths) + 2.6 * len(widths)
+def _float(lines: Sequence[str], layout: Layout) -> str:
+    name = "table" if layout.width != 2 else "table*"
+    return "\n".join([rf"\begin{{{name}}}", r"\centering", *lines, rf"\end{{{name}}}"])
 
 
-def _column(grid: Grid, column: int) -> str:
-    if column in grid.wide:
-        share = 0.84 * grid.wide[column] / sum(grid.wide.values())
-        return rf"p{{{share:.3f}\linewidth}}"
-    return "l" if column in grid.left else "r"
+def _caption(grid: Grid, layout: Layout, number: int) -> list[str]:
+    """Return the caption of a part by its number; the first has the label, and the number that all have."""
+    if not grid.caption:
+        return []
+    if number:
+        return [r"\addtocounter{table}{-1}", r"\caption{(continued)}"]
+    label = rf"\label{{{layout.label}}}" if layout.label is not None else ""
+    return [rf"\caption{{{grid.caption if grid.typed else tex(grid.caption)}}}{label}"]
 
 
-def _rows(row: Sequence[Entry], wide: dict[int, int], *, beside: bool) -> list[str]:
-    """Write one row of the table as one row of the tabular, or as many as its tallest entry has lines.
-
-    Paragraphs hold the lines of their entries together.
-    """
-    parts = [[_part(entry, i, row_wide=number in wide) for i in range(len(entry.lines))]
-             for number, entry in enumerate(row)]  # fmt: skip
-    if beside or wide:
-        cells = [" ".join(each) for each in parts]
-        return [" & ".join(rf"\raggedright {cell}" if i in wide else cell for i, cell in enumerate(cells)) + END]
-    height = max(1, max(map(len, parts)))
-    return [" & ".join(each[line] if line < len(each) else "" for each in parts) + END for line in range(height)]
+def _fitted(tabular: list[str], items: Sequence[str], layout: Layout) -> list[str]:
+    """Return a tabular with its notes in one box, and in one that shrinks where the width of a column is asked for."""
+    if layout.noted:
+        notes = [r"\begin{tablenotes}[flushleft]", r"\footnotesize\raggedright", *items, r"\end{tablenotes}"]
+        tabular = [r"\begin{threeparttable}", *tabular, *(notes if items else []), r"\end{threeparttable}"]
+    return [SHRINK, *tabular, "}"] if layout.width is not None else tabular
 
 
-def _part(entry: Entry, line: int, *, row_wide: bool) -> str:
-    text = _tex(entry.lines[line])
-    if line == 0:
-        return rf"\textbf{{{text}}}" if entry.best and text else text
-    return text if row_wide else rf"{{\scriptsize {text}}}"
+def _paragraphs(grid: Grid) -> list[str]:
+    """Return the notes, and the commands behind their marks."""
+    commands = [f"{mark}: {typed(command)}" for mark, each in grid.commands for command in each]
+    return [*map(tex, grid.notes), *commands]
 
 
-_LATEX = str.maketrans(
-    {c: rf"\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
-    | {"|": r"\textbar{}"}
-)
-_SIGNS = {
-    '"': "''",
-    "$<$=": r"$\leq$",
-    "$>$=": r"$\geq$",
-    "∞": r"$\infty$",
-    "†": r"\dag{}",
-    "‡": r"\ddag{}",
-    "§": r"\S{}",
-}
-
-
-def _tex(text: str) -> str:
-    """Escape a text, with a minus sign instead of a hyphen and powers of ten."""
-    escaped = re.sub(r"^-$", "--", text).translate(_LATEX)
-    signed = re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
-    powers = re.sub(r"(\d)e([+-])0*(\d+)", lambda m: rf"{m[1]}$\times 10^{{{m[2].strip('+')}{m[3]}}}$", signed)
-    for plain, sign in _SIGNS.items():
-        powers = powers.replace(plain, sign)
-    return powers
-
-
-def _command(command: str) -> str:
-    # Quotes must stay straight for anyone who copies them.
-    text = command.translate(_LATEX).replace("'", r"\textquotesingle{}").replace(",", r",\allowbreak{}")
-    return rf"\texttt{{{text}}}"
+def _items(grid: Grid) -> list[str]:
+    """Return the same as items of a ``threeparttable``, whose labels are the marks."""
+    found = [re.fullmatch(r"(?:\[([a-z, ]+)\] )?(.*)", note) for note in grid.notes]
+    notes = [rf"\item[{each[1] or ''}] {tex(each[2])}" for each in found if each is not None]
+    return [*notes, *(rf"\item[{mark}] {typed(command)}" for mark, each in grid.commands for command in each)]

@@ -16,7 +16,6 @@ from bench.analysis.metrics import (
     UNFINISHED,
     best_of,
     counts_of,
-    name_of,
 )
 from bench.analysis.run import Run
 from bench.analysis.table import Spec, Table
@@ -25,18 +24,20 @@ from bench.report.tables import captions, commands, formats
 from bench.report.tables import claims as claims_table
 from bench.report.tables.comparison import grid
 from bench.report.tables.grid import Entry, Grid
+from bench.report.tables.latex import Layout
 from bench.report.tables.numbers import entry, number
 
 FORMS = (*formats.FORMS, "csv")
 
 
-def render(runs: Iterable[Run], form: str, spec: Spec | None = None) -> str:
+def render(runs: Iterable[Run], form: str, spec: Spec | None = None, *, standalone: bool = False) -> str:
     """Return the table of a set of runs.
 
     Args:
         runs: At least one that is completed.
         form: ``terminal`` (80 columns), ``markdown``, ``latex``, ``html`` or ``csv``.
         spec: What it shows; nothing in particular gives every task and cell with the usual lines.
+        standalone: Whether LaTeX is a whole document.
 
     Raises:
         ValueError: Another form, or a specification that does not fit the runs.
@@ -48,23 +49,30 @@ def render(runs: Iterable[Run], form: str, spec: Spec | None = None) -> str:
         raise ValueError(
             "`format` must be another than csv for --compare or --published, which are tables of their own"
         )
-    return written(table, grids_below(table), form)
+    return written(table, grids_below(table), form, standalone=standalone)
 
 
-def written(table: Table, below: Sequence[Grid], form: str) -> str:
+def written(table: Table, below: Sequence[Grid], form: str, *, standalone: bool = False) -> str:
     """Write a table as text.
 
     Args:
         table: The table.
         below: See :func:`grids_below`; a CSV has no place for them.
         form: One of :data:`FORMS`.
+        standalone: Whether LaTeX is a whole document.
     """
-    return _csv(table) if form == "csv" else formats.write([*grids_of(table, form), *below], form)
+    if form == "csv":
+        return _csv(table)
+    layout = Layout(table.spec.label, table.spec.notes, table.spec.width, standalone)
+    return formats.write([*grids_of(table, form), *below], form, layout)
 
 
 def grids_of(table: Table, form: str) -> list[Grid]:
     """Lay a table out for a form, which is any but ``csv``."""
-    return _terminal(table) if form == "terminal" else [_whole(table, headed=form in ("latex", "html"))]
+    if form == "terminal":
+        return _terminal(table)
+    narrow = form == "latex" and table.spec.width == 1
+    return [_whole(table, headed=form in ("latex", "html"), stacked=narrow)]
 
 
 def grids_below(table: Table) -> tuple[Grid, ...]:
@@ -73,9 +81,14 @@ def grids_below(table: Table) -> tuple[Grid, ...]:
     Raises:
         ValueError: There is nothing to compare, or no claim has runs.
     """
-    compared = [grid(comparisons.compare(table.rows, table.spec.only))] if table.spec.compare else []
+    compared = [grid(comparisons.compare(table.rows, table.spec.only), table.names)] if table.spec.compare else []
     claims = [claims_table.as_grid(claims_table.judge_all(table.runs))] if table.spec.published else []
-    return (*compared, *claims)
+    return tuple(each if _noted(table) else replace(each, notes=()) for each in (*compared, *claims))
+
+
+def _noted(table: Table) -> bool:
+    """Whether notes and commands stand below, and rows have the marks that these refer to."""
+    return table.spec.notes != "none"
 
 
 def _is_matrix(table: Table) -> bool:
@@ -105,23 +118,28 @@ def _baseline(row: RunGroup, metric: str) -> Entry:
     return Entry((number(value),)) if value is not None else Entry()
 
 
-def _whole(table: Table, *, headed: bool) -> Grid:
+def _whole(table: Table, *, headed: bool, stacked: bool) -> Grid:
     """Put all rows into one grid: one line for each row with one metric, a block of lines for each row with several.
 
     Args:
         table: The table.
         headed: Whether a block's task stands above it, across all columns; otherwise it has its own column.
+        stacked: Whether the baseline stands below the name of its metric, and has no column.
     """
     matrix = _is_matrix(table)
     headed = headed and not matrix
     rows: list[tuple[Entry, ...]] = []
     headings = {}
-    for mark, row in zip(captions.marks(table.rows), table.rows, strict=True):
+    for mark, row in _marked(table):
         headings[len(rows)] = _heading(row, mark)
         for metric in table.metrics(row):
             label = [] if headed else [Entry(_label(row, mark) if len(rows) in headings else ())]
-            name = [] if matrix else [Entry((name_of(metric),))]
-            rows.append((*label, *name, _baseline(row, metric), *_row_entries(table, row, metric, table.columns)))
+            name = [] if matrix else [Entry((table.names.metric(metric),))]
+            words_of, baseline = [*label, *name], _baseline(row, metric)
+            if stacked:
+                below = (f"baseline {text}" for text in baseline.lines)
+                words_of, baseline = [*words_of[:-1], Entry((*words_of[-1].lines, *below))], Entry()
+            rows.append((*words_of, baseline, *_row_entries(table, row, metric, table.columns)))
     words = ["task"] * (not headed) + [""] * (not matrix)
     whole = Grid(
         caption=captions.caption(table),
@@ -132,19 +150,26 @@ def _whole(table: Table, *, headed: bool) -> Grid:
         notes=tuple(captions.notes(table)),
         commands=_commands(table),
         left=frozenset(range(len(words))),
+        typed=table.spec.caption is not None,
     )
     return whole if any(row[len(words)].lines for row in rows) else _without(whole, len(words))
 
 
+def _marked(table: Table) -> Iterable[tuple[str, RunGroup]]:
+    """Return the rows, each with its mark as it is shown."""
+    marks = (f" [{mark}]" if _noted(table) else "" for mark in captions.marks(table.rows))
+    return zip(marks, table.rows, strict=True)
+
+
 def _heading(row: RunGroup, mark: str) -> str:
     """Write task and settings in one line."""
-    return f"{row.label} [{mark}]{captions.DAGGER if row.marks else ''}"
+    return f"{row.label}{mark}{captions.DAGGER if row.marks else ''}"
 
 
 def _label(row: RunGroup, mark: str) -> tuple[str, ...]:
     """Write task and settings, one line each."""
     lines = (row.task, *row.settings)
-    return (*lines[:-1], f"{lines[-1]} [{mark}]{captions.DAGGER if row.marks else ''}")
+    return (*lines[:-1], f"{lines[-1]}{mark}{captions.DAGGER if row.marks else ''}")
 
 
 def _without(whole: Grid, column: int) -> Grid:
@@ -159,10 +184,10 @@ def _terminal(table: Table) -> list[Grid]:
     The baseline stands below the name of its metric, and every block is a separate grid.
     """
     matrix, blocks, lines = _is_matrix(table), [], []
-    for mark, row in zip(captions.marks(table.rows), table.rows, strict=True):
+    for mark, row in _marked(table):
         columns = table.columns if matrix else [column for column in table.columns if column in row.runs]
         for metric in table.metrics(row):
-            name = _label(row, mark) if matrix else [name_of(metric)]
+            name = _label(row, mark) if matrix else [table.names.metric(metric)]
             baseline = [f"baseline {text}" for text in _baseline(row, metric).lines]
             lines.append((Entry((*name, *baseline)), *_row_entries(table, row, metric, columns)))
         if not matrix:
@@ -170,14 +195,14 @@ def _terminal(table: Table) -> list[Grid]:
             lines = []
     if matrix:
         blocks = [Grid("", ("task", *table.columns), tuple(lines), frozenset(range(len(lines))))]
-    return [
-        *blocks,
-        Grid("", (), (), notes=(captions.caption(table), *captions.notes(table)), commands=_commands(table)),
-    ]
+    words = tuple(text for text in (captions.caption(table), *captions.notes(table)) if text)
+    return [*blocks, Grid("", (), (), notes=words, commands=_commands(table))]
 
 
 def _commands(table: Table) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """For the mark of each row the commands that make it."""
+    if not _noted(table):
+        return ()
     made = (
         commands.merged(commands.command_of(run.record) for runs in row.runs.values() for run in runs)
         for row in table.rows
@@ -206,7 +231,7 @@ def _csv_line(table: Table, row: RunGroup, column: str, runs: list[Run], metric:
         "task": row.task,
         "settings": " ".join(row.settings),
         "column": column,
-        "metric": metric,
+        "metric": table.names.metrics.get(metric, metric),
         "statistic": shown.statistic,
         "value": shown.value,
         "low": shown.low,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.analysis.hyperparameters import as_text, listed
+from bench.analysis.names import Names
 from bench.analysis.run import Run, read_exponents
 from bench.analysis.table import Spec, Table, read_spec
 from bench.records.record import DamagedRecordWarning
@@ -32,9 +33,9 @@ class ShownTable:
         """Return it as a GitHub table."""
         return written(self.table, self.below, "markdown")
 
-    def to_latex(self) -> str:
-        """Return it as LaTeX, for booktabs."""
-        return written(self.table, self.below, "latex")
+    def to_latex(self, *, standalone: bool = False) -> str:
+        """Return it as LaTeX, for booktabs; as a whole document if that is asked for."""
+        return written(self.table, self.below, "latex", standalone=standalone)
 
     def to_html(self) -> str:
         """Return it as a page that needs no other file."""
@@ -65,6 +66,11 @@ def table(
     mixed: bool = False,
     compare: bool = False,
     published: bool = False,
+    names: Mapping[str, str] | None = None,
+    caption: str | None = None,
+    label: str | None = None,
+    notes: str | None = None,
+    width: int | None = None,
 ) -> ShownTable:
     """Make the table of some runs, as ``bench table`` does with the flags of these names.
 
@@ -79,11 +85,17 @@ def table(
         mixed: Whether runs of different protocols may stand together, with a mark.
         compare: Whether tests between the columns follow.
         published: Whether published claims follow, with a verdict.
+        names: What to call cells, tasks, metrics and keys, as in ``{"lstm": "LSTM"}``.
+        caption: The caption, as it is typed, in place of ours; an empty one for none.
+        label: What LaTeX refers to the table by.
+        notes: ``below`` the table, ``threeparttable`` in LaTeX, or ``none``.
+        width: For how many columns of a page of two LaTeX lays it out; for ``None``, for a page of one.
 
     Raises:
         ValueError: See :meth:`bench.analysis.table.Table.of` and :func:`bench.analysis.table.read_spec`.
     """
-    wanted = (read_spec(spec) if spec is not None else Spec()).with_flags(
+    begun = read_spec(spec) if spec is not None else Spec()
+    wanted = begun.with_flags(
         where=None if where is None else {key: tuple(map(as_text, listed(value))) for key, value in where.items()},
         rows=None if rows is None else listed(rows),
         columns=None if columns is None else listed(columns),
@@ -92,6 +104,11 @@ def table(
         mixed=mixed,
         compare=compare,
         published=published,
+        names=begun.names.joined(Names(loose=names or {})),
+        caption=caption,
+        label=label,
+        notes=notes,
+        width=width,
     )
     made = Table.of(runs, wanted)
     for error in read_exponents(made.runs) if wanted.shows_exponents else ():
