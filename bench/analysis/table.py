@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -120,14 +120,11 @@ class Spec:
             ValueError: There is no such key, metric or statistic, or no run is left, or none with a result.
         """
         runs = list(runs)
-        known = list(dict.fromkeys(key for run in runs for key in run.settings))
-        for name, keys in (("where", self.where or ()), ("rows", self.rows or ()), ("columns", self.columns or ())):
+        kept = chosen(runs, self.where or {})
+        known = keys_of(runs)
+        for name, keys in (("rows", self.rows or ()), ("columns", self.columns or ())):
             for key in keys:
                 _check(name, key, known)
-        kept = [run for run in runs if self._wants(run)]
-        if not kept:
-            wanted = ", ".join(f"{key}={','.join(values)}" for key, values in (self.where or {}).items())
-            raise ValueError(f"`where` must leave at least one run, got {wanted}")
         if not results(kept):
             statuses = ", ".join(f"{count} {name}" for name, count in counts_of(kept).unfinished.items())
             raise ValueError(f"a table must have at least one run with a result, got {statuses}")
@@ -137,9 +134,27 @@ class Spec:
             check_statistic(self.statistic, self.metrics)
         return kept
 
-    def _wants(self, run: Run) -> bool:
-        where, as_text = self.where or {}, hyperparameters.as_text
-        return all(as_text(run.settings.get(key)) in map(as_text, values) for key, values in where.items())
+
+def keys_of(runs: Iterable[Run]) -> list[str]:
+    """Return the keys of the settings of some runs."""
+    return list(dict.fromkeys(key for run in runs for key in run.settings))
+
+
+def chosen(runs: Sequence[Run], where: Mapping[str, Sequence[str]]) -> list[Run]:
+    """Return the runs whose settings have one of the values that each key may have.
+
+    Raises:
+        ValueError: There is no such key, or no run is left.
+    """
+    known, as_text = keys_of(runs), hyperparameters.as_text
+    for key in where:
+        _check("where", key, known)
+    wanted = {key: set(map(as_text, values)) for key, values in where.items()}
+    kept = [run for run in runs if all(as_text(run.settings.get(key)) in values for key, values in wanted.items())]
+    if not kept:
+        told = ", ".join(f"{key}={','.join(values)}" for key, values in where.items())
+        raise ValueError(f"`where` must leave at least one run, got {told}")
+    return kept
 
 
 @dataclass(frozen=True)
@@ -167,12 +182,12 @@ class Table:
                 :meth:`bench.analysis.names.Names.resolved`.
         """
         runs = list(runs)
-        chosen, names = spec.chosen(runs), spec.names.resolved(runs)
+        kept, names = spec.chosen(runs), spec.names.resolved(runs)
         if spec.rows is None and spec.columns is None:
-            rows, columns = grouping.arrange(chosen, names)
+            rows, columns = grouping.arrange(kept, names)
         else:
             keys = spec.rows if spec.rows is not None else ("task",), spec.columns or ("cell",)
-            rows, columns = grouping.arrange_by(chosen, *keys, mixed=spec.mixed, names=names)
+            rows, columns = grouping.arrange_by(kept, *keys, mixed=spec.mixed, names=names)
         return cls(spec, rows, columns, names)
 
     @property

@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
-from bench.cli.common import FIGURES, RUNS, complain, fail
+from bench.cli.common import FIGURES, PICTURES, RUNS, complain, fail, listed_names, merged, names_given
+
+
+def pictures(text: str) -> tuple[str, ...]:
+    """Return the forms of pictures that a comma separates, each once."""
+    found = tuple(dict.fromkeys(listed_names(text)))
+    for name in found:
+        if name not in PICTURES:
+            raise argparse.ArgumentTypeError(f"must be of {', '.join(PICTURES)}, got {name!r}")
+    return found
 
 
 def figures_command(parsed: argparse.Namespace) -> int:
-    """Draw the figures of a folder of records; the exit code."""
-    from bench.records.read import find_records
-    from bench.report.figures.draw import draw_all
+    """Draw the figures of a folder of records, with their data; the exit code."""
+    from bench.analysis.run import read_runs
+    from bench.analysis.table import chosen
+    from bench.report.figures.draw import draw_runs, readable
+    from bench.report.figures.drawing import Sheet
 
-    folders = find_records(parsed.folder)
-    if not folders:
+    runs, damaged = read_runs(parsed.folder)
+    if not runs and not damaged:
         return fail("figures", f"DIR must hold records, found none below {str(parsed.folder)!r}")
-    output = FIGURES if parsed.folder == RUNS else parsed.folder / "figures"
-    try:
-        written, damaged = draw_all(parsed.folder, parsed.output or output)
-    except OSError as error:
-        return fail("figures", f"--output must be a folder that can be written to, {error}")
-    for path in written:
-        print(path)
+    if runs:
+        output = FIGURES if parsed.folder == RUNS else parsed.folder / "figures"
+        try:
+            kept = chosen(runs, merged(parsed.where or ()))
+            for flag, key in (("cells", "cell"), ("tasks", "task")):
+                if (wanted := getattr(parsed, flag)) is not None:
+                    _check(flag, wanted, (run.settings[key] for run in runs))
+                    kept = chosen(kept, {key: wanted})
+            sheet = Sheet.of(names_given(parsed).resolved(runs), parsed.width)
+            whole, broken = readable(kept)
+            damaged += broken
+            written = draw_runs(whole, parsed.output or output, (*parsed.format, "csv"), sheet) if whole else []
+        except ValueError as error:
+            return fail("figures", str(error).replace("`", ""))
+        except OSError as error:
+            return fail("figures", f"--output must be a folder that can be written to, {error}")
+        for path in written:
+            print(path)
     return complain("figures", damaged)
+
+
+def _check(flag: str, wanted: Iterable[str], there: Iterable[str]) -> None:
+    from bench.errors import one_of
+
+    known = list(dict.fromkeys(there))
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"--{flag} must be of {one_of(name, known)}")

@@ -22,11 +22,12 @@ from bench.cli.common import (
     listed_names,
 )
 from bench.cli.dashboard import dashboard_command
-from bench.cli.figures import figures_command
+from bench.cli.figures import figures_command, pictures
+from bench.cli.listing import ListedHelp
 from bench.cli.publish import publish_command
 from bench.cli.push import push_command
 from bench.cli.replay import replay_command
-from bench.cli.report import report_command
+from bench.cli.report import PLACES, report_command
 from bench.cli.runs import runs_command
 from bench.cli.status import status_command
 from bench.cli.table import table_command
@@ -81,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rnn-bench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("run", help="train a cell on a task, or a sweep of them (bench run --help)", add_help=False)
-    table = commands.add_parser("table", help="print the table of a folder of records")
+    table = commands.add_parser("table", help="print the table of a folder of records", add_help=False)
+    table.add_argument("-h", "--help", action=ListedHelp)
     table.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
     table.add_argument(
         "--spec", metavar="NAME|FILE", help="a table of conf/table/, or a YAML of yours; flags win over it"
@@ -114,12 +116,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     latex.add_argument("--standalone", action="store_true", help="a whole document, which compiles by itself")
     table.set_defaults(command=table_command)
-    report = commands.add_parser("report", help="fill a page's tables and figures anew from records, in place")
+    report = commands.add_parser(
+        "report",
+        help="fill a page's tables and figures anew from records, in place",
+        epilog=PLACES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     report.add_argument("page", nargs="?", type=Path, default=PAGE, metavar="FILE", help=f"default: {PAGE}")
     report.set_defaults(command=report_command)
-    figures = commands.add_parser("figures", help="draw the figures of a folder of records, as PDF and PNG")
+    figures = commands.add_parser(
+        "figures", help="draw the figures of a folder of records, as PDF and PNG, with their data as CSV"
+    )
     figures.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")
     figures.add_argument("--output", type=Path, metavar="FOLDER", help=f"default: DIR/figures, {FIGURES} without DIR")
+    figures.add_argument(
+        "--where", action="append", type=key_and_values, metavar="KEY=VALUES", help="only runs with these values"
+    )
+    figures.add_argument("--cells", type=listed_names, metavar="NAMES", help="only these cells")
+    figures.add_argument("--tasks", type=listed_names, metavar="NAMES", help="only these tasks")
+    figures.add_argument(
+        "--format", type=pictures, default=("pdf", "png"), metavar="FORMS", help="of pdf, png, svg (default: pdf,png)"
+    )
+    figures.add_argument(
+        "--width", type=int, choices=WIDTHS, help="columns of a two-column page to fill, 3.4 or 6.8 inches"
+    )
+    add_names(figures)
     figures.set_defaults(command=figures_command)
     status = commands.add_parser("status", help="how far the planned runs are, and what is wrong")
     status.add_argument("what", nargs="?", default="results", metavar="EXPERIMENT|DIR", help="default: results")

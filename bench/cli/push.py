@@ -140,7 +140,7 @@ class Pushing:
             fill(run)
         shown = table(runs, mixed=True)
         with tempfile.TemporaryDirectory() as folder:
-            figures = draw_runs(runs, Path(folder), (".png",))
+            figures = draw_runs(runs, Path(folder), ("png",))
             overview = Overview(experiment, digest, shown.to_csv(), shown.to_html(), figures)
             push_overview(overview, target, self._results_dir)
 

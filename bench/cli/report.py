@@ -6,6 +6,18 @@ import argparse
 
 from bench.cli.common import fail
 
+PLACES = """places of a page that are filled, each up to the next <!-- end -->:
+  <!-- records: FOLDER -->         where its records are, from the page; once, without an end
+  <!-- table: NAME -->             a table of conf/table/ or of a YAML beside the page;
+                                   writes tables/NAME.tex and .csv beside the records' folder
+  <!-- table: NAME terminal -->    the same as a terminal shows it; writes nothing else
+  <!-- claims -->                  the published claims that the records speak to;
+                                   writes tables/claims.tex and .csv
+  <!-- figure: survival NAME -->   the share of seeds that have solved it, for the runs of
+                                   that table; writes figures/survival_NAME.png and .pdf
+  <!-- figure: reach NAME -->      the reach of their gradients over the delay
+"""
+
 
 def report_command(parsed: argparse.Namespace) -> int:
     """Fill a page from its records; the exit code."""

@@ -6,6 +6,8 @@ words around it as the author wrote them::
     <!-- records: published/runs -->
     <!-- table: copy_memory -->         a table of conf/table/, or of a YAML beside the page; writes LaTeX and CSV too
     <!-- end -->
+    <!-- table: copy_memory terminal --> the same as a terminal shows it; writes nothing else
+    <!-- end -->
     <!-- claims -->                     the published claims that these records speak to
     <!-- end -->
     <!-- figure: survival copy_memory --> a figure of the runs of that table: survival or reach
@@ -16,7 +18,6 @@ The tables and figures go into ``tables/`` and ``figures/`` beside the records' 
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,12 +25,12 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from bench.analysis.run import Run, read_exponents, read_reaches, read_runs
 from bench.analysis.table import Spec, read_spec
 from bench.records.write import write_whole
 from bench.report.figures.delay import draw_reach
+from bench.report.figures.drawing import Drawing, Sheet
 from bench.report.figures.style import STYLE
 from bench.report.figures.survival import draw_survival
 from bench.report.tables import claims as claims_table
@@ -38,7 +39,7 @@ from bench.report.tables.render import render
 OPEN = r"<!-- (?P<kind>(?!end\b|records\b)\w+)(?:: (?P<what>[^>]+?))? -->\n"
 PLACE = re.compile(rf"(?P<open>{OPEN})(?:(?!<!-- ).)*?(?P<end><!-- end -->)", re.S)
 RECORDS = re.compile(r"<!-- records: (\S+) -->")
-FIGURES: dict[str, tuple[str, Callable[[list[Run]], Figure | None]]] = {
+FIGURES: dict[str, tuple[str, Callable[[list[Run], Sheet], Drawing | None]]] = {
     "survival": ("share of seeds solved over training steps", draw_survival),
     "reach": ("share of seeds solved and reach of the gradient over delay", draw_reach),
 }
@@ -87,10 +88,12 @@ def fill_page(path: Path) -> list[Path]:
             body = _claims(page, files)
         elif kind == "table" and len(what) == 1:
             body = _table(page, what[0], files)
+        elif kind == "table" and what[1:] == ["terminal"]:
+            body = f"```text\n{render(page.runs, 'terminal', _spec(page, what[0]))}```\n"
         elif kind == "figure" and len(what) == 2 and what[0] in FIGURES:
             body = _figure(page, what[0], what[1], files)
         else:
-            known = f"table: NAME, claims, or figure: {' or '.join(FIGURES)} NAME"
+            known = f"table: NAME, table: NAME terminal, claims, or figure: {' or '.join(FIGURES)} NAME"
             raise ValueError(f"`{path}` must have places such as {known}, got {place['open'].strip()!r}")
         return f"{place['open']}{body}{place['end']}"
 
@@ -142,19 +145,17 @@ def _claims(page: Page, files: Files) -> str:
 
 def _figure(page: Page, kind: str, name: str, files: Files) -> str:
     matplotlib.use("Agg")
-    chosen = _spec(page, name).chosen(page.runs)
+    spec = _spec(page, name)
+    chosen = spec.chosen(page.runs)
     words, draw = FIGURES[kind]
     with plt.style.context(STYLE):
-        figure = draw(chosen)
+        figure = draw(chosen, Sheet.of(spec.names.resolved(page.runs)))
     if figure is None:
         raise ValueError(f"`{page.path}` must have figures that its records allow, got {kind} {name}")
     png, pdf = (page.folder / "figures" / f"{kind}_{Path(name).stem}.{suffix}" for suffix in ("png", "pdf"))
     for path in (png, pdf):
-        buffer = io.BytesIO()
-        metadata = {"CreationDate": None} if path == pdf else None
         with plt.style.context(STYLE):
-            figure.savefig(buffer, format=path.suffix[1:], metadata=metadata)
-        files[path] = buffer.getvalue()
+            files[path] = figure.to_bytes(path.suffix[1:])
     plt.close(figure)
     protocols = ", ".join(sorted({run.protocol for run in chosen}))
     return f"![{protocols}: {words}]({_relative(page, png)})\n\n{_links(page, PDF=pdf)}\n"

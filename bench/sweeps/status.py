@@ -30,6 +30,8 @@ COLUMNS = {
     "to do": "to do",
 }
 """States, and the headings of their columns; the column of damaged runs is shown only if there are any."""
+LEFT = {"planned": "not begun"}
+"""Words for states of runs that are left to do, where the state is none."""
 _ID = re.compile(r"[0-9a-f]{12}")
 _RUN_ID = re.compile(r"\.([0-9a-f]{12})\.(claim|checkpoint)")
 
@@ -109,11 +111,28 @@ def show(results: ResultsFolder) -> tuple[str, list[RunState]]:
         text += "\nFailed:\n" + "".join(
             f"  {run_state.run.label}: {run_state.record.reason}\n" for run_state in failed if run_state.record
         )
-    final = {run_state.run.folder for run_state in run_states if run_state.final}
-    open_sweeps = [sweep.command for sweep in results.sweeps if any(run.folder not in final for run in sweep.runs)]
-    if open_sweeps and not running:
-        text += "\nTo go on:\n" + "".join(f"  {command}\n" for command in open_sweeps)
+    if not running:
+        text += _left(results, run_states)
     return text, run_states
+
+
+def _left(results: ResultsFolder, run_states: Sequence[RunState]) -> str:
+    """Return what is left to do, and the commands that do it; nothing if all is done."""
+    left = [run_state for run_state in run_states if not run_state.final]
+    if not left:
+        return ""
+    open_folders = {run_state.run.folder for run_state in left}
+    commands = [sweep.command for sweep in results.sweeps if any(run.folder in open_folders for run in sweep.runs)]
+    planned = {run.folder for sweep in results.sweeps for run in sweep.runs}
+    # A single run has no plan; its record has the command.
+    commands += [
+        run_state.record.command
+        for run_state in left
+        if run_state.run.folder not in planned and run_state.record is not None
+    ]
+    told = ", ".join(f"{number} {LEFT.get(state, state)}" for state, number in count(left).items())
+    text = f"\nLeft to do: {len(left)} of {len(run_states)} run{'s' if len(run_states) != 1 else ''} ({told})\n"
+    return text + ("\nTo go on:\n" + "".join(f"  {command}\n" for command in commands) if commands else "")
 
 
 def _table(run_states: Sequence[RunState]) -> str:

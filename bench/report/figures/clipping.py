@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from bench.analysis.run import Run
 from bench.records.thinning import thinning_of
+from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import (
     LINE_STYLES,
     PAGE_INCHES,
@@ -30,22 +30,22 @@ POINTS = 60
 """Number of points of a smoothed curve."""
 
 
-def gradient_norms(runs: Iterable[Run]) -> Figure | None:
+def gradient_norms(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     """Draw one row a task, one panel a cell: norm of the gradient of all parameters before and after the clip.
 
     Lines are medians over seeds and over windows of steps. The band of the norm before the clip goes from the smallest
     to the largest value of both. Thinned curves contribute the steps that they keep. The function returns ``None`` if
     there is no step.
     """
-    rows, every = rows_having(runs, lambda run: run.curves.num_rows > 0)
+    rows, every = rows_having(runs, lambda run: run.curves.num_rows > 0, sheet)
     if not rows:
         return None
-    places, across = panels_of_cells(rows)
-    figure, axes = grid(len(places), across, width=PAGE_INCHES, height=1.9, sharey="row")
+    places, across = panels_of_cells(rows, sheet)
+    figure, axes = grid(len(places), across, width=PAGE_INCHES, height=1.9, sheet=sheet, sharey="row")
     for down, (row, columns) in enumerate(places):
         for panel, column in zip(axes[down], columns, strict=False):
             tables = [run.curves for run in row.runs[column]]
-            _clip_panel(panel, tables, look(every.index(column))["color"])
+            _clip_panel(panel, tables, look(every.index(column))["color"], {"panel": row.label, "line": column})
             share = _clipped(tables)
             panel.set_yscale("log")
             panel.yaxis.set_major_locator(LogLocator(numticks=6))
@@ -61,7 +61,7 @@ def gradient_norms(runs: Iterable[Run]) -> Figure | None:
     return figure
 
 
-def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
+def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str, shared: Mapping[str, str]) -> None:
     edges = _windows([table["step"].to_numpy() for table in tables])
     styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("grad_norm", BEFORE, {"color": color, "linestyle": LINE_STYLES[0]}),
@@ -77,10 +77,14 @@ def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str) -> None:
         middle = [float(np.median(window)) if window.size else np.nan for window in windows]
         places = (edges[1:] + edges[:-1]) / 2
         axes.plot(places, middle, label=label, marker="." if len(places) == 1 else None, **style)
+        low: list[float] = []
+        high: list[float] = []
         if name == "grad_norm":
             low = [window.min() if window.size else np.nan for window in windows]
             high = [window.max() if window.size else np.nan for window in windows]
             axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+        ends = {"low": low or None, "high": high or None}
+        note(axes, **shared, when=label, step=places, value=middle, **ends)
 
 
 def _windows(series: Sequence[np.ndarray]) -> np.ndarray:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MultipleLocator, NullFormatter, NullLocator, ScalarFormatter
 
@@ -18,6 +17,7 @@ from bench.analysis import metrics
 from bench.analysis.delay_series import DelaySeries, delay_series
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
+from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import COLUMN_INCHES, GREY, PANELS_ACROSS, grid, key_above, legend, look, titled
 from bench.stats.intervals import success
 
@@ -29,7 +29,7 @@ CLOSEST_TICKS = 0.07
 """Closest distance of two ticks, as a share of the axis's width; closer delays share a tick."""
 
 
-def draw_reach(runs: Iterable[Run]) -> Figure | None:
+def draw_reach(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     """Two panels a task, over the same delays: share of the seeds that have solved it, and the gradient's reach.
 
     The bars around a share are its 95 % Wilson interval. A reach is a number of steps like the delay, and never
@@ -40,18 +40,19 @@ def draw_reach(runs: Iterable[Run]) -> Figure | None:
 
     Args:
         runs: Runs whose reach has been read.
+        sheet: What the figure is for.
 
     Returns:
         ``None`` if no task was run with two delays and all else equal, or if none of these runs was probed.
     """
-    rows, columns = arrange(runs)
+    rows, columns = arrange(runs, sheet.names)
     found = [series for series in delay_series(rows) if any(run.reach is not None for run in _runs(series))]
     if not found:
         return None
-    across = min(PANELS_ACROSS, len(found))
+    across = min(1 if sheet.narrow else PANELS_ACROSS, len(found))
     blocks = math.ceil(len(found) / across)
     shape: dict[str, Any] = {"width": COLUMN_INCHES * across, "height": 1.8, "height_ratios": [1.0, 1.3] * blocks}
-    figure, axes = grid(2 * blocks, across, **shape)
+    figure, axes = grid(2 * blocks, across, sheet=sheet, **shape)
     uppers, lowers = list(axes[0::2].flat), list(axes[1::2].flat)
     for upper, lower, series in zip(uppers, lowers, found, strict=False):
         _share_panel(upper, series, columns)
@@ -72,15 +73,17 @@ def _runs(series: DelaySeries) -> list[Run]:
 def _share_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
     for column, places in _places(series, columns).items():
         style = _marked(columns.index(column))
-        x, shares, low, high = [], [], [], []
+        x, delays, shares, low, high = [], [], [], [], []
         for row, place in places:
             results = metrics.results(row.runs.get(column, []))
             if results:
                 found = success(sum(run.record.solved for run in results), len(results))
                 x.append(place)
+                delays.append(row.facts["delay"])
                 shares.append(found.value)
                 low.append(found.interval.low if found.interval else math.nan)
                 high.append(found.interval.high if found.interval else math.nan)
+        note(axes, panel=series.label, line=column, what="share solved", delay=delays, value=shares, low=low, high=high)
         axes.vlines(x, low, high, color=style["color"], linewidth=0.9, gid=column, clip_on=False)
         axes.plot(x, shares, label=column, gid=column, clip_on=False, zorder=3, **style)
     _delay_axis(axes, series)
@@ -102,7 +105,7 @@ def _reach_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
             (metrics.TRAINED, {"ms": 4}),
         )
         for when, way in looks:
-            x, middle, low, high = [], [], [], []
+            x, delays, middle, low, high = [], [], [], [], []
             for row, place in places:
                 results = metrics.results(row.runs.get(column, []))
                 reaches = metrics.values_of(results, f"reach_{when}")
@@ -112,9 +115,12 @@ def _reach_panel(axes: Axes, series: DelaySeries, columns: list[str]) -> None:
                 if not reaches:
                     continue
                 x.append(place)
+                delays.append(row.facts["delay"])
                 middle.append(statistics.median(reaches))
                 low.append(min(reaches))
                 high.append(max(reaches))
+            note(axes, panel=series.label, line=column, what=f"reach, {when}", delay=delays, value=middle, low=low,
+                 high=high)  # fmt: skip
             axes.vlines(x, low, high, color=style["color"], linewidth=0.9, gid=f"{column} {when}")
             axes.plot(x, middle, gid=f"{column} {when}", zorder=3, **{**style, **way})
             longest = max([longest, *high])

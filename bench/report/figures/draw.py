@@ -1,26 +1,27 @@
-"""All figures of a folder of records, as PDF and PNG; they draw only what the records hold."""
+"""All figures of some runs, as files: pictures, and the data that these show; they draw only what the records hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from bench.analysis.gradient_reach import gradient_reach
-from bench.analysis.run import TABLES, Run, read_runs
+from bench.analysis.run import TABLES, Run
 from bench.records.record import DamagedRecordError
+from bench.records.write import write_whole
 from bench.report.figures.clipping import gradient_norms
 from bench.report.figures.delay import draw_reach
+from bench.report.figures.drawing import PLAIN, Drawing, Sheet
 from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
 from bench.report.figures.learning_curves import learning_curves
 from bench.report.figures.style import STYLE
 from bench.report.figures.survival import draw_survival
 from bench.report.figures.time_constants import time_constants
 
-FIGURES: dict[str, Callable[[list[Run]], Figure | None]] = {
+FIGURES: dict[str, Callable[[list[Run], Sheet], Drawing | None]] = {
     "learning_curves": learning_curves,
     "survival": draw_survival,
     "reach": draw_reach,
@@ -32,17 +33,13 @@ FIGURES: dict[str, Callable[[list[Run]], Figure | None]] = {
 """What draws each figure, by its name; ``None`` stands for a figure that the runs do not allow."""
 
 
-def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordError]]:
-    """Draw every figure that the records below ``root`` allow.
+def readable(runs: Iterable[Run]) -> tuple[list[Run], list[DamagedRecordError]]:
+    """Read the tables of runs, and how far their gradients travel.
 
     Returns:
-        The files that were written, and what is wrong with the records that could not be read.
-
-    Raises:
-        OSError: The output folder cannot be written to.
+        The runs all of whose tables can be read, and what is wrong with the others.
     """
-    runs, damaged = read_runs(root)
-    whole = []
+    whole, damaged = [], []
     for run in runs:
         try:
             for name in TABLES:
@@ -51,31 +48,34 @@ def draw_all(root: Path, output: Path) -> tuple[list[Path], list[DamagedRecordEr
             whole.append(run)
         except DamagedRecordError as error:
             damaged.append(error)
-    return draw_runs(whole, output) if whole else [], damaged
+    return whole, damaged
 
 
-def draw_runs(runs: list[Run], output: Path, suffixes: Sequence[str] = (".pdf", ".png")) -> list[Path]:
-    """Draw every figure that some runs allow, whose tables can be read and whose reach is known; return the files.
+def draw_runs(runs: list[Run], output: Path, forms: Sequence[str], sheet: Sheet = PLAIN) -> list[Path]:
+    """Draw every figure that some runs allow, and write each file whole or not at all.
 
     Args:
-        runs: The runs, at least one.
+        runs: The runs, at least one, whose tables can be read and whose reach is known.
         output: The folder.
-        suffixes: Those of the files to write for each figure.
+        forms: What to write of each figure: ``pdf``, ``png``, ``svg``, or ``csv`` for the data.
+        sheet: What the figures are for.
+
+    Returns:
+        The files.
 
     Raises:
         OSError: The output folder cannot be written to.
     """
     matplotlib.use("Agg")
-    output.mkdir(parents=True, exist_ok=True)
     written = []
     with plt.style.context(STYLE):
         for name, make in FIGURES.items():
-            figure = make(runs)
+            figure = make(runs, sheet)
             if figure is None:
                 continue
-            for suffix in suffixes:
-                path = output / f"{name}{suffix}"
-                figure.savefig(path, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+            for form in forms:
+                path = output / f"{name}.{form}"
+                write_whole(path, figure.to_bytes(form))
                 written.append(path)
             plt.close(figure)
     return written

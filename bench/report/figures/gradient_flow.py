@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from bench.analysis.gradient_reach import flow_curve, flow_steps, looks
 from bench.analysis.grouping import RunGroup
 from bench.analysis.run import Run
+from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import (
     COLUMN_INCHES,
     PAGE_INCHES,
@@ -35,27 +35,31 @@ NORM = "gradient norm $\\Vert dL/dx \\Vert$"
 LAG = "lag (steps before the first answer)"
 
 
-def gradient_flow(runs: Iterable[Run]) -> Figure | None:
+def gradient_flow(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     """Draw one row a task: the gradient norm over lag at initialisation and after training, one line a cell.
 
     The norm is that of the network's input. Lines are medians over seeds, and bands go from the
     smallest to the largest value. After training the figure shows completed runs only. The function returns ``None`` if
     nothing was probed.
     """
-    rows, columns = probed_rows(runs)
+    rows, columns = probed_rows(runs, sheet)
     if not rows:
         return None
-    figure, axes = grid(len(rows), 2, width=PAGE_INCHES, height=2.2, sharey="row")
-    for down, row in enumerate(rows):
-        for panel, last, when in ((axes[down, 0], False, "at initialisation"), (axes[down, 1], True, "after training")):
+    # In a column of a page the two panels of a row stand below each other.
+    down, across = (2 * len(rows), 1) if sheet.narrow else (len(rows), 2)
+    figure, axes = grid(down, across, width=PAGE_INCHES, height=2.2, sheet=sheet, sharey="row")
+    for pair, row in zip(axes.reshape(-1, 2), rows, strict=True):
+        for panel, last, when in ((pair[0], False, "at initialisation"), (pair[1], True, "after training")):
             for column, members in row.runs.items():
                 curves = filter(None, (_curve_at(run, last=last) for run in members))
-                _flow_line(panel, list(curves), column, look(columns.index(column)))
+                named = {"panel": row.label, "when": when}
+                _flow_line(panel, list(curves), column, look(columns.index(column)), named)
             titled(panel, f"{row.label}, {when}", 48)
             panel.set_xlabel(LAG)
             panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes[down, 0].set_ylabel(NORM)
-        _floor(list(axes[down]))
+        for panel in pair[: 2 if sheet.narrow else 1]:
+            panel.set_ylabel(NORM)
+        _floor(list(pair))
     legend(figure, list(axes.flat), [*columns, UNDERFLOW, SOME_UNDERFLOW])
     return figure
 
@@ -72,7 +76,7 @@ def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
             _, panels = grid(1, 1, width=COLUMN_INCHES, height=2.3)
             return plot_flow(frame, panels[0, 0])
     for index, (state, curve) in enumerate(frame.groupby("state", sort=False)):
-        _flow_line(axes, [(curve["lag"].tolist(), curve["value"].tolist())], str(state), look(index))
+        _flow_line(axes, [(curve["lag"].tolist(), curve["value"].tolist())], str(state), look(index), {})
     axes.set_xlabel("lag (steps before the answer)")
     axes.set_ylabel("gradient norm")
     _floor([axes])
@@ -80,23 +84,27 @@ def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def flow_heatmap(runs: Iterable[Run]) -> Figure | None:
+def flow_heatmap(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     """Draw one row a task, one panel a cell: gradient norm over lag and training step.
 
     The norm is that of the network's input: its median over the seeds that were still training. A
     field is hatched if no gradient arrives there, and grey if the norm was not finite.
     """
-    rows, _ = probed_rows(runs)
+    rows, _ = probed_rows(runs, sheet)
     if not rows:
         return None
-    places, across = panels_of_cells(rows)
-    figure, axes = grid(len(places), across, width=PAGE_INCHES, height=2.1, sharey="row")
+    places, across = panels_of_cells(rows, sheet)
+    figure, axes = grid(len(places), across, width=PAGE_INCHES, height=2.1, sheet=sheet, sharey="row")
     for down, (row, columns) in enumerate(places):
         medians = {column: _over_training(members) for column, members in row.runs.items()}
         values = np.concatenate([values.ravel() for _, _, values in medians.values()])
         values = values[np.isfinite(values) & (values > 0)]
         low, high = (float(values.min()), float(values.max())) if values.size else (1e-3, 1.0)
         norm = LogNorm(low, high) if low < high else LogNorm(low / 10, high * 10)
+        for panel, column in zip(axes[down], columns, strict=False):
+            steps, lags, field = medians[column]
+            note(panel, panel=row.label, line=column, step=np.repeat(steps, len(lags)), lag=np.tile(lags, len(steps)),
+                 value=field.ravel())  # fmt: skip
         meshes = [_heat(panel, medians[column], norm) for panel, column in zip(axes[down], columns, strict=False)]
         name_panels(list(axes[down]), row, columns)
         axes[down, 0].set_ylabel("lag (steps)")
@@ -120,9 +128,9 @@ def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: Log
     return axes.pcolormesh(x, y, shown, norm=norm, cmap="cividis")
 
 
-def probed_rows(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
+def probed_rows(runs: Iterable[Run], sheet: Sheet) -> tuple[list[RunGroup], list[str]]:
     """Return the rows with a curve over lag, and the columns of all runs, which keeps the colours of all figures."""
-    return rows_having(runs, lambda run: bool(flow_steps(run.flow)))
+    return rows_having(runs, lambda run: bool(flow_steps(run.flow)), sheet)
 
 
 def _curve_at(run: Run, *, last: bool) -> tuple[list[int], list[float]] | None:
@@ -131,7 +139,13 @@ def _curve_at(run: Run, *, last: bool) -> tuple[list[int], list[float]] | None:
     return flow_curve(flow, step) if step is not None else None
 
 
-def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], label: str, style: dict[str, Any]) -> None:
+def _flow_line(
+    axes: Axes,
+    curves: Sequence[tuple[list[int], list[float]]],
+    label: str,
+    style: dict[str, Any],
+    named: Mapping[str, str],
+) -> None:
     """Draw median and range over seeds, at the lags that all seeds have.
 
     Values of 0 are marked later, at the floor of the axis.
@@ -146,6 +160,7 @@ def _flow_line(axes: Axes, curves: Sequence[tuple[list[int], list[float]]], labe
     positive = np.ma.masked_where(~np.isfinite(values) | (values <= 0), values)
     low, high = positive.min(axis=0).filled(np.nan), positive.max(axis=0).filled(np.nan)
     low = np.where((values == 0).any(axis=0), 0.0, low)  # the band goes down to the lower end of the axis
+    note(axes, **named, line=label, lag=shared, value=middle, low=low, high=high)
     band = axes.fill_between(shared, low, high, color=style["color"], alpha=0.15, linewidth=0)
     band.set_gid("flow")
     for label, where, fill in (

@@ -5,31 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
+from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import PANEL_HEIGHT, legend, look, panels_of, titled
 
 WITHOUT_MEMORY = "without memory"
 
 
-def learning_curves(runs: Iterable[Run]) -> Figure:
+def learning_curves(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing:
     """Draw one panel a task: its metric on the evaluation set over training steps, one line a seed, one colour a cell.
 
     Each cell has its colour. A line ends where its run ended: with a dot if the run has solved the task, with a cross
     if its loss was no longer finite. The dashed grey line is the best predictor without memory.
     """
-    rows, columns = arrange(runs)
-    figure, panels = panels_of(len(rows), height=PANEL_HEIGHT)
+    rows, columns = arrange(runs, sheet.names)
+    figure, panels = panels_of(len(rows), height=PANEL_HEIGHT, sheet=sheet)
     for panel, row in zip(panels, rows, strict=True):
-        _panel(panel, row, columns)
+        _panel(panel, row, columns, sheet)
     legend(figure, panels, [*columns, WITHOUT_MEMORY])
     return figure
 
 
-def _panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
+def _panel(axes: Axes, row: RunGroup, columns: list[str], sheet: Sheet) -> None:
     metric = row.facts["metric"]
+    called = sheet.names.metrics.get(metric, metric.replace("_", " "))
+    shared = {"panel": row.label, "metric": called}
     for index, column in enumerate(columns):
         for number, run in enumerate(row.runs.get(column, [])):
             table = run.curves
@@ -41,7 +43,12 @@ def _panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
             style = look(index)
             marker = "." if len(steps) == 1 else None  # a line needs two points
             axes.plot(steps, values, label=column if number == 0 else None, **style, marker=marker, alpha=0.85)
-            if steps and (run.record.solved or run.status == "diverged"):
+            if not steps:
+                continue
+            end = "diverged" if run.status == "diverged" else "solved" if run.record.solved else None
+            note(axes, **shared, line=column, seed=run.seed, step=steps, value=values,
+                 end=[*[None] * (len(steps) - 1), end])  # fmt: skip
+            if end is not None:
                 axes.plot(
                     steps[-1],
                     values[-1],
@@ -50,6 +57,7 @@ def _panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
                     ms=4,
                 )
     baseline = row.facts["baselines"][metric]
+    note(axes, **shared, line=WITHOUT_MEMORY, value=baseline)
     axes.axhline(baseline, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label=WITHOUT_MEMORY)
     if row.facts["higher_is_better"]:
         axes.set_ylim(0, 1.02)
@@ -58,4 +66,4 @@ def _panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
     titled(axes, row.label)
     axes.set_xlim(left=0)
     axes.set_xlabel("training step")
-    axes.set_ylabel(f"{metric.replace('_', ' ')}, evaluation set")
+    axes.set_ylabel(f"{called}, evaluation set")

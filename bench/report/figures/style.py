@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
+from bench.report.figures.drawing import PLAIN, Drawing, Sheet, root_of
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 LINE_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)), "-.", (0, (6, 1, 1, 1, 1, 1)))
@@ -24,6 +25,10 @@ PANEL_HEIGHT = 2.3
 COLUMN_INCHES = 3.4
 PAGE_INCHES = 6.8
 PANELS_ACROSS = 2
+LEGEND_CHARACTERS = 58
+"""Characters of a legend in a column of a page, those for the lines beside its texts included."""
+LINE_CHARACTERS = 8
+"""Characters that the line beside a text of a legend takes, with what is between two of them."""
 TITLE_CHARACTERS = 52
 STEP = "training step"
 MOST_ACROSS = 4
@@ -37,31 +42,39 @@ KEY_POINTS = 9.6
 GREY = "0.4"
 
 
-def grid(down: int, across: int, *, width: float, height: float, **shared: Any) -> tuple[Figure, np.ndarray]:
+def grid(
+    down: int, across: int, *, width: float, height: float, sheet: Sheet = PLAIN, **shared: Any
+) -> tuple[Drawing, np.ndarray]:
     """Make a grid of panels.
 
     Args:
         down: Number of rows.
         across: Number of columns.
-        width: Width of the figure, in inches.
+        width: Width of the figure, in inches, where the sheet has none.
         height: Height of each row, in inches.
+        sheet: What the figure is for.
         shared: ``sharex`` and ``sharey`` of ``plt.subplots``.
     """
-    return plt.subplots(
-        down, across, figsize=(width, height * down), squeeze=False, layout="constrained", **shared
-    )  # fmt: skip
+    size = {None: width, 1: COLUMN_INCHES, 2: PAGE_INCHES}[sheet.width], height * down
+    figure, axes = plt.subplots(
+        down, across, figsize=size, squeeze=False, layout="constrained", FigureClass=Drawing, sheet=sheet, **shared
+    )
+    assert isinstance(figure, Drawing)
+    return figure, axes
 
 
-def panels_of(count: int, *, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """Make panels, up to :data:`PANELS_ACROSS` of them beside each other.
+def panels_of(count: int, *, height: float, sheet: Sheet, **shared: Any) -> tuple[Drawing, list[Axes]]:
+    """Make panels, up to :data:`PANELS_ACROSS` of them beside each other, or one in a column of a page.
 
     Args:
         count: Number of panels.
         height: Height of each, in inches.
+        sheet: What the figure is for.
         shared: See :func:`grid`.
     """
-    across = min(PANELS_ACROSS, count)
-    figure, axes = grid(math.ceil(count / across), across, width=COLUMN_INCHES * across, height=height, **shared)
+    across = min(1 if sheet.narrow else PANELS_ACROSS, count)
+    width = COLUMN_INCHES * across
+    figure, axes = grid(math.ceil(count / across), across, width=width, height=height, sheet=sheet, **shared)
     for panel in axes.flat[count:]:
         panel.remove()
     return figure, list(axes.flat[:count])
@@ -77,7 +90,11 @@ def legend(figure: Figure, panels: Sequence[Axes], order: Sequence[str]) -> None
     found = {text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     found = dict(sorted(found.items(), key=lambda item: order.index(item[0])))
     if found:
-        figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=min(4, len(found)))
+        across = min(4, len(found))
+        if isinstance(figure, Drawing) and figure.sheet.width is not None:
+            room = LEGEND_CHARACTERS * figure.get_figwidth() / COLUMN_INCHES
+            across = max(1, min(across, int(room / (max(map(len, found)) + LINE_CHARACTERS))))
+        figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=across)
 
 
 def titled(axes: Axes, text: str, characters: int = TITLE_CHARACTERS) -> None:
@@ -92,28 +109,29 @@ def titled(axes: Axes, text: str, characters: int = TITLE_CHARACTERS) -> None:
     axes.set_title("\n".join(lines))
 
 
-def panels_of_cells(rows: Sequence[RunGroup]) -> tuple[list[tuple[RunGroup, list[str]]], int]:
+def panels_of_cells(rows: Sequence[RunGroup], sheet: Sheet) -> tuple[list[tuple[RunGroup, list[str]]], int]:
     """Return rows of panels with the cells in each, cut where too many would stand in a row, and the panels across."""
-    places = []
+    places, most = [], MOST_ACROSS // 2 if sheet.narrow else MOST_ACROSS
     for row in rows:
         columns = list(row.runs)
-        places += [(row, columns[start : start + MOST_ACROSS]) for start in range(0, len(columns), MOST_ACROSS)]
+        places += [(row, columns[start : start + most]) for start in range(0, len(columns), most)]
     return places, max(len(columns) for _, columns in places)
 
 
 def name_panels(panels: Sequence[Axes], row: RunGroup, columns: Sequence[str]) -> None:
     """Title the panels of one row by cell and row, and name their x-axis."""
+    characters = TITLE_CHARACTERS_ACROSS * root_of(panels[0]).get_figwidth() / PAGE_INCHES
     for panel, column in zip(panels, columns, strict=False):
-        titled(panel, f"{column}: {row.label}", TITLE_CHARACTERS_ACROSS // len(panels))
+        titled(panel, f"{column}: {row.label}", int(characters / len(panels)))
         panel.set_xlabel(STEP)
         panel.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     for panel in panels[len(columns) :]:
         panel.set_axis_off()
 
 
-def rows_having(runs: Iterable[Run], wanted: Callable[[Run], bool]) -> tuple[list[RunGroup], list[str]]:
+def rows_having(runs: Iterable[Run], wanted: Callable[[Run], bool], sheet: Sheet) -> tuple[list[RunGroup], list[str]]:
     """Rows and columns of all runs, and of their runs those that are wanted; rows without any are left out."""
-    rows, columns = arrange(runs)
+    rows, columns = arrange(runs, sheet.names)
     kept = []
     for row in rows:
         having = {column: [run for run in members if wanted(run)] for column, members in row.runs.items()}

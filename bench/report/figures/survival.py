@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -15,13 +14,14 @@ from bench.analysis import metrics
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
 from bench.report.figures.delay import SOLVED
+from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import GREY, KEY_POINTS, PANEL_HEIGHT, key_above, legend, look, panels_of, titled
 from bench.stats.survival import Survival, survival
 
 UNSOLVED = "not solved within the budget"
 
 
-def draw_survival(runs: Iterable[Run]) -> Figure | None:
+def draw_survival(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     """Draw one panel a task: share of the seeds that have solved it, over training steps, one line a cell.
 
     The share is one minus the Kaplan-Meier estimate. The band is its pointwise 95 % interval, which exists from the
@@ -29,11 +29,11 @@ def draw_survival(runs: Iterable[Run]) -> Figure | None:
     their budget. A diverged run never will, so it enters with the whole budget. Runs without a result are left out. The
     function returns ``None`` if there are no others.
     """
-    rows, columns = arrange(runs)
+    rows, columns = arrange(runs, sheet.names)
     rows = [row for row in rows if any(map(metrics.results, row.runs.values()))]
     if not rows:
         return None
-    figure, panels = panels_of(len(rows), height=PANEL_HEIGHT)
+    figure, panels = panels_of(len(rows), height=PANEL_HEIGHT, sheet=sheet)
     for panel, row in zip(panels, rows, strict=True):
         _survival_panel(panel, row, columns)
     legend(figure, panels, [UNSOLVED])
@@ -55,6 +55,10 @@ def _survival_panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
         steps = [0.0, *curve.times]
         (line,) = axes.plot([*steps, end], [*shares, shares[-1]], drawstyle="steps-post", clip_on=False, **style)
         keys[f"{column} {solved}/{curve.n}"] = line
+        ends = [None if end is None else 1 - end for end in (*curve.high, *curve.low)]
+        note(axes, panel=row.label, line=column, step=[*steps, end], share=[*shares, shares[-1]],
+             low=[None, *ends[: len(curve.times)], None], high=[None, *ends[len(curve.times) :], None],
+             solved=solved, n=curve.n)  # fmt: skip
         x, low, high = _band(curve)
         axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
         if solved < curve.n:

@@ -1,0 +1,134 @@
+"""A figure that knows what it is for and which data it shows, and how it is written to a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from bench.analysis.names import KINDS, Names
+
+PAD_INCHES = 0.02
+"""Room above and below a figure of a given width, as the style has it around others."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a figure is for.
+
+    Attributes:
+        width: Columns of a page of two that it is to fill; ``None`` leaves the width to the number of panels.
+        names: What cells, tasks, metrics and settings are called.
+    """
+
+    width: int | None = None
+    names: Names = field(default_factory=Names)
+
+    @classmethod
+    def of(cls, names: Names, width: int | None = None) -> Sheet:
+        """Return a sheet whose names are shown as they are: a dollar sign would begin a formula."""
+        shown = {
+            kind: {name: text.replace("$", r"\$") for name, text in getattr(names, kind).items()} for kind in KINDS
+        }
+        return cls(width, replace(names, **shown))
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it is for one column."""
+        return self.width == 1
+
+
+PLAIN = Sheet()
+"""For nothing in particular."""
+
+
+class Drawing(Figure):
+    """A figure with its sheet, and the data that it shows.
+
+    Attributes:
+        sheet: What it is for.
+        data: What it shows, one mapping of column to value for each line of its CSV.
+    """
+
+    def __init__(self, *args: Any, sheet: Sheet = PLAIN, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sheet = sheet
+        self.data: list[dict[str, Any]] = []
+
+    def to_csv(self) -> str:
+        """Return the data, numbers with all their digits; what a line does not have, and what is not there, is empty.
+
+        An infinite number is ``inf``.
+        """
+        columns = list(dict.fromkeys(column for line in self.data for column in line))
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({column: _plain(value) for column, value in line.items()} for line in self.data)
+        return buffer.getvalue()
+
+    def to_bytes(self, form: str) -> bytes:
+        """Return the figure as ``pdf``, ``png`` or ``svg``, or its data as ``csv``; the same figure gives the same."""
+        if form == "csv":
+            return self.to_csv().encode()
+        buffer = io.BytesIO()
+        undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+        # The style has "tight" for what is cut to what there is; a given width stays as it is.
+        box = self._box() if self.sheet.width is not None else rcParams["savefig.bbox"]
+        self.savefig(buffer, format=form, metadata=undated.get(form), bbox_inches=box)
+        return buffer.getvalue()
+
+    def _box(self) -> Bbox:
+        """Return what is to be written: the whole width, and as much of the height as there is something in.
+
+        A title that is longer than the figure is wide is not cut off; the picture is then so much wider.
+        """
+        self.draw_without_rendering()
+        box = self.get_tightbbox()
+        left, right = min(0, box.x0), max(self.get_figwidth(), box.x1)
+        return Bbox.from_extents(left, box.y0 - PAD_INCHES, right, box.y1 + PAD_INCHES)
+
+
+def root_of(axes: Axes) -> Figure:
+    """Return the figure that a panel is in."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def note(axes: Axes, **columns: Any) -> None:
+    """Keep data that a panel shows, where the figure is one that keeps data.
+
+    Args:
+        axes: The panel.
+        columns: Sequences of one length, or single values that stand for all of it.
+    """
+    figure = root_of(axes)
+    if not isinstance(figure, Drawing):
+        return
+    lengths = {len(value) for value in columns.values() if _is_sequence(value)}
+    assert len(lengths) <= 1, columns
+    for i in range(lengths.pop() if lengths else 1):
+        line: Mapping[str, Any] = {key: value[i] if _is_sequence(value) else value for key, value in columns.items()}
+        figure.data.append(dict(line))
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a CSV has it; a number that is none is not there."""
+    if isinstance(value, str):
+        return value.replace(r"\$", "$")  # A picture needs the backslash.
+    if value is None or value != value:
+        return ""
+    return value.item() if isinstance(value, np.generic) else value
