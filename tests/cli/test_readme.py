@@ -25,7 +25,7 @@ def test_the_table_is_that_of_the_published_records():
     runs, damaged = read_runs(DEMO)
     assert (damaged, read_reaches(runs), read_exponents(runs)) == ([], [], [])
     assert len([run for run in runs if run.reach is not None]) == len(runs) == 18
-    found = re.search(r"<!-- table: results/demo -->\n```text\n(.*?)```\n<!-- end of table -->", README, re.DOTALL)
+    found = re.search(r"<!-- table: demo terminal -->\n```text\n(.*?)```\n<!-- end -->", README, re.DOTALL)
     assert found is not None
     assert found[1] == render(runs, "terminal")
 

@@ -55,7 +55,7 @@ def test_pdf_and_png_are_written(bench: Bench, tmp_path: Path):
     names = ["learning_curves", "survival", "gradient_flow", "gradient_flow_in_training", "time_constants",
              "gradient_norms"]  # fmt: skip
     assert outcome.out.splitlines() == [
-        str(tmp_path / "pictures" / f"{name}{suffix}") for name in names for suffix in (".pdf", ".png")
+        str(tmp_path / "pictures" / f"{name}{suffix}") for name in names for suffix in (".pdf", ".png", ".csv")
     ]
     for name in names:
         assert (tmp_path / "pictures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
@@ -143,7 +143,7 @@ def test_a_diverged_run_with_infinite_gradients_and_many_cells_are_drawn(bench: 
     bench.one("cell=lstm", "probe.every=2", "task.length=9")
     outcome = bench.call("figures", str(bench.results))
     assert (outcome.code, outcome.err) == (0, "")
-    assert len(outcome.out.splitlines()) == 12
+    assert len(outcome.out.splitlines()) == 18
     for bias in range(2, 9):
         bench.one("cell=lstm", f"cell.forget_bias={bias}", "probe.every=2", "task.length=9")
     lstms = [run for run in read_runs(bench.results)[0] if run.cell == "lstm"]

@@ -134,8 +134,9 @@ def test_claims(page: Path, monkeypatch: pytest.MonkeyPatch):
         ("table: demo.yaml", "table: horizn", "got 'horizn', did you mean horizon?"),
         ("table: demo.yaml", "table: horizon", "where must leave at least one run, got experiment=horizon"),
         ("table: demo.yaml", "table: no-such-table", "got 'no-such-table'"),
-        ("figure: survival", "figure: survivl", "must have places such as table: NAME, table: NAME terminal, claims, or figure: survival or "
-                                                "reach NAME, got '<!-- figure: survivl demo.yaml -->'"),
+        ("figure: survival", "figure: survivl", "must have places such as table: NAME, table: NAME terminal, claims, "
+                                                "or figure: survival or reach NAME, got "
+                                                "'<!-- figure: survivl demo.yaml -->'"),
         ("figure: survival demo.yaml", "figure: survival", "got '<!-- figure: survival -->'"),
         ("figure: survival", "figure: reach", "must have figures that its records allow, got reach demo"),
         ("an old table\n<!-- end -->", "", "must have an <!-- end --> for each of its 2 places, got 1"),

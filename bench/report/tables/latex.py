@@ -110,10 +110,12 @@ def _caption(grid: Grid, layout: Layout, number: int) -> list[str]:
     """Return the caption of a part by its number; the first has the label, and the number that all have."""
     if not grid.caption:
         return []
+    # LaTeX's own classes leave no room below a caption.
+    room = [r"\smallskip"] if layout.width is not None else []
     if number:
-        return [r"\addtocounter{table}{-1}", r"\caption{(continued)}"]
+        return [r"\addtocounter{table}{-1}", r"\caption{(continued)}", *room]
     label = rf"\label{{{layout.label}}}" if layout.label is not None else ""
-    return [rf"\caption{{{grid.caption if grid.typed else tex(grid.caption)}}}{label}"]
+    return [rf"\caption{{{grid.caption if grid.typed else tex(grid.caption)}}}{label}", *room]
 
 
 def _fitted(tabular: list[str], items: Sequence[str], layout: Layout) -> list[str]:
