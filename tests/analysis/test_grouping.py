@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.grouping import arrange
+from bench.analysis.grouping import arrange, arrange_by
 from bench.report.tables.render import render
 from tests.records_made import SWEEP, changed, make, run
 
@@ -31,6 +31,18 @@ class TestLayout:
     def test_a_run_that_is_there_twice_counts_once(self):
         rows, _ = arrange([SWEEP[0], SWEEP[0], SWEEP[1]])
         assert len(rows[0].runs["rnn"]) == 2
+
+    def test_one_cell_under_two_names_has_the_runs_of_both(self):
+        """The name of a YAML is no part of a run id, so that runs of one seed have one id."""
+        runs = [run(cell, seed, 0.1, run_id=f"r{seed}") for cell in ("lstm", "mine") for seed in range(2)]
+        for order in (runs, runs[::-1]):
+            rows, columns = arrange(order)
+            assert sorted(columns) == ["lstm", "mine"]
+            assert {column: len(members) for column, members in rows[0].runs.items()} == {"lstm": 2, "mine": 2}
+        rows, _ = arrange_by(runs, ("task",), ("cell",), mixed=False)
+        assert {column: len(members) for column, members in rows[0].runs.items()} == {"lstm": 2, "mine": 2}
+        other = run("lstm", 0, 0.1, run_id="r0", task="mine")
+        assert [row.task for row in arrange([*runs, other])[0]] == ["adding_problem", "mine"]
 
     def test_cells_that_differ_in_a_setting_get_columns_of_their_own(self):
         base = make().config

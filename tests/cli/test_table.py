@@ -89,6 +89,53 @@ class TestCommandLine:
         assert message in outcome.err
         assert not output.exists()
 
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            ("--label=a", "--label must come with --format latex, got --format terminal"),
+            ("--width=1 --format=html", "--width must come with --format latex, got --format html"),
+            ("--standalone", "--standalone must come with --format latex, got --format terminal"),
+            ("--notes=threeparttable", "--notes threeparttable must come with --format latex, got --format terminal"),
+            ("--caption=a --format=csv", "--caption must come with another format than csv"),
+            (
+                "--name=lstn=L",
+                "name must be that of a cell, task, metric or key of these runs, got 'lstn', did you mean",
+            ),
+            ("--names=nothing.yaml", "names must be a file that can be read, got 'nothing.yaml'"),
+            ("--label=a{ --format=latex", "label must have letters, digits and any of : . / + _ - alone, got 'a{'"),
+            ("--width=1 --published --format=latex", "width must be 2 columns where published claims follow"),
+        ],
+    )
+    def test_what_means_nothing_in_a_paper(self, written: Bench, tmp_path: Path, flags: str, message: str):
+        outcome = written.call("table", str(written.results), *flags.split(), f"--output={tmp_path / 'table.txt'}")
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+        assert outcome.err.startswith(f"bench table: {message}")
+        assert not (tmp_path / "table.txt").exists()
+
+    @pytest.mark.parametrize("flag", ["--name=lstm", "--name==L", "--name=lstm= ", "--width=3", "--notes=above"])
+    def test_flags_of_another_form(self, written: Bench, flag: str):
+        outcome = written.call("table", str(written.results), "--format=latex", flag)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert f"argument {flag.partition('=')[0]}: " in outcome.err
+
+    def test_names_from_a_file_from_a_spec_and_one_by_one(self, written: Bench, tmp_path: Path):
+        names, spec = tmp_path / "names.yaml", tmp_path / "spec.yaml"
+        names.write_text("cells: {lstm: L2, gru: G2}\n")
+        spec.write_text("metrics: [mse]\nnames: {cells: {lstm: L1, gru: G1, rnn: R1}}\n")
+        flags = (f"--spec={spec}", f"--names={names}", "--name=gru=G3", "--name=adding_problem=Adding it")
+        outcome = written.call("table", str(written.results), *flags)
+        assert outcome.code == 0, outcome.err
+        assert re.search(r"^task +R1 +L2$", outcome.out, re.M)
+        assert re.search(r"^task +G3$", outcome.out, re.M)
+        assert re.search(r"^Adding it +0.170", outcome.out, re.M)
+
+    def test_a_document_with_caption_and_label(self, written: Bench):
+        flags = ("--caption=A $x$.", "--label=tab:x", "--width=1", "--notes=none", "--standalone")
+        text = written.call("table", str(written.results), "--format=latex", *flags).out
+        assert text.startswith("\\documentclass[twocolumn]{article}\n")
+        assert text.endswith("\\end{document}\n")
+        assert "\\caption{A $x$.}\\label{tab:x}" in text
+
     @pytest.mark.parametrize("flag", ["--rows=", "--metric=,", "--where=cell", "--where=cell="])
     def test_flags_without_a_value(self, written: Bench, flag: str):
         outcome = written.call("table", str(written.results), flag)

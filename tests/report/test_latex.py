@@ -194,10 +194,12 @@ def compiled(folder: Path, name: str, document: str | None = None) -> str:
     if document is not None:
         (folder / f"{name}.tex").write_text(document)
     words = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", f"{name}.tex"]
+    said = ""
     for _ in range(2):
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, done.stdout[-1500:]
-    return "\n".join(re.findall(r"Overfull .hbox .*|.*Float too large.*|.*[Uu]ndefined.*|.*multiply.*", done.stdout))
+        said = done.stdout
+    return "\n".join(re.findall(r"Overfull .hbox .*|.*Float too large.*|.*[Uu]ndefined.*|.*multiply.*", said))
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,37 @@ def test_claims(page: Path, monkeypatch: pytest.MonkeyPatch):
     assert contents(page.parent) == before
 
 
+def test_a_table_as_a_terminal_shows_it(page: Path):
+    page.write_text("<!-- records: demo/runs -->\n\n<!-- table: demo.yaml terminal -->\nold\n<!-- end -->\n")
+    assert fill_page(page) == [page]
+    runs, _ = read_runs(page.parent / "demo" / "runs")
+    read_reaches(runs)
+    spec = Spec("Demo", {"task": ("adding_problem",)}, ("task.length",), None, ("solved", "mse", "reach_trained"))
+    text = render(runs, "terminal", spec)
+    assert page.read_text() == (
+        f"<!-- records: demo/runs -->\n\n<!-- table: demo.yaml terminal -->\n```text\n{text}```\n<!-- end -->\n"
+    )
+
+
+def test_the_readme_is_such_a_page(tmp_path: Path):
+    """Markers are the same on all pages; the README is what its records give."""
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    assert fill_page(tmp_path / "README.md") == [tmp_path / "README.md"]
+    assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text()
+
+
+def test_markers_are_those_of_the_documentation(bench: Bench):
+    shown = bench.call("report", "--help").out
+    told = re.findall(r"<!-- [^>]+ -->", (ROOT / "docs" / "paper.md").read_text())
+    assert len(told) == 7
+    assert all(marker in shown for marker in told)
+    pages = "".join((ROOT / name).read_text() for name in ("README.md", "results/README.md"))
+    known = [re.sub(r"NAME|FOLDER", r"\\S+", marker) for marker in told]
+    for marker in re.findall(r"<!-- .*? -->", pages):
+        assert any(re.fullmatch(each, marker) for each in known), marker
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

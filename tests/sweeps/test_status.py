@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 from bench.records import record
 from bench.records.read import find_records
 from bench.training.loop import TrainingModule
-from tests.conftest import TINY, Bench, odd_cell, wait_for
+from tests.conftest import TINY, Bench, odd_cell, stop_at, wait_for
 from tests.processes import Process
 
 
@@ -49,10 +51,23 @@ def test_counts_every_state(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     }  # fmt: skip
     assert left in ("0:00", "0:01", "0:02")
     assert "Failed:\n  adding_problem gru seed=1: RuntimeError: cursed (" in outcome.out
-    assert "To go on:\n  bench run -m " in outcome.out
+    assert "Left to do: 4 of 6 runs (1 failed, 1 interrupted, 2 not begun)\n\nTo go on:\n  bench run -m " in outcome.out
     assert max(map(len, outcome.out.splitlines()[:2])) <= 80
     for place in ("runs", "runs/default"):
         assert row(bench.call("status", str(bench.results / place)).out)["planned"] == "6"
+
+
+def test_a_single_run_that_was_stopped_says_how_to_go_on(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    stop_at(monkeypatch, {3})
+    assert bench.run("seed=7").code == 143
+    outcome = bench.call("status", str(bench.results))
+    assert "Left to do: 1 of 1 run (1 interrupted)\n" in outcome.out
+    (command,) = re.findall(r"^To go on:\n  bench run (.*)$", outcome.out, re.M)
+    assert bench.call("run", *shlex.split(command)).code == 0
+    assert bench.records()[0].status == "completed"
+    again = bench.call("status", str(bench.results)).out
+    assert "Left to do" not in again
+    assert "To go on" not in again
 
 
 def test_a_running_one_is_named_and_a_watch_ends_with_the_sweep(bench: Bench, tmp_path: Path):
