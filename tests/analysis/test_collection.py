@@ -145,6 +145,17 @@ class TestShown:
         assert "Tests between columns." not in made.to_csv()
         assert bench.table(bench.load(HORIZON), "horizon").table.spec.title != ""
 
+    def test_a_table_for_a_paper(self, runs: bench.Runs):
+        made = bench.table(
+            runs, metrics="mse", names={"lstm": "LSTM"}, caption="C.", label="tab:a", notes="none", width=1
+        )
+        text = made.to_latex(standalone=True)
+        assert text.startswith(r"\documentclass[twocolumn]{article}")
+        assert "\\caption{C.}\\label{tab:a}" in text
+        assert "task & rnn & LSTM & gru" in text
+        with pytest.raises(ValueError, match="`name` must be that of a cell"):
+            bench.table(runs, names={"lstn": "LSTM"})
+
     @pytest.mark.parametrize(
         ("asked", "message"),
         [
