@@ -26,6 +26,8 @@ from benchmarks.contest import HERE, ROOT, contest
 PEERS = HERE / "peers"
 RESULTS = HERE / "results.json"
 CELLS = ("rnn", "lstm", "gru")
+OWN_CELLS = ("MGU", "Janet", "Peephole", "UGRNN", "IndRNN", "CoRNN", "Antisymmetric", "NormLSTM")
+"""Published cells as ``tests/own_cells.py`` has them: plain Python under the contract of a cell."""
 SAME = 1e-4
 """Relative difference allowed in the first loss, which is the same function for all programs."""
 
@@ -67,13 +69,27 @@ def engines(told: Callable[[str], None], rounds: int, seconds: float, python: Pa
     """Time our engines, and the README's own cell, on adding at length 200."""
     rows, case = [], "adding 200"
     for cell in (*CELLS, "own"):
-        names = ("stepwise", "compiled", *(("fused", "native") if cell != "own" else ()))
-        commands = {name: ours("serve", cell, case, name) for name in names}
-        if cell == "own":
-            commands["GRU fused"] = ours("serve", "gru", case, "fused")
-        found = contest(commands, rounds, seconds)
+        names = ("stepwise", "compiled", "generated", *(("fused", "native") if cell != "own" else ()))
+        found = contest({name: ours("serve", cell, case, name) for name in names}, rounds, seconds)
         rows.append({"cell": cell, "case": case, "timings": found, "compile_s": compile_seconds(cell)})
         told(f"engines, {cell}: " + ", ".join(f"{name} {timing['median']:.1f} ms" for name, timing in found.items()))
+    return {"rows": rows, "rounds": rounds}
+
+
+def own_cells(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
+    """Time cells as users write them, beside the GRU by hand, on adding at lengths 200 and 600."""
+    from benchmarks.ours import products
+
+    rows = []
+    for cell in ("own", *OWN_CELLS):
+        for case in ("adding 200", "adding 600"):
+            # `torch.compile` unrolls no longer sequence in reasonable time, and takes a minute for each cell.
+            names = ("stepwise", "compiled", "generated") if case == "adding 200" else ("stepwise", "generated")
+            commands = {name: ours("serve", cell, case, name) for name in names}
+            commands["GRU native"] = ours("serve", "gru", case, "native")
+            found = contest(commands, rounds, seconds)
+            rows.append({"cell": cell, "case": case, "timings": found, "products": products(cell) / products("gru")})
+            told(f"{cell}, {case}: " + ", ".join(f"{name} {timing['median']:.1f} ms" for name, timing in found.items()))
     return {"rows": rows, "rounds": rounds}
 
 
@@ -172,6 +188,7 @@ SECTIONS = {
     "peers": peers,
     "floor": floor,
     "engines": engines,
+    "own cells": own_cells,
     "around": surroundings,
     "scaling": scaling,
     "memory": memory,

@@ -34,6 +34,7 @@ from bench.training import process, rng
 from bench.training.clipping import clip_gradients
 from bench.training.model import SequenceModel
 from bench.training.settings import RuntimeConfig
+from tests import own_cells
 
 CONF = Path(__file__).parents[1] / "conf" / "cell"
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
@@ -60,8 +61,9 @@ def set_up(threads: int | None) -> None:
 
 
 def network(cell: str, engine: str, hidden: int, inputs: int, outputs: int, readout: str) -> SequenceModel:
-    if cell == "own":
-        make: Any = partial(own_cell(), init=Initialization(input="torch", recurrent="torch", bias="torch"))
+    if cell not in ("rnn", "lstm", "gru"):
+        kind = own_cell() if cell == "own" else getattr(own_cells, cell)
+        make: Any = partial(kind, init=Initialization(input="torch", recurrent="torch", bias="torch"))
     else:
         make = hydra.utils.instantiate(OmegaConf.load(CONF / f"{cell}.yaml"))
     chosen = choose(engine, [make(inputs, hidden)], torch.device("cpu"), "32")
@@ -72,6 +74,12 @@ def network(cell: str, engine: str, hidden: int, inputs: int, outputs: int, read
     )  # fmt: skip
     model.reset_parameters(rng.generator("init", 0), 10, "torch")
     return model
+
+
+def products(cell: str) -> int:
+    """Return the multiply-adds that one step of one sequence takes forward, at 128 units and two inputs."""
+    model = network(cell, "stepwise", 128, 2, 1, "last")
+    return sum(each.numel() for each in model.layers[0].parameters() if each.dim() == 2 and each.shape[1] in (2, 128))
 
 
 def stepper(model: SequenceModel, data: list[tuple[Tensor, Tensor]]) -> Callable[[int], float]:
@@ -99,7 +107,7 @@ def serve_one(cell: str, name: str, engine: str = "auto") -> None:
     case = CASES[name]
     model = network(cell, engine, case.hidden, case.input, case.output, "last" if case.task == "adding" else "every")
     model.warm_up(BATCH)
-    if cell != "own":
+    if cell in ("rnn", "lstm", "gru"):
         values = [torch.from_numpy(value) for value in weights(cell, case).values()]
         for parameter, value in zip(model.parameters(), values, strict=True):
             parameter.data.copy_(value)
