@@ -67,8 +67,11 @@ def test_sizes_around_the_widths_of_vectors_and_tiles(time: int, batch: int, inp
 @pytest.mark.long_run
 @pytest.mark.parametrize(("inputs", "hidden"), [(1, 1), (1, 5), (8, 1), (6, 6)])
 def test_sizes_that_are_equal(inputs: int, hidden: int):
+    # A norm, a softmax and W - W.T of one unit are constants.
+    several = (own_cells.IndRNN, own_cells.Antisymmetric, own_cells.NormLSTM, own_cells.Attention)
     for kind in own_cells.PUBLISHED:
-        assert_alike(made(kind, inputs, hidden), 5, 4, inputs)
+        if hidden > 1 or kind not in several:
+            assert_alike(made(kind, inputs, hidden), 5, 4, inputs)
 
 
 def test_on_one_thread_and_on_two():
