@@ -1,10 +1,28 @@
-"""What messages about wrong values share: the nearest name, and a value as text. Pure."""
+"""What all wings share: the request to stop; for messages, the nearest name and a value as text."""
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 from typing import Any
+
+
+class StoppedError(BaseException):
+    """A run, or the planning of runs, was asked to stop.
+
+    This is not an ``Exception``, so that no handler of failures takes it for one.
+    """
+
+
+def is_stop(error: BaseException) -> bool:
+    """Return whether an exception is a request to stop, and no fault of the code that raised it.
+
+    Python's own handler of Ctrl-C raises ``KeyboardInterrupt``. Where another handler is in place, only a user's own
+    code does so.
+    """
+    by_python = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return isinstance(error, StoppedError) or (isinstance(error, KeyboardInterrupt) and by_python)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

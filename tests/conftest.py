@@ -90,7 +90,7 @@ class Bench:
         """Make one run without Hydra's launcher, from a config that is composed once, and return its record."""
         spec = spec_of(*TINY, f"results_dir={self.results}", *self.always, *overrides)
         command = shlex.join(["bench", "run", *spec.asked])
-        return execute(spec, command, Pulse(), lambda: False, None)
+        return execute(spec, command, Pulse(), lambda: None, None)
 
     def ready(self, *overrides: str) -> Record:
         """Do the same as :meth:`one` by copying a shared run, so that only the first caller waits for it."""

@@ -38,6 +38,7 @@ PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    from bench.sweeps import signals
     from bench.sweeps.output import Output
 
     codecs.register_error("plain", _in_plain_characters)
@@ -49,6 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = 0
         try:
             code = _main(words)
+        except KeyboardInterrupt:
+            print(f"bench {words[0]}: interrupted", file=sys.stderr)
+            code = signals.exit_code("SIGINT")
         except BrokenPipeError:
             # The reader has seen enough, as in `bench status | head`.
             output.discard()

@@ -41,9 +41,6 @@ def run_command(arguments: list[str]) -> int:
     except (ConfigError, LaunchError) as error:
         print(f"bench run: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("bench run: interrupted", file=sys.stderr)
-        return signals.exit_code("SIGINT")
     for problem in outcome.problems:
         print(f"bench run: {problem}", file=sys.stderr)
     return signals.exit_code(outcome.stopped) if outcome.stopped is not None else int(bool(outcome.problems))

@@ -26,7 +26,7 @@ from bench.config.sweep_grid import SweepGrid
 from bench.config.targets import check_arguments, locate, parameters_of
 from bench.engines import Choice, choose
 from bench.engines.compiled import CHUNK
-from bench.errors import as_override, nearest
+from bench.errors import as_override, is_stop, nearest
 from bench.probes.probing import check_probes
 from bench.probes.settings import ProbeConfig
 from bench.records import record
@@ -307,9 +307,13 @@ def _named(section: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(_qualify(str(error), section)) from error
-    except Exception as error:
-        # A class of the user's, or torch asked for 10^10 units, can raise anything.
-        message = textwrap.shorten(str(error) or type(error).__name__, 300, placeholder=" ...")
+    except BaseException as error:
+        # A class of the user's, or torch asked for 10^10 units, can raise anything; some end the process.
+        if is_stop(error):
+            raise
+        ends = not isinstance(error, Exception)
+        text = f"{type(error).__name__} {error}" if ends else str(error) or type(error).__name__
+        message = textwrap.shorten(text, 300, placeholder=" ...")
         raise ConfigError(_qualify(message, section)) from error
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from bench.errors import nearest, shown
+from bench.errors import is_stop, nearest, shown
 from bench.shapes import words
 
 
@@ -32,8 +32,10 @@ def locate(node: Any, key: str) -> Callable[..., Any]:
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        # Importing a user's file can raise any exception.
+    except BaseException as error:
+        # Importing a user's file can raise any exception, or end the process.
+        if is_stop(error):
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(
             f"`{key}._target_` must be importable, got {target!r} ({reason}){_shadowed(module)}"

@@ -30,6 +30,11 @@ HEARTBEAT_SECONDS = 2.0
 STALE_SECONDS = 180.0
 """Seconds of silence after which an owner on another machine counts as dead; network file systems cache for less."""
 
+SUFFIX = ".claim"
+TAKEN_OVER = "another process has taken it over"
+REMOVED = "its files were removed while it was made"
+"""Why a process has lost a lease."""
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -86,7 +91,7 @@ def this_process(sweep: str | None = None) -> Owner:
 
 def lease_path(folder: Path) -> Path:
     """Return the path of the lease of the run that has, or will have, this folder."""
-    return folder.with_name(f".{folder.name}.claim")
+    return folder.with_name(f".{folder.name}{SUFFIX}")
 
 
 def take(folder: Path, owner: Owner, progress: Callable[[], Mapping[str, float]]) -> Lease | None:
@@ -128,12 +133,16 @@ def bury(folder: Path, owner: Owner) -> None:
 
 
 class Lease:
-    """The lease of a run that this process makes; leaving it as a context manager gives the lease back."""
+    """The lease of a run that this process makes; leaving it as a context manager gives the lease back.
+
+    Attributes:
+        lost: Why it is no longer that of this process; ``None`` while it is.
+    """
 
     def __init__(self, path: Path, owner: Owner, progress: Callable[[], Mapping[str, float]]) -> None:
         self.path = path
         self.owner = owner
-        self.lost = False
+        self.lost: str | None = None
         self._progress = progress
         self._stopped = threading.Event()
         self._heart = threading.Thread(target=self._beat, name=f"heartbeat of {path.name}", daemon=True)
@@ -155,12 +164,17 @@ class Lease:
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
             # A full disk must not cost the lease; the next beat tries again.
-            with contextlib.suppress(OSError), _guarded(self.path):
-                # The lease may also be gone because another process took it over, made the run and gave it back.
-                if not self._is_ours():
-                    self.lost = True
+            with contextlib.suppress(OSError):
+                if not self.path.parent.is_dir():
+                    self.lost = REMOVED
                     return
-                _write(self.path, self.owner, self._progress())
+                with _guarded(self.path):
+                    if not self._is_ours():
+                        # Where there is none, another process may have taken it, made the run and given it back.
+                        run = self.path.with_name(self.path.name.removeprefix(".").removesuffix(SUFFIX))
+                        self.lost = TAKEN_OVER if self.path.exists() or run.exists() else REMOVED
+                        return
+                    _write(self.path, self.owner, self._progress())
 
     def _is_ours(self) -> bool:
         holder = _read(self.path, now=time.time())

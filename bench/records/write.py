@@ -40,6 +40,7 @@ def commit(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: 
         curves: See :func:`bench.records.series.curves_table`.
         probes: Tables of :data:`bench.records.series.PROBES`; there are none if nothing was measured.
     """
+    draft.mkdir(parents=True, exist_ok=True)  # Somebody may have cleared hidden folders away while the run was made.
     _write(draft / RECORD_FILE, _as_json(record))
     for name, table in {CURVES_FILE: curves, **{probe_file(name): probes[name] for name in probes}}.items():
         with (draft / name).open("wb") as file:

@@ -15,6 +15,7 @@ import torch
 from msgspec import Meta
 
 from bench.config.run_spec import RunSpec
+from bench.errors import StoppedError
 from bench.probes.probing import Probing
 from bench.records.paths import checkpoint_path
 from bench.records.write import write_whole
@@ -69,7 +70,9 @@ class DamagedCheckpointError(ValueError):
     """A checkpoint that cannot be gone on from; the message names the file and what is wrong with it."""
 
 
-def save(path: Path, run_id: str, state: Mapping[str, Any], wall_seconds: float) -> None:
+def save(
+    path: Path, run_id: str, state: Mapping[str, Any], wall_seconds: float, random: Mapping[str, Any] | None = None
+) -> None:
     """Write a checkpoint, whole or not at all, in place of an older one.
 
     Args:
@@ -77,19 +80,24 @@ def save(path: Path, run_id: str, state: Mapping[str, Any], wall_seconds: float)
         run_id: The run it belongs to.
         state: See :meth:`bench.training.loop.TrainingModule.state`.
         wall_seconds: Time spent on the run so far.
+        random: The state of the global generators, see :func:`generators`; ``None`` stands for that of now.
 
     Raises:
         OSError: The place cannot be written to.
     """
-    random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
     content = {
-        "schema": SCHEMA, "run_id": run_id, "wall_seconds": wall_seconds, "random": random, "state": dict(state),
+        "schema": SCHEMA, "run_id": run_id, "wall_seconds": wall_seconds, "random": random or generators(),
+        "state": dict(state),
     }  # fmt: skip
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_whole(path, buffer.getvalue())
+
+
+def generators() -> dict[str, torch.Tensor]:
+    """Return the state of the global generators, by the kind of device."""
+    found = {"cpu": torch.get_rng_state()}
+    return found | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
 
 def load(path: Path, run_id: str, shapes: Mapping[str, torch.Size]) -> dict[str, Any] | None:
@@ -170,12 +178,15 @@ def _damaged(path: Path, what: str) -> DamagedCheckpointError:
 class Checkpointing(L.Callback):
     """Writes checkpoints between two steps, when the evaluation after the first of them is done; stops when asked to.
 
+    A stop comes between two steps, or between two batches of an evaluation or of the test. The run then goes on at the
+    beginning of this evaluation, or after its last step.
+
     Args:
         spec: The run.
         resumed: The checkpoint that this try goes on from, as :func:`load` gives it; ``None`` if it began anew.
         probing: The probes, whose findings are part of the state; ``None`` without any.
         wall: Counts the time spent on the run, earlier tries included.
-        lost: Whether another process has taken the run over.
+        lost: Says why the run is no longer that of this process; ``None`` while it is.
     """
 
     def __init__(
@@ -184,21 +195,33 @@ class Checkpointing(L.Callback):
         resumed: Mapping[str, Any] | None,
         probing: Probing | None,
         wall: Clock,
-        lost: Callable[[], bool],
+        lost: Callable[[], str | None],
     ) -> None:
         self.spec = spec
         self.resumed = resumed
         self.probing = probing
         self.wall = wall
         self.lost = lost
+        self._before_evaluation: Mapping[str, torch.Tensor] = {}
+        self._last: tuple[Mapping[str, Any], Mapping[str, torch.Tensor]] | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on with the global generators where they were; take the signals back from Lightning."""
+        """Go on with the global generators where they were, at the evaluation that is due; take the signals back."""
         signals.listen_again()
-        if self.resumed is not None:
-            torch.set_rng_state(self.resumed["random"]["cpu"])
-            if "cuda" in self.resumed["random"] and torch.cuda.is_available():
-                torch.cuda.set_rng_state(self.resumed["random"]["cuda"])
+        if self.resumed is None:
+            return
+        torch.set_rng_state(self.resumed["random"]["cpu"])
+        if "cuda" in self.resumed["random"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.resumed["random"]["cuda"])
+        assert isinstance(pl_module, TrainingModule)
+        trainer.fit_loop.epoch_loop.max_steps = pl_module.config.max_steps
+        if trainer.global_step % pl_module.config.eval_every == 0 and not pl_module.evaluated:
+            # As Lightning does after a step.
+            trainer.validating = True
+            trainer.fit_loop.epoch_loop.val_loop.run()
+            trainer.training = True
+        if pl_module.solved_at is not None and pl_module.config.stop_when_solved:
+            trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -207,6 +230,45 @@ class Checkpointing(L.Callback):
         assert isinstance(pl_module, TrainingModule)
         if trainer.global_step % pl_module.config.eval_every:
             self._between_steps(trainer, pl_module)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember the global generators, which a cell may draw from; take the signals back from Lightning."""
+        signals.listen_again()
+        self._before_evaluation = generators()
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Stop before a batch of an evaluation, if asked to."""
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.diverged_at is not None:
+            return  # The run has ended; what it has evaluated is not looked at.
+        if trainer.state.fn == "fit" and signals.requested() is not None:
+            self._last = self._state(pl_module), self._before_evaluation
+        self.stop_if_asked()
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals back from Lightning."""
+        signals.listen_again()
+
+    def on_test_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Stop before a batch of the test, if asked to."""
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Stop where no step is being made: before the first or after the last one, or in an evaluation.
+
+        Raises:
+            StoppedError: A signal has asked for it, or the run is no longer that of this process.
+        """
+        if self.lost() is not None:
+            raise StoppedError
+        if signals.requested() is not None:
+            if self._last is not None:
+                self._save(*self._last)
+            raise StoppedError
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save if it is due, after the evaluation that follows a step."""
@@ -217,15 +279,21 @@ class Checkpointing(L.Callback):
     def _between_steps(self, trainer: L.Trainer, module: TrainingModule) -> None:
         step = trainer.global_step
         if step == module.config.max_steps or trainer.should_stop:
+            self._last = self._state(module), generators()
             return
-        if self.lost():
-            raise signals.StoppedError
+        if self.lost() is not None:
+            raise StoppedError
         stop, every = signals.requested() is not None, module.config.checkpoint_every
         if stop or (every is not None and step % every == 0):
-            state = {**module.state(), "probes": self.probing.state() if self.probing is not None else None}
-            save(checkpoint_path(self.spec.folder), self.spec.run_id, state, self.wall.seconds)
+            self._save(self._state(module), generators())
         if stop:
-            raise signals.StoppedError
+            raise StoppedError
+
+    def _state(self, module: TrainingModule) -> Mapping[str, Any]:
+        return {**module.state(), "probes": self.probing.state() if self.probing is not None else None}
+
+    def _save(self, state: Mapping[str, Any], random: Mapping[str, torch.Tensor]) -> None:
+        save(checkpoint_path(self.spec.folder), self.spec.run_id, state, self.wall.seconds, random)
 
 
 def advance(trainer: L.Trainer, steps: int) -> None:
@@ -234,7 +302,9 @@ def advance(trainer: L.Trainer, steps: int) -> None:
     A checkpoint of Lightning's own would bring its loops back in the middle of an epoch, with the batches of its
     beginning; here batches are numbered by the step.
     """
+    # A trainer that has made all its steps would not begin; `Checkpointing.on_train_start` gives it its limit back.
     loop = trainer.fit_loop.epoch_loop
+    loop.max_steps = max(trainer.max_steps, steps + 1)
     loop.batch_progress.total.ready = steps
     loop.batch_progress.total.completed = steps
     updates = loop.automatic_optimization.optim_progress.optimizer.step.total

@@ -25,7 +25,7 @@ from bench.training import process
 
 
 def execute(
-    spec: RunSpec, command: str, pulse: Pulse, lost: Callable[[], bool], title: str | None, sweep: str = ""
+    spec: RunSpec, command: str, pulse: Pulse, lost: Callable[[], str | None], title: str | None, sweep: str = ""
 ) -> Record:
     """Train one network, test it once, and write the record; go on from the run's checkpoint if there is one.
 
@@ -37,7 +37,7 @@ def execute(
         spec: What to run. This process must hold the run's lease.
         command: The command line that makes this run, for the record.
         pulse: Is told of every step.
-        lost: Whether the lease has been taken over; then nothing is written any more.
+        lost: Says why this process has the lease no longer, ``None`` while it has; then nothing is written any more.
         title: Is shown in front of the progress; ``None`` shows none.
         sweep: Token of the sweep that the run belongs to.
 

@@ -148,5 +148,7 @@ def _make(spec: RunSpec, command: str, invocation: Invocation) -> None:
             checkpoint_path(spec.folder).unlink(missing_ok=True)
         title = spec.label if invocation.alone else None
         made = execute(spec, command, pulse, lambda: held.lost, title, invocation.sweep)
-    if invocation.alone:
+    if held.lost is not None and made.reason == held.lost:
+        print(f"bench run: {spec.label} is given up: {held.lost}", file=sys.stderr)
+    elif invocation.alone:
         print(ended(made, spec.label), flush=True)

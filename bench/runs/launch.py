@@ -12,8 +12,10 @@ from hydra.plugins.sweeper import Sweeper
 from bench.config import schema
 from bench.config.command import MULTIRUN, compose_command, jobs_of, search_of
 from bench.config.hydra_app import CONFIG_NAME, opened
+from bench.errors import StoppedError
 from bench.runs.outcome import LaunchError, Outcome
 from bench.runs.own_modules import own_modules
+from bench.sweeps import signals
 
 
 def run(
@@ -21,7 +23,8 @@ def run(
 ) -> Outcome:
     """Make every run that a command stands for, as far as it is not there.
 
-    Progress goes to standard output and error as it comes. Whatever of this process is changed on the way, such as
+    Progress goes to standard output and error as it comes. A signal that asks to stop ends planning at once, and a run
+    after its step; the outcome says so. Whatever of this process is changed on the way, such as
     ``sys.path``, the handlers of signals and Hydra's global state, is given back as it was found.
 
     Args:
@@ -34,6 +37,23 @@ def run(
         ConfigError: What is wrong with the first run that cannot be made; none has been started then.
         LaunchError: Runs cannot be launched, or the disk fails.
     """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise LaunchError("the folder that the command is given in must be there, and it was removed") from error
+    signals.listen(at_once=True)
+    try:
+        return _run(overrides, multirun, config_dir, dry_run)
+    except (StoppedError, KeyboardInterrupt):
+        stopped = signals.requested()
+        if stopped is None:
+            raise
+        return Outcome.of_stop((), stopped)
+    finally:
+        signals.forget()
+
+
+def _run(overrides: Sequence[str], multirun: bool, config_dir: str | None, dry_run: bool) -> Outcome:
     config_dir = str(Path(config_dir).expanduser()) if config_dir is not None else None
     folder = str(Path(config_dir).absolute()) if config_dir is not None else None
     words = [*overrides, MULTIRUN] if multirun else list(overrides)

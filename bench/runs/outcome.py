@@ -24,6 +24,18 @@ class Outcome:
     problems: tuple[str, ...] = ()
     stopped: str | None = None
 
+    @classmethod
+    def of_stop(cls, folders: tuple[Path, ...], stopped: str, flag: str = "") -> Outcome:
+        """Return the outcome of a command that a signal has stopped.
+
+        Args:
+            folders: The folder of each run that has been planned.
+            stopped: Name of the signal.
+            flag: What the command needs besides its words to go on.
+        """
+        again = f" with {flag}" if flag else ""
+        return cls(folders, (f"stopped by {stopped}; the same command{again} goes on from here",), stopped)
+
 
 class LaunchError(RuntimeError):
     """The runs of a command cannot be launched, or the disk fails; one line."""

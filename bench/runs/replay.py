@@ -16,6 +16,7 @@ from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
 from bench.config.schema import Config
 from bench.engines import ENGINES
+from bench.errors import StoppedError
 from bench.records import older, record, thinning
 from bench.records.compare import (
     compared,
@@ -52,11 +53,12 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
     """
     own = str(Path(config_dir).expanduser().absolute()) if config_dir else None
     try:
+        signals.listen(at_once=True)
         old, old_curves = check_record(folder), read_curves(folder)
         with own_modules(own), tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
             spec = rebuild(old, Path(scratch), trusted)
             signals.listen()
-            new = execute(spec, old.command, Pulse(), lambda: False, f"replay of {spec.label}")
+            new = execute(spec, old.command, Pulse(), lambda: None, f"replay of {spec.label}")
             stopped = signals.requested()
             if stopped is not None:
                 print(f"bench replay: stopped by {stopped}", file=sys.stderr)
@@ -66,6 +68,11 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
     except (ConfigError, DamagedRecordError) as error:
         print(f"bench replay: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except StoppedError:
+        stopped = signals.requested()
+        assert stopped is not None
+        print(f"bench replay: stopped by {stopped}", file=sys.stderr)
+        return signals.exit_code(stopped)
     except OSError as error:
         print(f"bench replay: the folder for temporary files must be writable ({error})", file=sys.stderr)
         return 2

@@ -136,13 +136,12 @@ def _make(
         stopped = "SIGINT"
     finally:
         stopped = signals.requested() or stopped
-        signals.forget()
         Path(invocation.stop_file).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             offline_sign(first.results_dir, invocation.sweep).unlink(missing_ok=True)
     if stopped is not None:
-        again = " with rerun=failed" if invocation.rerun == "all" else ""
-        return Outcome(folders, (f"stopped by {stopped}; the same command{again} goes on from here",), stopped)
+        return Outcome.of_stop(folders, stopped, "rerun=failed" if invocation.rerun == "all" else "")
+    signals.listen(at_once=True)
     for cell, names in _idle_parameters(specs, invocation).items():
         print(f"bench run: warning: {cell} has parameters that get no gradient and yet count: {', '.join(names)}; "
               "see `Cell.weights`", file=sys.stderr)  # fmt: skip

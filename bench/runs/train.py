@@ -13,6 +13,7 @@ import lightning as L
 import torch
 
 from bench.config.run_spec import RunSpec
+from bench.errors import StoppedError
 from bench.probes.probing import Probing
 from bench.records.paths import checkpoint_path
 from bench.runs import checkpoint, live_log
@@ -40,7 +41,7 @@ class Built:
     compile_seconds: float = 0.0
 
 
-def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], bool], title: str | None) -> Result:
+def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], str | None], title: str | None) -> Result:
     """Train one network and look at its test set once; go on from the run's checkpoint if there is one.
 
     A loss that is not finite, any exception, and a request to stop end in a result, not in an exception.
@@ -49,7 +50,7 @@ def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], bool],
         spec: What to train.
         mirror: Follows the run live.
         pulse: Is told of every step.
-        lost: Whether another process has taken the run over.
+        lost: Says why the run is no longer that of this process; ``None`` while it is.
         title: Is shown in front of the progress; ``None`` shows none.
     """
     built = Built()
@@ -62,21 +63,22 @@ def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], bool],
         checkpointing = Checkpointing(spec, resumed, built.probing, built.wall, lost)
         # In the order in which Lightning calls them in each step.
         callbacks = [*probing, live_log.LiveLog(baseline, built.probing), pulse, *shown, checkpointing]
-        fit(spec, built, module, callbacks, mirror, resumed["state"]["step"] if resumed is not None else 0)
+        start = resumed["state"]["step"] if resumed is not None else 0
+        fit(spec, built, module, callbacks, mirror, start, checkpointing.stop_if_asked)
         outcome = _outcome_of(spec, module)
-    except (signals.StoppedError, KeyboardInterrupt, SystemExit) as error:
+    except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
+        outcome = _failure(error)
+    except BaseException as error:  # noqa: BLE001
         # Lightning turns a second Ctrl-C into an exit of its own, and leaves Ctrl-C switched off.
         signals.listen_again()
         stopped = signals.requested()
         if stopped is not None:
             outcome = Outcome("interrupted", f"stopped by {stopped}")
-        elif isinstance(error, signals.StoppedError):
-            outcome = Outcome("interrupted", "taken over by another process")
+        elif isinstance(error, StoppedError):
+            outcome = Outcome("interrupted", lost() or "stopped")
         else:
             # Nobody asked for it: a cell or a task has ended the process itself, and would do so again and again.
             outcome = _failure(error)
-    except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
-        outcome = _failure(error)
     return _result_of(built, outcome)
 
 
@@ -112,10 +114,19 @@ def build(spec: RunSpec, built: Built) -> tuple[TrainingModule, Mapping[str, Any
 
 
 def fit(
-    spec: RunSpec, built: Built, module: TrainingModule, callbacks: list[L.Callback], mirror: Mirror, start: int
+    spec: RunSpec,
+    built: Built,
+    module: TrainingModule,
+    callbacks: list[L.Callback],
+    mirror: Mirror,
+    start: int,
+    between: Callable[[], object],
 ) -> None:
-    """Train from the step ``start`` on, evaluate after the last step, and test, unless the loss diverges."""
-    data = SequenceData(spec.task, spec.data, spec.seed, spec.device, start)
+    """Train from the step ``start`` on, evaluate after the last step, and test, unless the loss diverges.
+
+    ``between`` is called between batches of sequences that are made to evaluate on, and may end all of it.
+    """
+    data = SequenceData(spec.task, spec.data, spec.seed, spec.device, start, between=between)
     with quiet_lightning():
         trainer = trainer_of(spec, callbacks)
         trainer.logger = mirror.open()
@@ -127,20 +138,22 @@ def fit(
         if module.diverged_at is None and not module.evaluated:
             trainer.validate(module, datamodule=data, verbose=False)
         while module.diverged_at is None and module.undecided:
-            again = SequenceData(spec.task, spec.data, spec.seed, spec.device, look=len(module.looks_again) + 1)
+            again = SequenceData(
+                spec.task, spec.data, spec.seed, spec.device, look=len(module.looks_again) + 1, between=between
+            )
             trainer.validate(module, datamodule=again, verbose=False)
         if module.diverged_at is None:
             trainer.test(module, datamodule=data, verbose=False)
         if module.diverged_at is None:
-            _test_at_scales(spec, module, trainer)
+            _test_at_scales(spec, module, trainer, between)
 
 
-def _test_at_scales(spec: RunSpec, module: TrainingModule, trainer: L.Trainer) -> None:
+def _test_at_scales(spec: RunSpec, module: TrainingModule, trainer: L.Trainer, between: Callable[[], object]) -> None:
     """Look once at the test set of the task at each further delay."""
     trained_on = module.task
     for name, module.task in spec.scaled_tasks.items():
         module.test_name = name
-        data = SequenceData(module.task, spec.data, spec.seed, spec.device)
+        data = SequenceData(module.task, spec.data, spec.seed, spec.device, between=between)
         trainer.test(module, datamodule=data, verbose=False)
     module.task, module.test_name = trained_on, None
 
@@ -160,7 +173,7 @@ def _failure(error: BaseException) -> Outcome:
     """Return how a try that an exception ended has ended, while the exception is being handled."""
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
         error = error.__context__  # Lightning has made an exit of it.
-    text = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+    text = textwrap.shorten(f"{type(error).__name__}: {error}".removesuffix(": "), 200, placeholder=" ...")
     last = traceback.extract_tb(error.__traceback__)[-1]
     reason = f"{text} ({Path(last.filename).name}:{last.lineno})"
     return Outcome("failed", reason, traceback.format_exc())

@@ -1,4 +1,7 @@
-"""Handling of signals that ask to stop: the first stops a run after its step, with a checkpoint; the second at once."""
+"""Handling of signals that ask to stop: planning ends at once; a run after its step, with a checkpoint.
+
+A second signal ends a run at once as well.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,16 @@ import signal
 import threading
 from typing import Any
 
+from bench.errors import StoppedError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """Ctrl-C, a request to end, a terminal that has gone, and the warning of a scheduler such as SLURM."""
-
-
-class StoppedError(BaseException):
-    """A run was asked to stop.
-
-    This is not an ``Exception``, so that no handler of failures takes it for one.
-    """
 
 
 class _State:
     requested: str | None = None
     patient = False
+    at_once = False
     found: dict[signal.Signals, Any] | None = None
     """The handlers that were there before this process listened; ``None`` while it does not."""
 
@@ -39,7 +38,7 @@ def requested() -> str | None:
 
 def forget() -> None:
     """Forget an earlier request, and give the signals back to whoever had them before."""
-    _state.requested = None
+    _state.requested, _state.at_once = None, False
     found, _state.found = _state.found, None
     if threading.current_thread() is threading.main_thread():
         for number, handler in (found or {}).items():
@@ -47,14 +46,21 @@ def forget() -> None:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def listen(*, patient: bool = False) -> None:
+def listen(*, patient: bool = False, at_once: bool = False) -> None:
     """Take :data:`SIGNALS` as requests to stop from now on, but for a SIGHUP that ``nohup`` has switched off.
 
     Args:
         patient: Whether a second signal stops no sooner. Workers need this: they may get one signal from the terminal
             and another from the sweep's own process.
+        at_once: Whether the first signal raises :class:`StoppedError` wherever it finds the process. That is for times
+            in which there is nothing to lose.
+
+    Raises:
+        StoppedError: A signal is to stop at once, and has come already.
     """
-    _state.patient = patient
+    _state.patient, _state.at_once = patient, at_once
+    if at_once and _state.requested is not None:
+        raise StoppedError
     if _state.found is None:
         found = {number: signal.getsignal(number) for number in SIGNALS}
         if found[signal.SIGHUP] is signal.SIG_IGN:
@@ -75,3 +81,5 @@ def _on_signal(number: int, _: object) -> None:
     if _state.requested is not None and not _state.patient:
         raise KeyboardInterrupt
     _state.requested = signal.Signals(number).name
+    if _state.at_once:
+        raise StoppedError

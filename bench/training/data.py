@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 import lightning as L
@@ -63,7 +63,10 @@ class TrainingStream:
 
 
 class EvaluationSet:
-    """A fixed set of sequences in ready-made batches, the last may be smaller; each ``look`` has other sequences."""
+    """A fixed set of sequences in ready-made batches, the last may be smaller; each ``look`` has other sequences.
+
+    ``between`` is called before each batch is made.
+    """
 
     def __init__(
         self,
@@ -75,12 +78,14 @@ class EvaluationSet:
         seed: int,
         device: torch.device,
         look: int = 0,
+        between: Callable[[], object] = lambda: None,
     ) -> None:
+        self.batches: list[Batch] = []
         starts = range(0, size, batch_size)
-        self.batches = [
-            task.sample(min(batch_size, size - start), rng.generator(stream, seed, index, device))
-            for index, start in enumerate(starts, start=look * len(starts))
-        ]
+        for index, start in enumerate(starts, start=look * len(starts)):
+            between()
+            generator = rng.generator(stream, seed, index, device)
+            self.batches.append(task.sample(min(batch_size, size - start), generator))
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
@@ -99,10 +104,18 @@ class SequenceData(L.LightningDataModule):
         device: Where the batches are made.
         start: Number of the first training batch.
         look: Number of the evaluation set: 0 for the one of the whole training; others have other sequences.
+        between: Is called before each batch of an evaluation or test set is made; what it raises ends that.
     """
 
     def __init__(
-        self, task: Task, config: DataConfig, seed: int, device: torch.device, start: int = 0, look: int = 0
+        self,
+        task: Task,
+        config: DataConfig,
+        seed: int,
+        device: torch.device,
+        start: int = 0,
+        look: int = 0,
+        between: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__()
         self.task = task
@@ -111,6 +124,7 @@ class SequenceData(L.LightningDataModule):
         self.device = device
         self.start = start
         self.look = look
+        self.between = between
         self._evaluation: EvaluationSet | None = None
 
     def train_dataloader(self) -> TrainingStream:
@@ -140,4 +154,5 @@ class SequenceData(L.LightningDataModule):
             seed=self.seed,
             device=self.device,
             look=look,
+            between=self.between,
         )

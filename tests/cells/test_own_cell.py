@@ -152,6 +152,12 @@ class Interrupts(Plain):
             raise KeyboardInterrupt
         return (values["new"],)
 
+class Leaves(Interrupts):
+    def update(self, values, state):
+        if not values["new"].is_meta:
+            raise GeneratorExit
+        return (values["new"],)
+
 torch.set_default_dtype(torch.float64)
 """
 """Cells of many kinds, in a module that leaves torch's default type changed."""
@@ -185,7 +191,8 @@ def test_strange_cells(bench: Bench, tmp_path: Path):
     reasons = {
         "Unfilled": "ValueError: `cells.0.extra` must start as finite numbers; `reset_parameters` must fill it",
         "Exits": "SystemExit: 3",
-        "Interrupts": "KeyboardInterrupt:",
+        "Interrupts": "KeyboardInterrupt",
+        "Leaves": "GeneratorExit",
     }
     assert run(*reasons)[0] == 1
     failed = {each.cell: each for each in bench.records() if each.status == "failed"}

@@ -328,13 +328,27 @@ def test_a_results_folder_that_is_a_file(bench: Bench):
     assert bench.results.read_text() == "mine"
 
 
-def test_a_cell_file_with_a_mistake(bench: Bench, tmp_path: Path):
+MADE = "from bench.cells.gru import GRUCell\nclass Mine(GRUCell):\n    def __init__(self, *words, **more):\n        "
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import torch\nclass Mine(:\n", "cell._target_ must be importable, got 'broken_cell.Mine' (SyntaxError"),
+        ("raise SystemExit(3)", "cell._target_ must be importable, got 'broken_cell.Mine' (SystemExit: 3)"),
+        ("raise KeyboardInterrupt", "cell._target_ must be importable, got 'broken_cell.Mine' (KeyboardInterrupt:)"),
+        (f"{MADE}raise SystemExit(3)\n", "cell: SystemExit 3"),
+        (f"{MADE}raise KeyboardInterrupt\n", "cell: KeyboardInterrupt"),
+    ],
+)
+def test_a_cell_file_that_fails_or_ends_the_process(bench: Bench, tmp_path: Path, source: str, message: str):
+    sys.modules.pop("broken_cell", None)
     folder = tmp_path / "mine"
     (folder / "cell").mkdir(parents=True)
-    (folder / "cell" / "mine.yaml").write_text("_target_: broken_cell.Mine\n_partial_: true\n")
-    (folder / "broken_cell.py").write_text("import torch\nclass Mine(:\n")
-    outcome = bench.run(f"--config-dir={folder}", "cell=mine")
-    assert_one_line(outcome, "run", "cell._target_ must be importable, got 'broken_cell.Mine' (SyntaxError")
+    settings = (ROOT / "conf" / "cell" / "gru.yaml").read_text(encoding="utf-8")
+    (folder / "cell" / "mine.yaml").write_text(settings.replace("bench.cells.gru.GRUCell", "broken_cell.Mine"))
+    (folder / "broken_cell.py").write_text(source)
+    assert_one_line(bench.run(f"--config-dir={folder}", "cell=mine"), "run", message)
     assert not bench.results.exists()
 
 

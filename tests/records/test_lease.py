@@ -134,7 +134,8 @@ def test_who_was_taken_over_notices_and_does_not_give_back(tmp_path: Path, monke
     assert held is not None
     with held:
         path = leave_behind(tmp_path / "run")
-        wait_for(lambda: held.lost)
+        wait_for(lambda: held.lost is not None)
+        assert held.lost == "another process has taken it over"
     assert json.loads(path.read_text())["token"] == "other"
 
 
@@ -177,6 +178,21 @@ def test_a_lease_that_was_taken_over_made_and_given_back_is_lost(tmp_path: Path,
     monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.02)
     folder = tmp_path / "run"
     with lease.take(folder, lease.this_process(), dict) as held:  # pyright: ignore[reportOptionalContextManager]
+        folder.mkdir()
         lease.lease_path(folder).unlink()
-        wait_for(lambda: held.lost)
+        wait_for(lambda: held.lost is not None)
+        assert held.lost == "another process has taken it over"
         assert not lease.lease_path(folder).exists()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_one_whose_files_were_removed_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool):
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.02)
+    folder = tmp_path / "runs" / "run"
+    with lease.take(folder, lease.this_process(), dict) as held:  # pyright: ignore[reportOptionalContextManager]
+        folder.parent.rename(tmp_path / "elsewhere")
+        if again:
+            folder.parent.mkdir()
+        wait_for(lambda: held.lost is not None)
+        assert held.lost == "its files were removed while it was made"
+    assert list(tmp_path.glob("runs/.*.claim")) == []

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import torch
 
+from bench.config.run_spec import RunSpec
 from bench.records.paths import checkpoint_path
 from bench.runs import checkpoint
 from bench.runs.checkpoint import DamagedCheckpointError
 from bench.sweeps import signals
 from bench.training.loop import TrainingModule
-from tests.conftest import TINY, Bench, results_of, stop_at, wait_for
+from tasks.adding_problem import AddingProblem
+from tests.conftest import TINY, Bench, odd_cell, results_of, stop_at, wait_for
 from tests.processes import CLUSTERS, Process
 
 SETTINGS = {
@@ -75,10 +77,84 @@ def test_stopped_again_and_again_a_run_ends_like_an_undisturbed_one(
     assert left == [".guard"], "the checkpoint is dropped when the record is final"
 
 
-def test_a_stop_after_the_last_step_ends_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def stop_in_evaluations(monkeypatch: pytest.MonkeyPatch, sequences: int) -> None:
+    """Let a signal arrive in the first moment of evaluating of the first try, in the second of the second, and so on.
+
+    A moment is a batch of ``sequences`` that is made or looked at. A try begins where the network is made.
+    """
+    counted = {"try": 0, "moment": 0}
+    begin, sample, step = RunSpec.make_optimizer, AddingProblem.sample, TrainingModule.validation_step
+
+    def begins(self: RunSpec) -> Any:
+        counted["try"], counted["moment"] = counted["try"] + 1, 0
+        return begin(self)
+
+    def moment() -> None:
+        counted["moment"] += 1
+        if counted["moment"] == counted["try"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def sampled(self: AddingProblem, batch_size: int, generator: torch.Generator) -> Any:
+        if batch_size == sequences:
+            moment()
+        return sample(self, batch_size, generator)
+
+    def stepped(self: TrainingModule, batch: Any, batch_idx: int) -> None:
+        moment()
+        step(self, batch, batch_idx)
+
+    monkeypatch.setattr(RunSpec, "make_optimizer", begins)
+    monkeypatch.setattr(AddingProblem, "sample", sampled)
+    for name in ("validation_step", "test_step"):
+        monkeypatch.setattr(TrainingModule, name, stepped)
+
+
+EVALUATIONS = {
+    "in training and at the end": ("training.max_steps=5", "training.eval_every=3", "probe.exponents=1"),
+    "solved early, at more delays": (
+        "training.max_steps=60", "training.eval_every=4", "task.solved_mse=0.1666", "data.test_scales=[2]",
+        "model.hidden_size=32", "data.batch_size=64", "optimizer.lr=1e-2", "task.length=2",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_stopped_in_its_evaluations_a_run_ends_like_an_undisturbed_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+):
+    """The cell draws from the global generator, which is to be where it was before the evaluation."""
+    noise = "        inputs = inputs + 0.1 * inputs.clone().normal_()\n"
+    monkeypatch.syspath_prepend(odd_cell(tmp_path / "mine", noise))
+    overrides = (
+        "cell._target_=odd_cell.Odd", "task.length=9", "data.eval_size=10", "data.test_size=10",
+        "data.eval_batch_size=5", "training.checkpoint_every=null", "probe=flow", *EVALUATIONS[name],
+    )  # fmt: skip
+    whole = bench.beside("whole")
+    whole.one(*overrides)
+    stop_in_evaluations(monkeypatch, sequences=5)
+    made, stopped_at = None, []
+    while made is None or made.status == "interrupted":
+        signals.listen()
+        made = bench.one(*overrides)
+        signals.forget()
+        stopped_at += [made.steps] if made.status == "interrupted" else []
+        assert len(stopped_at) < 40
+    assert results_of(bench.results) == results_of(whole.results)
+    assert made.steps < 60
+    assert stopped_at[0] == 0, "while the first set was made"
+    assert stopped_at.count(made.steps) >= 2, "after the last step, more than once"
+    if name == "in training and at the end":
+        assert stopped_at.count(3) == 2, "in an evaluation, before its second batch and after it"
+
+
+def test_a_stop_in_the_last_step_is_heard_before_the_test(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    whole = bench.beside("whole")
+    whole.ready()
     stop_at(monkeypatch, {6})
     assert bench.run().code == 143
-    assert [made.status for made in bench.records()] == ["completed"]
+    assert [(made.status, made.steps) for made in bench.records()] == [("interrupted", 6)]
+    assert bench.run().code == 0
+    assert results_of(bench.results) == results_of(whole.results)
 
 
 def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -23,6 +23,7 @@ from bench.config.explain import ConfigError
 from bench.records.read import find_records, read_record
 from bench.runs import launch
 from bench.runs.outcome import LaunchError
+from tasks.adding_problem import AddingProblem
 from tests.conftest import TINY, Bench, odd_cell, own_experiment
 
 
@@ -166,6 +167,22 @@ class TestInOneProcess:
             assert signal.getsignal(signal.SIGTERM) is mine
         finally:
             signal.signal(signal.SIGTERM, found)
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+    def test_a_signal_ends_planning_at_once(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    ):
+        def sample(*_: Any) -> None:
+            os.kill(os.getpid(), number)
+            raise AssertionError("the planning went on")
+
+        before = signal.getsignal(number)
+        monkeypatch.setattr(AddingProblem, "sample", sample)
+        outcome = bench.run("task.length=9")
+        said = f"bench run: stopped by {number.name}; the same command goes on from here\n"
+        assert (outcome.code, outcome.err) == (128 + number, said)
+        assert signal.getsignal(number) is before
+        assert not bench.results.exists()
 
     def test_what_is_missing_is_told_with_its_folder(self, tmp_path: Path):
         mine = odd_cell(

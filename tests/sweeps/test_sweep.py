@@ -8,17 +8,17 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from bench.records import record
+from bench.records import lease, record
 from bench.records.read import find_records, read_record
 from bench.training.loop import TrainingModule
 from tests import kill_sweep
@@ -259,18 +259,35 @@ class TestFaults:
         assert bench.run().code == 0
 
     def test_a_folder_that_is_gone_costs_one_run(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.02)
         start = TrainingModule.on_train_start
 
         def remove(self: TrainingModule) -> None:
             if self.seed == 1:
-                shutil.rmtree(bench.results)
+                bench.results.rename(bench.results.with_name("elsewhere"))
+                wait_for(lambda: not any(each.name.startswith("heartbeat of ") for each in threading.enumerate()))
             start(self)
 
         monkeypatch.setattr(TrainingModule, "on_train_start", remove)
         outcome = bench.run("-m", "seed=1,2")
         assert outcome.code == 1
-        assert outcome.err.startswith("bench run: results_dir must be writable, got ")
+        assert outcome.err.splitlines() == [
+            "bench run: adding_problem gru seed=1 is given up: its files were removed while it was made",
+            "bench run: adding_problem gru seed=1 has no result, not even a record",
+            "bench run: 1 of 2 runs failed; the others are kept",
+        ]
         assert [made.seed for made in bench.records()] == [2]
+
+    def test_a_run_that_ends_as_its_folder_goes_is_recorded(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        end = TrainingModule.on_train_end
+
+        def remove(self: TrainingModule) -> None:
+            bench.results.rename(bench.results.with_name("elsewhere"))
+            end(self)
+
+        monkeypatch.setattr(TrainingModule, "on_train_end", remove)
+        assert bench.run().code == 0
+        assert [made.status for made in bench.records()] == ["completed"]
 
     def test_a_kill_between_the_two_renames_of_publishing_loses_nothing(self, bench: Bench):
         made = bench.ready()
@@ -309,8 +326,6 @@ def test_the_plan_of_a_sweep_is_kept(bench: Bench):
 
 
 def test_a_run_leased_by_another_process_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    from bench.records import lease
-
     folder = bench.folder(bench.beside("other").ready())
     held = lease.take(folder, lease.this_process(), lambda: {})
     assert held is not None
