@@ -22,6 +22,7 @@ from bench.engines.generated.emit import Source, emit
 from bench.engines.generated.library import Library, library
 from bench.engines.generated.lower import Step, lower
 from bench.engines.generated.step_graph import StepGraph, UnsupportedError
+from bench.errors import is_stop
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
@@ -295,10 +296,13 @@ def check(recurrence: Recurrence, cell: Cell) -> None:
             for training, steps in ((True, STEPS), (False, 3)):
                 tried.train(training)
                 _compare(recurrence, tried, steps, generator)
-    except step_graph.UnsupportedError:
+    except UnsupportedError:
         raise
-    except Exception as error:  # whatever a user's cell raises
-        raise UnsupportedError(f"it cannot be tried: {str(error).strip().splitlines()[:1] or type(error)}") from error
+    except BaseException as error:
+        if is_stop(error):
+            raise
+        reason = " ".join(f"{type(error).__name__} {error}".split())
+        raise UnsupportedError(f"it cannot be tried: {reason[:200]}") from error
 
 
 def _elsewhere(cell: Cell) -> bool:

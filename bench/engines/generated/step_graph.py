@@ -24,6 +24,7 @@ from torch.utils import _pytree as pytree
 
 from bench.cells import Cell
 from bench.cells import base as cells
+from bench.errors import is_stop
 
 
 class UnsupportedError(Exception):
@@ -143,7 +144,10 @@ def _as_reason(what: str) -> Iterator[None]:
         yield
     except UnsupportedError:
         raise
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever a user's equations and torch raise
+    except BaseException as error:
+        # A user's equations and torch raise anything; some end the process.
+        if is_stop(error):
+            raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UnsupportedError(f"{what}: {lines[0][:200]}") from error
 
