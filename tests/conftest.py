@@ -228,7 +228,10 @@ def readme_cell(folder: Path) -> Path:
 
 
 def odd_cell(folder: Path, project: str) -> Path:
-    """Make a folder with ``cell=odd``: a GRU without a kernel, with some code before its projection of the inputs."""
+    """Make a folder with ``cell=odd``: a GRU without a kernel, with some code before its projection of the inputs.
+
+    Runs of it ask for ``model.engine=stepwise``: to generate code, planning would run what is to happen in the run.
+    """
     sys.modules.pop("odd_cell", None)
     (folder / "cell").mkdir(parents=True)
     (folder / "odd_cell.py").write_text(

@@ -153,7 +153,7 @@ def test_threads_are_part_of_what_a_run_is(bench: Bench):
     asked = [[*small, f"seed={seed}", *more] for seed, more in enumerate([["launcher=joblib"], []])]
     for words in asked:
         spec = spec_of(*words, f"results_dir={bench.results}")
-        execute(spec, shlex.join(["bench", "run", *spec.asked]), Pulse(), lambda: False, None)
+        execute(spec, shlex.join(["bench", "run", *spec.asked]), Pulse(), lambda: None, None)
     made = bench.records()
     threads = os.cpu_count() if not hasattr(os, "sched_getaffinity") else len(os.sched_getaffinity(0))
     commands = merged(map(command_of, made))

@@ -143,7 +143,7 @@ class TestInOneProcess:
     def test_calls_after_each_other_leave_everything_as_it_was(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(sys, "argv", ["notebook", "--with", "words"])
         mine = odd_cell(tmp_path / "mine", "")
-        words = [*TINY, "cell=odd", f"results_dir={tmp_path / 'results'}"]
+        words = [*TINY, "cell=odd", "model.engine=stepwise", f"results_dir={tmp_path / 'results'}"]
         first = launch.run([*words, "seed=0"], config_dir=str(mine))
         before = surroundings()
         listed = launch.run([*words, "seed=0,1"], config_dir=str(mine), multirun=True, dry_run=True)
@@ -188,7 +188,7 @@ class TestInOneProcess:
         mine = odd_cell(
             tmp_path / "mine", "        if inputs.device.type != 'meta':\n            raise OSError('no')\n"
         )
-        words = [*TINY, "cell=odd", "task.length=9", f"results_dir={tmp_path / 'results'}"]
+        words = [*TINY, "cell=odd", "model.engine=stepwise", "task.length=9", f"results_dir={tmp_path / 'results'}"]
         outcome = launch.run([*words, "seed=0,0"], config_dir=str(mine), multirun=True)
         (folder,) = outcome.folders
         assert read_record(folder).status == "failed"

@@ -79,7 +79,15 @@ def test_a_running_one_is_named_and_a_watch_ends_with_the_sweep(bench: Bench, tm
         f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n"
         "            time.sleep(0.02)\n",
     )
-    process = Process("run", *TINY, f"--config-dir={mine}", "cell=odd", "task.length=9", f"results_dir={bench.results}")
+    process = Process(
+        "run",
+        *TINY,
+        f"--config-dir={mine}",
+        "cell=odd",
+        "model.engine=stepwise",
+        "task.length=9",
+        f"results_dir={bench.results}",
+    )
     try:
         wait_for(lambda: len(list(bench.results.rglob(".*.claim"))) == 1)
         (tmp_path / "shown").touch()

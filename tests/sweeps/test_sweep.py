@@ -158,6 +158,7 @@ class TestFaults:
         )
         done = command(
             "run", f"--config-dir={mine}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=odd",
+            "model.engine=stepwise",
             "task.length=5", "data.batch_size=5,4", f"results_dir={tmp_path / 'results'}",
         )  # fmt: skip
         assert done.returncode == 1
@@ -177,6 +178,7 @@ class TestFaults:
             f"    os._exit(9)\n{source.read_text()}"
         )
         done = command("run", f"--config-dir={mine}", "-m", "launcher=joblib", "launcher.workers=2", *TINY, "cell=odd",
+            "model.engine=stepwise",
                        "seed=0,1", f"results_dir={tmp_path / 'results'}")  # fmt: skip
         assert done.returncode == 2
         # On a slow machine, lines of progress come before it.
@@ -188,7 +190,7 @@ class TestFaults:
         mine = odd_cell(
             tmp_path / "mine", f"        if os.path.exists({str(bad)!r}):\n            raise RuntimeError('boom')\n"
         )
-        words = (f"--config-dir={mine}", "-m", "cell=odd", "seed=0,1", "task.length=9")
+        words = (f"--config-dir={mine}", "-m", "cell=odd", "model.engine=stepwise", "seed=0,1", "task.length=9")
         assert bench.run(*words).code == 0
         before = results_of(bench.results)
         bad.touch()
@@ -216,7 +218,14 @@ class TestFaults:
             f"        while inputs.device.type != 'meta' and os.path.exists({str(hold)!r}):\n"
             "            time.sleep(0.02)\n",
         )
-        words = ["run", f"--config-dir={mine}", *TINY, "cell=odd", f"results_dir={tmp_path / 'results'}"]
+        words = [
+            "run",
+            f"--config-dir={mine}",
+            *TINY,
+            "cell=odd",
+            "model.engine=stepwise",
+            f"results_dir={tmp_path / 'results'}",
+        ]
         other = Process(*words, "training.max_steps=9")
         wait_for(lambda: len(kill_sweep.leased(tmp_path / "results")) == 1)
         ours = Process(*words, "-m", "training.max_steps=9,6")
