@@ -236,7 +236,7 @@ def test_golden_trajectories_hold():
 
 def test_what_a_part_uses_of_ours_is_in_a_part():
     """Code outside of every part computes nothing: it records, stops, measures time or shows."""
-    innocent = {"bench", "tasks", "bench.cells", "bench.engines"}
+    innocent = {"bench", "tasks", "bench.cells", "bench.engines", "bench.errors"}
     for name in numerics.part_names():
         for file, chosen in numerics.files_of(name).items():
             if file.suffix != ".py":
