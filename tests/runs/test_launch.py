@@ -173,7 +173,7 @@ class TestInOneProcess:
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
     ):
         def sample(*_: Any) -> None:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)  # `os.kill` may reach another thread first
             raise AssertionError("the planning went on")
 
         before = signal.getsignal(number)
