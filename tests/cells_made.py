@@ -61,9 +61,10 @@ class Linear(Cell):
         return (values["new"],)
 
 
-def make(name: str, inputs: int, hidden: int) -> Cell:
-    """Make a cell of :data:`CELLS` or ``leak``, in float64, with the initial weights of seed 0."""
-    cell = CELLS[name](inputs, hidden) if name in CELLS else Leak(inputs, hidden, init=TORCH)
+def make(kind: str | Callable[..., Cell], inputs: int, hidden: int) -> Cell:
+    """Make a cell of :data:`CELLS`, ``leak`` or a class, in float64, with the initial weights of seed 0."""
+    maker = CELLS.get(kind, partial(Leak, init=TORCH)) if isinstance(kind, str) else partial(kind, init=TORCH)
+    cell = maker(inputs, hidden)
     cell.reset_parameters(generator("init", 0), 10)
     return cell.double()
 

@@ -14,9 +14,11 @@ import torch
 
 from bench.cells import Cell
 from bench.cells.gru import GRUCell
-from bench.engines import Choice, choose, fused, stepwise
+from bench.engines import Choice, Unroll, choose, fused, stepwise
 from bench.engines.compiled import CHUNK
+from bench.engines.generated import engine as generated
 from bench.engines.native import engine as native
+from tests import own_cells
 from tests.cells_made import CELLS, TORCH, draw, draw_state, error, everything, make
 from tests.conftest import ROOT, TINY, Bench, probes_of
 from tests.processes import command
@@ -30,6 +32,8 @@ SIZES = [
 
 They include more steps than the backward pass takes together, which are 128 divided by the number of sequences.
 """
+KERNELS = [*((name, native.unroll) for name in CELLS), (own_cells.MGU, generated.unroll)]
+"""Cells, each with the engine in C++ that unrolls it."""
 LONG_SIZES = [(601, batch, hidden) for batch, hidden in ((1, 50), (3, 1), (33, 7), (3, 130))]
 
 
@@ -57,16 +61,16 @@ def test_native_with_inputs_of_any_size(name: str, inputs: int):
     assert error(everything(native.unroll, cell, sequence, state), expected) < 1e-11
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_native_on_one_thread_and_on_two(name: str):
-    cell, inputs = make(name, 3, 20), draw(30, 11, 3)
+@pytest.mark.parametrize(("kind", "unroll"), KERNELS)
+def test_on_one_thread_and_on_two(kind: Any, unroll: Unroll):
+    cell, inputs = make(kind, 3, 20), draw(30, 11, 3)
     state = draw_state(cell, 11)
     before, found = torch.get_num_threads(), {}
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found[threads] = everything(native.unroll, cell, inputs, state)
-            again = everything(native.unroll, cell, inputs, state)
+            found[threads] = everything(unroll, cell, inputs, state)
+            again = everything(unroll, cell, inputs, state)
             assert all(torch.equal(found[threads][name], again[name]) for name in again), "the same bit for bit"
     finally:
         torch.set_num_threads(before)
@@ -88,12 +92,12 @@ def test_native_without_gradients_keeps_nothing_and_says_the_same(name: str):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e4, -1e4])
-@pytest.mark.parametrize("name", CELLS)
-def test_native_at_the_ends_of_the_numbers(name: str, value: float):
-    cell = make(name, 3, 17).float()
+@pytest.mark.parametrize(("kind", "unroll"), [*KERNELS, (own_cells.Attention, generated.unroll)])
+def test_at_the_ends_of_the_numbers(kind: Any, unroll: Unroll, value: float):
+    cell = make(kind, 3, 17).float()
     inputs = draw(6, 2, 3).float()
     inputs[2, 1] = value
-    found, expected = (unroll(cell, inputs)[0] for unroll in (native.unroll, stepwise.unroll))
+    found, expected = (each(cell, inputs)[0] for each in (unroll, stepwise.unroll))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
@@ -115,13 +119,13 @@ def test_native_has_the_gradient_of_every_state_in_its_hands():
         torch.testing.assert_close(tuple(tap.gradients[:, step]), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_native_with_some_frozen_and_twice(name: str):
-    cell, inputs = make(name, 3, 9), draw(4, 5, 3).transpose(0, 1).requires_grad_()
+@pytest.mark.parametrize(("kind", "unroll"), KERNELS)
+def test_with_some_frozen_and_twice(kind: Any, unroll: Unroll):
+    cell, inputs = make(kind, 3, 9), draw(4, 5, 3).transpose(0, 1).requires_grad_()
     cell.weight_ih.requires_grad_(False)
     cell.bias_hh.requires_grad_(False)
     wanted = [inputs, cell.weight_hh, cell.bias_ih]
-    losses = [unroll(cell, inputs)[0].square().sum() for unroll in (native.unroll, stepwise.unroll)]
+    losses = [each(cell, inputs)[0].square().sum() for each in (unroll, stepwise.unroll)]
     found, expected = (torch.autograd.grad(loss, wanted, retain_graph=True) for loss in losses)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
     assert all(map(torch.equal, torch.autograd.grad(losses[0], wanted), found))

@@ -79,26 +79,27 @@ class Recurrence:
         self.library.call(name, weights[0].dtype, self.source.sizes, tensors, strides, time, batch)
 
 
-_of_cell: weakref.WeakKeyDictionary[Cell, Recurrence] = weakref.WeakKeyDictionary()
+_of_cell: weakref.WeakKeyDictionary[Cell, tuple[Hashable | None, Recurrence]] = weakref.WeakKeyDictionary()
 _of_likeness: dict[Hashable, Recurrence] = {}
 
 
 def recurrence_of(cell: Cell, say: Callable[[str], None] | None = None) -> Recurrence:
     """Return the compiled step of a cell; cells of one class with equal settings and sizes share it.
 
+    A cell whose settings have changed since the last call gets another one.
+
     Raises:
         UnsupportedError: See :class:`Recurrence`.
         NativeUnavailableError: See :class:`Recurrence`.
     """
-    if cell not in _of_cell:
-        alike = likeness(cell)
-        made = _of_likeness.get(alike) if alike is not None else None
-        if made is None:
-            made = Recurrence(cell, say)
+    alike = likeness(cell)
+    before, recurrence = _of_cell.get(cell, (None, None))
+    if recurrence is None or before != alike:
+        recurrence = (_of_likeness.get(alike) if alike is not None else None) or Recurrence(cell, say)
         if alike is not None:
-            _of_likeness[alike] = made
-        _of_cell[cell] = made
-    return _of_cell[cell]
+            _of_likeness[alike] = recurrence
+        _of_cell[cell] = alike, recurrence
+    return recurrence
 
 
 def unroll(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def _found(text: str, say: Callable[[str], None]) -> Library:
     flags = build.compiler_flags()
     try:
         headers = [file.read_text(encoding="utf-8") for file in HEADERS]
-        place = build.folder() / "steps" / f"{build.digest(text, *headers, *flags)}.so"
+        place = build.folder() / "steps" / f"{build.digest(text, *headers, platform.machine(), *flags)}.so"
         if not build.whole(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(place.with_suffix(".lock")):

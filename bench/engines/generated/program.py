@@ -102,10 +102,11 @@ def schedule(outputs: Sequence[tuple[Value, Store]]) -> Program:
     homes: dict[Value, Store] = {}
     guards: dict[Value, set[str]] = {}
     for value, store in outputs:
-        if store.local:
+        # A product writes whole rows, and a reduction one number: neither goes into a part of a place.
+        if store.local and (isinstance(value, Pointwise | Joined) or (store.offset, store.width) == (0, value.width)):
             homes.setdefault(value, store)
         guards.setdefault(value, set()).add(store.guard if store.optional else "")
-        if isinstance(value, Product) and homes.get(value) is store and store.width == value.width:
+        if isinstance(value, Product) and homes.get(value) is store:
             continue
         at = store.offset
         for each in value.pieces if isinstance(value, Joined) else [computed(value)]:

@@ -284,7 +284,7 @@ class Reading:
         if node.target is aten.rsub.Scalar:
             one, other = other, one
         if factor != 1:
-            other = pointwise("mul", other, float(factor), width=width) if isinstance(other, Value) else _fail(node)  # type: ignore[arg-type]
+            other = pointwise("mul", other, float(factor), width=width)  # type: ignore[arg-type]
         if node.target not in (aten.add.Tensor, aten.add.Scalar):
             return pointwise("sub", one, other, width=width)
         # Two products that are only added up become one, which adds the second to the first while it is made.
@@ -360,10 +360,6 @@ class Reading:
             pieces.append(view(value, at, each.shape[1]))
             at += each.shape[1]
         return pieces
-
-
-def _fail(node: fx.Node) -> Any:
-    raise UnsupportedError(f"{node.target} has a factor")
 
 
 def _power(value: Value | Vector | float, exponent: float, width: int) -> Value:

@@ -8,6 +8,7 @@ once a sequence, with autograd. The rest is the recurrence. autograd then writes
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -69,6 +70,8 @@ def trace(cell: Cell) -> StepGraph:
     Raises:
         UnsupportedError: The step cannot be traced.
     """
+    with _as_reason("it cannot be copied"):
+        cell = copy.deepcopy(cell)  # What a step notes on the cell would be what a trace is made of.
     whole = type(cell).project is cells.Cell.project
     tensors = tensors_of(cell)
     sizes = {cell.input_size, cell.hidden_size, *(size for each in tensors.values() for size in each.shape)}
@@ -82,10 +85,14 @@ def trace(cell: Cell) -> StepGraph:
             raise UnsupportedError(f"the part {name} of its state is {str(part.dtype).removeprefix('torch.')}")
         state.append(torch.zeros(batch, part.shape[1], dtype=torch.double))
 
+    def take(cell: Cell, x: Tensor, state: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        # The projection of all steps at once is that of one, without the axis of time that its annotation names.
+        projected = inspect.unwrap(cells.Cell.project)(cell, x) if whole else x
+        values = cell.activate(projected, state)
+        return values, cell.update(values, state)
+
     def step(x: Tensor, state: list[Tensor], given: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        values, following = functional_call(
-            _Step(cell, whole), {f"cell.{name}": each for name, each in zip(tensors, given, strict=True)}, (x, *state)
-        )
+        values, following = functional_call(_Applied(cell, take), _below(tensors, given), (x, tuple(state)))
         if len(following) != len(state):
             raise UnsupportedError(f"its state has {len(state)} parts and then {len(following)}")
         # A part that is handed on as it is would have the gradient of the part that it was, were it no copy.
@@ -125,17 +132,20 @@ def trace(cell: Cell) -> StepGraph:
     return StepGraph(whole, batch, weights, derived.graph, len(state), len(cell.blocks))
 
 
-class _Step(torch.nn.Module):
-    def __init__(self, cell: Cell, whole: bool) -> None:
+class _Applied(torch.nn.Module):
+    """A function of a cell, for torch to call with other tensors in place of the cell's own."""
+
+    def __init__(self, cell: Cell, function: Callable[..., Any]) -> None:
         super().__init__()
         self.cell = cell
-        self.whole = whole
+        self.function = function
 
-    def forward(self, x: Tensor, *state: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-        # The projection of all steps at once is that of one, without the axis of time that its annotation names.
-        projected = inspect.unwrap(cells.Cell.project)(self.cell, x) if self.whole else x
-        values = self.cell.activate(projected, state)
-        return values, self.cell.update(values, state)
+    def forward(self, *arguments: Any) -> Any:
+        return self.function(self.cell, *arguments)
+
+
+def _below(tensors: dict[str, Tensor], given: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {f"cell.{name}": each for name, each in zip(tensors, given, strict=True)}
 
 
 @contextlib.contextmanager
@@ -160,21 +170,10 @@ def _fresh(each: Tensor) -> Tensor:
 def _projected_rows(cell: Cell, tensors: dict[str, Tensor], drawn: list[Tensor]) -> int:
     with _as_reason("its projection cannot be traced"):
         inputs = torch.zeros(2, 1, cell.input_size, dtype=torch.double)
-        module = _Projection(cell)
-        given = {f"cell.{name}": each for name, each in zip(tensors, drawn, strict=True)}
-        projected = functional_call(module, given, (inputs,))
+        projected = functional_call(_Applied(cell, type(cell).project), _below(tensors, drawn), (inputs,))
         if projected.dim() != 3:
             raise UnsupportedError("its projection has not the shape (time, batch, rows)")
         return projected.shape[2]
-
-
-class _Projection(torch.nn.Module):
-    def __init__(self, cell: Cell) -> None:
-        super().__init__()
-        self.cell = cell
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.cell.project(inputs)
 
 
 @functools.cache

@@ -41,7 +41,7 @@ class Pointwise:
     """A value that is computed number by number.
 
     Attributes:
-        operation: One of :data:`OPERATIONS`.
+        operation: ``copy``, ``const``, one with a sign in ``emit.py``, or ``f`` for ``f_of`` in ``runtime.h``.
         operands: Values of the same width or of width 1, weights, and numbers.
         width: Numbers for each sequence.
     """
@@ -113,13 +113,7 @@ CHEAP = {
     "add", "sub", "mul", "neg", "abs", "copy", "const", "square", "maximum", "minimum", "relu",
     "where", "gt", "ge", "lt", "le", "eq", "ne", "both", "either", "flip",
 }  # fmt: skip
-"""Operations that the backward pass does again rather than read what they gave."""
-COSTLY = {
-    "div", "reciprocal", "sigmoid", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "atan",
-    "erf", "pow", "sign", "floor",
-}  # fmt: skip
-"""All others."""
-OPERATIONS = CHEAP | COSTLY
+"""Operations that the backward pass does again; it reads what all others gave."""
 
 
 def pointwise(operation: str, *operands: Value | Vector | float, width: int) -> Value:
