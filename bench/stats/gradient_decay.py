@@ -15,6 +15,8 @@ unknown, and no logarithm is taken of it. If a norm is not finite, every number 
 
 from __future__ import annotations
 
+import math
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import starmap
@@ -130,7 +132,7 @@ def reaches(curves: np.ndarray, lags: Curve, norms: Curve, smallest: float = FLO
         hole = least(np.where((share < SHARE) & (lag > spread(peak)), lag, np.inf))
         unbroken = most(np.where((share >= SHARE) & (lag < spread(hole)), lag, -1.0))
         growth = most(share)
-        x, y = centred(lag), centred(np.log10(np.where(far, norm, 1.0)))
+        x, y = centred(lag), centred(_log10(np.where(far, norm, 1.0)))
         rate = total(x * y) / total(x * x)
         left, whole = total(np.square(y - spread(rate) * x)), total(y * y)
         # Rounding alone leaves about 1e-16 of variance in each point of a flat curve.
@@ -152,6 +154,11 @@ def reaches(curves: np.ndarray, lags: Curve, norms: Curve, smallest: float = FLO
         for each in columns
     )
     return list(starmap(Reach, zip(*found, strict=True)))
+
+
+def _log10(values: np.ndarray) -> np.ndarray:
+    """Return logarithms that are the same on every processor; those of numpy have other last digits with AVX-512."""
+    return np.fromiter(map(math.log10, values.tolist()), float, len(values))
 
 
 def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | None:

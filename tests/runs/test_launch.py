@@ -176,12 +176,16 @@ class TestInOneProcess:
             signal.raise_signal(number)  # `os.kill` may reach another thread first
             raise AssertionError("the planning went on")
 
-        before = signal.getsignal(number)
+        # What `nohup` has made deaf to SIGHUP would stay so.
+        before = signal.signal(number, signal.default_int_handler)
         monkeypatch.setattr(AddingProblem, "sample", sample)
-        outcome = bench.run("task.length=9")
+        try:
+            outcome = bench.run("task.length=9")
+            assert signal.getsignal(number) is signal.default_int_handler
+        finally:
+            signal.signal(number, before)
         said = f"bench run: stopped by {number.name}; the same command goes on from here\n"
         assert (outcome.code, outcome.err) == (128 + number, said)
-        assert signal.getsignal(number) is before
         assert not bench.results.exists()
 
     def test_what_is_missing_is_told_with_its_folder(self, tmp_path: Path):
