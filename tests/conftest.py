@@ -202,6 +202,11 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
 
 
+def cells() -> list[str]:
+    """Return the cells of ours; ``foreign`` is none by itself."""
+    return [name for name in options("cell") if name != "foreign"]
+
+
 def assert_one_line(outcome: Outcome, command: str, message: str) -> None:
     """Check that a command failed with one line and printed nothing else."""
     assert outcome.code != 0

@@ -36,7 +36,7 @@ class Cell(nn.Module, ABC):
 
     A cell whose equations do without one of these parameters leaves it out of :attr:`weights`, so that it is neither
     made nor counted. It overrides :meth:`project` or :meth:`recur` where these need what it lacks, and adds its own
-    parameters in ``__init__`` and :meth:`reset_parameters`.
+    parameters in ``__init__`` and :meth:`reset_parameters`. A cell without any of them needs no blocks either.
 
     Attributes:
         blocks: Names of the row blocks, in order; the keys of what :meth:`activate` returns.
@@ -50,23 +50,24 @@ class Cell(nn.Module, ABC):
     Args:
         input_size: Size of the input vector, at least 1.
         hidden_size: Size of each part of the state, at least 1.
-        init: How the parameters start; see :class:`bench.cells.init.Initialization`.
+        init: How :attr:`weights` start; see :class:`bench.cells.init.Initialization`. ``None`` is for a cell that has
+            none of them.
         initial_state: The state before the first step, the same for all sequences: ``zeros``; ``learned``, a parameter
             ``start (parts, hidden)`` that starts at 0; or a number that every unit has, or a number for each part.
         device: Where the parameters are made.
 
     Raises:
-        ValueError: A size is below 1, there are no blocks, or :attr:`weights` does not fit the cell.
+        ValueError: A size is below 1, or :attr:`blocks` or :attr:`weights` do not fit the cell.
     """
 
     weight_ih: nn.Parameter
     weight_hh: nn.Parameter
     bias_ih: nn.Parameter
     bias_hh: nn.Parameter
-    blocks: ClassVar[tuple[str, ...]]
-    gates: ClassVar[tuple[str, ...]] = ()
-    keeps: ClassVar[tuple[str, ...]] = ()
-    states: ClassVar[tuple[str, ...]] = ("h",)
+    blocks: tuple[str, ...]
+    gates: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+    states: tuple[str, ...] = ("h",)
     weights: ClassVar[tuple[str, ...]] = WEIGHTS
     year: ClassVar[int | None] = None
 
@@ -83,7 +84,7 @@ class Cell(nn.Module, ABC):
         input_size: int,
         hidden_size: int,
         *,
-        init: init.Initialization,
+        init: init.Initialization | None,
         initial_state: str | float | Sequence[float] = "zeros",
         device: torch.device | str | None = None,
     ) -> None:
@@ -96,12 +97,14 @@ class Cell(nn.Module, ABC):
         self.hidden_size = hidden_size
         self.init = init
         name = type(self).__name__
-        if not (blocks := getattr(self, "blocks", ())):
+        if not (blocks := getattr(self, "blocks", ())) and self.weights:
             raise ValueError(f"`blocks` of {name} must name at least one block, got {blocks!r}")
         if "x" in self.states:
             raise ValueError(f"`states` of {name} must not be called x, as the input is, got {self.states!r}")
-        if not self.weights or not set(self.weights) <= set(WEIGHTS):
+        if not set(self.weights) <= set(WEIGHTS):
             raise ValueError(f"`weights` of {name} must be some of {', '.join(WEIGHTS)}, got {self.weights!r}")
+        if self.weights and init is None:
+            raise ValueError(f"`init` of {name} must say how {', '.join(self.weights)} start, got None")
         rows = len(blocks) * hidden_size
         sizes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
         for weight in WEIGHTS:
@@ -163,7 +166,8 @@ class Cell(nn.Module, ABC):
         """Return the state before the first step: one ``(batch, hidden)`` tensor for each name in :attr:`states`."""
         if self.start is not None:
             return tuple(part.expand(batch_size, -1) for part in self.start)
-        empty = getattr(self, self.weights[0]).new_empty(batch_size, self.hidden_size)
+        like = getattr(self, self.weights[0]) if self.weights else next(self.parameters())
+        empty = like.new_empty(batch_size, self.hidden_size)
         return tuple(torch.full_like(empty, number) for number in self._given)
 
     @property
@@ -189,19 +193,23 @@ class Cell(nn.Module, ABC):
             generator: Source of randomness, on the CPU.
             delay: The task's delay in steps, for initialisations that follow it.
         """
-        rules: dict[str, init.RecurrentRule] = {"weight_ih": self.init.input, "weight_hh": self.init.recurrent}
+        if self.init is not None:
+            self._fill_weights(self.init, generator)
+        if self.start is not None:
+            self.start.zero_()
+
+    def _fill_weights(self, how: init.Initialization, generator: torch.Generator) -> None:
+        rules: dict[str, init.RecurrentRule] = {"weight_ih": how.input, "weight_hh": how.recurrent}
         for name, rule in rules.items():
             with self._filled(name) as weight:
                 for block in weight.split(self.hidden_size) if weight is not None else ():
                     init.fill_weight(block, rule, generator)
-                    if name == "weight_hh" and self.init.spectral_radius is not None:
-                        init.scale_to_radius(block, self.init.spectral_radius)
+                    if name == "weight_hh" and how.spectral_radius is not None:
+                        init.scale_to_radius(block, how.spectral_radius)
         for name in ("bias_ih", "bias_hh"):
             with self._filled(name) as bias:
                 if bias is not None:
-                    init.fill_bias(bias, self.init.bias, self.hidden_size, generator)
-        if self.start is not None:
-            self.start.zero_()
+                    init.fill_bias(bias, how.bias, self.hidden_size, generator)
 
     @contextlib.contextmanager
     def _filled(self, name: str) -> Iterator[Tensor | None]:

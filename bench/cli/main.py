@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import __version__
+from bench.cli.check import check_command
 from bench.cli.common import (
     FIGURES,
     FORMATS,
@@ -73,6 +74,8 @@ def _main(arguments: list[str]) -> int:
         from bench.cli.run import run_command
 
         return run_command(arguments[1:])
+    if arguments[:1] == ["check"]:
+        return check_command(arguments[1:])
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     return command(parsed)
@@ -86,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rnn-bench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("run", help="train a cell on a task, or a sweep of them (bench run --help)", add_help=False)
+    commands.add_parser("check", help="whether a cell keeps the contract, and what it costs", add_help=False)
     table = commands.add_parser("table", help="print the table of a folder of records", add_help=False)
     table.add_argument("-h", "--help", action=ListedHelp)
     table.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")

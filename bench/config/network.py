@@ -58,6 +58,11 @@ class Network:
         return {name: value.shape for name, value in model.state_dict().items()}
 
 
+def make_cell(node: Mapping[str, Any], input_size: int, hidden_size: int) -> Cell:
+    """Return a cell as its node of the config describes it; its parameters have no values of their own yet."""
+    return cast(Callable[[int, int], Cell], _make_cell(node))(input_size, hidden_size)
+
+
 def smallest_cell(node: Mapping[str, Any]) -> Cell:
     """Return a cell of one unit, made without memory where it can be, to find what is wrong with its settings."""
 
@@ -71,14 +76,17 @@ def smallest_cell(node: Mapping[str, Any]) -> Cell:
 def check_step(node: Mapping[str, Any]) -> None:
     """Take one step of a small cell on the ``meta`` device, to see that it returns a state.
 
-    A cell that cannot take a step there, because it reads a value, is not checked.
+    A cell that cannot take a step there, because it reads a value or wants other sizes, is not checked.
 
     Raises:
         ValueError: What it returns is no tuple of tensors with the shapes of the state before.
     """
     maker = _make_cell(node)
     with contextlib.suppress(NotImplementedError, RuntimeError, TypeError, SystemExit), torch.device("meta"):
-        cell = maker.func(2, 3, **maker.keywords)
+        try:
+            cell = maker.func(2, 3, **maker.keywords)
+        except ValueError:
+            return
         before = cell.initial_state(4)
         after = cell.step(cell.project(torch.zeros(1, 4, 2))[0], before)
         wanted, found = _shapes(before), _shapes(after)

@@ -23,7 +23,7 @@ from bench.config.network import Network, check_step, model_on_meta, smallest_ce
 from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
 from bench.config.sweep_grid import SweepGrid
-from bench.config.targets import check_arguments, locate, parameters_of
+from bench.config.targets import check_arguments, locate, named, parameters_of
 from bench.engines import Choice, choose
 from bench.engines.compiled import CHUNK
 from bench.errors import as_override, is_stop, nearest
@@ -145,6 +145,9 @@ def _run_id(spec: RunSpec, config: Mapping[str, Any], runtime: RuntimeConfig) ->
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     """Return the config as plain containers, with all sections that there must be and no other."""
     try:
+        # What refers to a missing value would be an error of its own.
+        for key in _missing(OmegaConf.to_container(cfg, resolve=False), ""):
+            raise ConfigError(f"{key} must be given, got ???")
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise ConfigError(" ".join(str(error).split())) from error
@@ -154,8 +157,6 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     for name in config:
         if name not in Config.__dataclass_fields__:
             raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
-    for key in _missing(config, ""):
-        raise ConfigError(f"{key} must be given, got ???")
     return config
 
 
@@ -247,11 +248,13 @@ def _check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> None:
             raise ConfigError(
                 f"`_target_` must name a subclass of bench.cells.Cell, got {config['cell']['_target_']!r}"
             )
+        if "module" in parameters_of(cell_class):
+            named(config["cell"].get("module"), "cell.module")
         config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
-        smallest_cell(config["cell"])
+        cell = smallest_cell(config["cell"])
         check_step(config["cell"])
     with _named("probe"):
-        check_probes(probe, task, cell_class.gates, cell_class.__name__)
+        check_probes(probe, task, cell.gates, cell_class.__name__)
 
 
 def _network(
@@ -336,8 +339,9 @@ def _qualify(message: str, section: str) -> str:
 
 def _name(group: str, config: Mapping[str, Any], choices: Mapping[str, str | None], overrides: list[str]) -> str:
     """Return the YAML's name, or that of the class where the command line names another class than the YAML does."""
-    if any(override.lstrip("+").startswith(f"{group}._target_=") for override in overrides):
-        return str(config[group]["_target_"]).rpartition(".")[2]
+    for key in ("_target_", "module"):
+        if any(override.lstrip("+").startswith(f"{group}.{key}=") for override in overrides):
+            return str(config[group][key]).rpartition(".")[2]
     choice = choices.get(group)
     if not choice:
         raise ConfigError(f"{group} must be the name of one option, got {choice}")

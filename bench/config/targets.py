@@ -26,9 +26,21 @@ def locate(node: Any, key: str) -> Callable[..., Any]:
     Raises:
         ValueError: The node names none, or it cannot be imported.
     """
-    target = node.get("_target_") if isinstance(node, Mapping) else None
+    return named(node.get("_target_") if isinstance(node, Mapping) else None, f"{key}._target_")
+
+
+def named(target: Any, key: str) -> Callable[..., Any]:
+    """Return the class or function of a dotted name.
+
+    Args:
+        target: The name.
+        key: The setting that has it, for messages.
+
+    Raises:
+        ValueError: It is no name, or cannot be imported.
+    """
     if not isinstance(target, str):
-        raise ValueError(f"`{key}._target_` must be the dotted name of a class, got {target!r}")
+        raise ValueError(f"`{key}` must be the dotted name of a class, got {target!r}")
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -37,11 +49,9 @@ def locate(node: Any, key: str) -> Callable[..., Any]:
         if is_stop(error):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(
-            f"`{key}._target_` must be importable, got {target!r} ({reason}){_shadowed(module)}"
-        ) from error
+        raise ValueError(f"`{key}` must be importable, got {target!r} ({reason}){_shadowed(module)}") from error
     if not callable(found):
-        raise ValueError(f"`{key}._target_` must be a class or a function, got {target!r}")
+        raise ValueError(f"`{key}` must be a class or a function, got {target!r}")
     return found
 
 
@@ -95,7 +105,9 @@ def check_arguments(node: Mapping[str, Any], key: str, supplied: Iterable[str] =
             found = locate(value, f"{key}.{name}")
             if inspect.isclass(hint) and not (inspect.isclass(found) and issubclass(found, hint)):
                 raise TypeError(f"`{key}.{name}` must be {words(hint)}, got those of {value['_target_']}")
-            checked[name] = check_arguments(value, f"{key}.{name}")
+            # What is made later gets its first arguments then.
+            first = list(parameters_of(found))[:2] if value.get("_partial_") else ()
+            checked[name] = check_arguments(value, f"{key}.{name}", first)
         else:
             try:
                 checked[name] = _converted(value, hint)

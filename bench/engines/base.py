@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -19,11 +20,11 @@ class Tap:
     """Receives gradients that the backward pass computes anyway.
 
     Attributes:
-        gradients: dL/dstate of every part of the state after every step, along all paths; ``None`` until the backward
-            pass has run.
+        gradients: dL/dstate of every part of the state after every step, along all paths, a tensor for each part;
+            ``None`` until the backward pass has run.
     """
 
-    gradients: Float[Tensor, "parts time batch hidden"] | None = None
+    gradients: Sequence[Float[Tensor, "time batch _"]] | None = None
 
 
 @runtime_checkable

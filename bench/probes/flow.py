@@ -163,7 +163,7 @@ def _from_taps(
         for part, name in enumerate(cell.states):
             for lag in lags:
                 # The backward pass does not reach a layer that has no part in the loss.
-                value = 0.0 if tap.gradients is None else _root_mean_square(tap.gradients[part, last - lag])
+                value = 0.0 if tap.gradients is None else _root_mean_square(tap.gradients[part][last - lag])
                 points.append(Flow(layer, name, lag, float(value)))
     return points
 

@@ -16,7 +16,6 @@ unknown, and no logarithm is taken of it. If a norm is not finite, every number 
 from __future__ import annotations
 
 import math
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import starmap

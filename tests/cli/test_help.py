@@ -9,7 +9,7 @@ from bench.analysis.run import Run
 from bench.analysis.table import NOTES, WIDTHS
 from bench.cli import common
 from bench.report.tables.render import FORMS
-from tests.conftest import TINY, Bench, options, spec_of
+from tests.conftest import TINY, Bench, cells, options, spec_of
 
 
 def test_metrics_statistics_and_keys(bench: Bench):
@@ -23,7 +23,7 @@ def test_metrics_statistics_and_keys(bench: Bench):
     assert listed >= {score for task in tasks for score in task.baselines}
     made = bench.one()
     assert listed >= set(Run(made, bench.folder(made)).settings)
-    for group, name in [("cell", name) for name in options("cell")] + [("task", name) for name in options("task")]:
+    for group, name in [("cell", name) for name in cells()] + [("task", name) for name in options("task")]:
         config = spec_of(*TINY, f"{group}={name}").config[group]
         assert listed >= {f"{group}.{key}" for key in config if not key.startswith("_") and key != "init"}
 

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from tests.conftest import ROOT, TINY, Bench, composed, options, own_experiment, spec_of
 
 TWO_LAYERS = ("model.layers=2",)
+GATED = ("cell=foreign", "cell.module=tests.foreign_modules.Gated", "model.engine=stepwise")
 PROBED = ("probe=flow", "task.length=9")
 SCIENCE: dict[str, tuple[str, ...]] = {
     # key=other value: further settings of both runs
@@ -39,6 +40,10 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "cell.peepholes=true": ("cell=lstm",),
     "cell.reset=before": ("cell=gru",),
     "cell.initial_state=learned": ("task.length=9",),
+    "cell.module=torch.nn.LSTMCell": ("cell=foreign", "cell.module=torch.nn.GRUCell"),
+    "cell.states=[h,memory]": ("cell=foreign", "cell.module=torch.nn.LSTMCell"),
+    "cell.gates=[one]": GATED,
+    "cell.keeps=[one]": (*GATED, "cell.gates=[one]"),
     "cell.init.input=glorot": (),
     "cell.init.recurrent=orthogonal": (),
     "cell.init.recurrent=identity": (),
@@ -87,6 +92,9 @@ SCIENCE: dict[str, tuple[str, ...]] = {
 }
 """Keys that can change a number. The result must differ, except for the keys below, which other tests cover."""
 SHOWN_ELSEWHERE = {
+    "cell.states=[h,memory]": "tests/cells/test_foreign.py: names of what is computed anyway",
+    "cell.gates=[one]": "tests/cells/test_foreign.py: the same",
+    "cell.keeps=[one]": "tests/cells/test_foreign.py: the same",
     "optimizer.fused=false": "tests/training/test_loop.py: the same numbers to rounding",
     "task.solved_mse=0.16": "tests/tasks/test_tasks.py, tests/training/test_loop.py",
     "task.solved_recall=0.13": "tests/tasks/test_tasks.py",
@@ -176,8 +184,9 @@ def test_every_key_is_in_one_of_these_tests():
 @functools.cache
 def all_keys() -> set[str]:
     """Every key that some choice of options offers; the loggers' have their own tests."""
-    choices = [f"{group}={option}" for group in ("task", "cell", "optimizer", "trainer") for option in options(group)]
-    return {key for choice in choices for key in leaves(OmegaConf.to_container(composed(choice)[0], resolve=True))}
+    groups = ("task", "cell", "optimizer", "trainer")
+    choices = [GATED, *((f"{group}={each}",) for group in groups for each in options(group) if each != "foreign")]
+    return {key for words in choices for key in leaves(OmegaConf.to_container(composed(*words)[0], resolve=True))}
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[str]:

@@ -23,7 +23,7 @@ from bench.records import older, record
 from bench.records.read import find_records, read_record
 from bench.runs.replay import rebuild
 from tests import numerics as numerics_module
-from tests.conftest import ROOT, TINY, options
+from tests.conftest import ROOT, TINY, cells
 from tests.numerics import GOLDEN, TOLERANCE, VARIANTS, difference, main, trajectory
 
 Edit = Callable[[Path, Path], None]
@@ -144,7 +144,8 @@ def one_trajectory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(numerics, "MANIFEST", tmp_path / "numerics.json")
     monkeypatch.setattr(numerics_module, "GOLDEN", tmp_path / "golden.json")
     monkeypatch.setattr(numerics_module, "ENGINES", {})
-    monkeypatch.setattr(numerics_module, "options", lambda group: ["gru" if group == "cell" else "adding_problem"])
+    monkeypatch.setattr(numerics_module, "cells", lambda: ["gru"])
+    monkeypatch.setattr(numerics_module, "options", lambda _: ["adding_problem"])
     monkeypatch.setattr(numerics_module, "VARIANTS", ())
     monkeypatch.setattr(numerics_module, "PARITY", {})
     return tmp_path / "numerics.json"
@@ -229,7 +230,7 @@ def test_the_manifest_is_that_of_the_code():
 def test_golden_trajectories_hold():
     """A few trajectories are compared, in case a library computes something else."""
     known = json.loads(GOLDEN.read_text(encoding="utf-8"))["trajectories"]
-    chosen = [f"cell={cell} task=copy_memory" for cell in options("cell")] + list(VARIANTS[1:5])
+    chosen = [f"cell={cell} task=copy_memory" for cell in cells()] + list(VARIANTS[1:5])
     differences = {name: difference(known[name], trajectory(name)[1], TOLERANCE) for name in chosen}
     assert differences == dict.fromkeys(chosen)
 

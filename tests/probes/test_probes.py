@@ -29,7 +29,7 @@ from tasks.adding_problem import AddingProblem
 from tasks.base import Batch, Task
 from tasks.copy_memory import CopyMemory
 from tests.cells_made import Leak, Linear
-from tests.conftest import TINY, Bench, assert_one_line, options, spec_of
+from tests.conftest import TINY, Bench, assert_one_line, cells, spec_of
 from tests.networks import TORCH, cell_maker, network, orthogonal, probe_batch
 
 TASKS: dict[str, Task] = {
@@ -66,7 +66,7 @@ def traced_with_gradients(model: SequenceModel, task: Task, batch: Batch) -> dic
 
 @pytest.mark.parametrize(
     ("cell", "task", "layers"),
-    [*[(cell, task, 3) for cell in options("cell") for task in TASKS], ("lstm", "adding_problem", 1)],
+    [*[(cell, task, 3) for cell in cells() for task in TASKS], ("lstm", "adding_problem", 1)],
 )
 def test_the_flow_is_that_of_every_state_retained(cell: str, task: str, layers: int):
     """For all lags and for some, with each engine; the IRNN is the RNN with ReLU."""
@@ -332,7 +332,7 @@ class TestActivity:
         rows = activity_of(model, probe_batch(task).inputs, gates=True)
         assert [(row.name, row.statistic, row.value) for row in rows] == [("h", "rms", 0.0), ("h", "dead", 1.0)]
 
-    @pytest.mark.parametrize("name", options("cell"))
+    @pytest.mark.parametrize("name", cells())
     def test_the_gates_that_keep_are_gates_and_the_bound_holds(self, name: str):
         task = TASKS["adding_problem"]
         model = network(cell_maker(name), task, hidden_size=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import types
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
@@ -227,7 +228,7 @@ class _Recurrence(torch.autograd.Function):
         given |= {**_numbered("p", groups), **_numbered("a", columns)}
         recurrence.call("backward", weights, given, time, batch)
         if ctx.tap is not None:
-            ctx.tap.gradients = torch.stack(of_states)
+            ctx.tap.gradients = of_states
         sums = [group.sum(0) for group in groups]
         products = []
         for outer in step.outers:
@@ -266,8 +267,12 @@ def _frozen(value: Any) -> Hashable:
         return tuple(map(_frozen, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return type(value), _frozen({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, functools.partial):
+        return value.func, _frozen(value.args), _frozen(value.keywords)
     if value is None or isinstance(value, bool | int | float | str):
         return type(value), value
+    if isinstance(value, type | types.BuiltinFunctionType):
+        return value
     raise TypeError(f"{value!r} is no plain setting")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -211,6 +211,17 @@ class Reading:
             if value.width == width and step == 1:
                 return value
             raise UnsupportedError("aten.slice takes some of the sequences, or numbers apart")
+        if target is aten.slice_scatter.default:
+            dim, start, _, step = cast(
+                tuple[int, int | None, Any, int], (*args[2:], *(0, None, None, 1)[len(args) - 2 :])
+            )
+            whole, part = self.row(args[0]), self.row(args[1])
+            if dim not in (1, -1) or step != 1:
+                raise UnsupportedError("aten.slice_scatter takes some of the sequences, or numbers apart")
+            first = (start or 0) % width
+            after = first + part.width
+            before = [view(whole, 0, first)] if first else []
+            return joined([*before, part, *([view(whole, after, width - after)] if after < width else [])])
         if target is aten.slice_backward.default:
             _, _, dim, start, _, step = args
             value = self.row(args[0])

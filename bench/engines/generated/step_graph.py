@@ -101,9 +101,7 @@ def trace(cell: Cell) -> StepGraph:
         return parts, [values[name] for name in cell.blocks]
 
     with _as_reason("its step cannot be traced"):
-        traced = make_fx(functionalize(step), tracing_mode="fake", decomposition_table=_decompositions())(
-            x, state, drawn
-        )
+        traced = _traced(functionalize(step), x, state, drawn)
         for node in _outputs(traced.graph):
             if node.meta["val"].dim() != 2 or node.meta["val"].shape[0] != batch:
                 raise UnsupportedError("a part of its state or a block is not one vector for each sequence")
@@ -123,13 +121,18 @@ def trace(cell: Cell) -> StepGraph:
         arguments = (
             leaf(x), list(map(leaf, state)), list(map(leaf, examples)), [torch.zeros_like(part) for part in state]
         )  # fmt: skip
-        derived = make_fx(joint, tracing_mode="fake", decomposition_table=_decompositions())(*arguments)
-        if any(_writes(node) for node in derived.graph.nodes):
-            # Some of torch's derivatives write into tensors that they have made.
-            again = functionalize(derived, remove="mutations")
-            derived = make_fx(again, tracing_mode="fake", decomposition_table=_decompositions())(*arguments)
+        derived = _traced(joint, *arguments)
     derived.graph.eliminate_dead_code()
     return StepGraph(whole, batch, weights, derived.graph, len(state), len(cell.blocks))
+
+
+def _traced(function: Callable[..., Any], *arguments: Any) -> fx.GraphModule:
+    trace = functools.partial(make_fx, tracing_mode="fake", decomposition_table=_decompositions())
+    found = trace(function)(*arguments)
+    if any(_writes(node) for node in found.graph.nodes):
+        # Some of torch's functions and derivatives write into tensors that they have made.
+        found = trace(functionalize(found, remove="mutations"))(*arguments)
+    return found
 
 
 class _Applied(torch.nn.Module):

@@ -108,7 +108,7 @@ class _Recurrence(torch.autograd.Function):
             wants_inputs, any(wants_weights), ctx.tap is not None,
         )  # fmt: skip
         if ctx.tap is not None:
-            ctx.tap.gradients = of_states
+            ctx.tap.gradients = list(of_states)
         found = [d_inputs, *of_weights, d_start, d_start_c]
         wanted = ctx.needs_input_grad[3:]
         return None, None, None, *(each if asked else None for each, asked in zip(found, wanted, strict=False))
