@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from bench.cli.completion import completion
 from bench.config import hydra_app
 from bench.config.explain import ConfigError, explain
 from bench.runs import launch
@@ -54,15 +55,18 @@ def _check_flags(parsed: argparse.Namespace) -> None:
 
 
 def _only_shows(parsed: argparse.Namespace) -> bool:
-    """Return whether Hydra answers by itself: with a text, or with what is wrong about a combination of its flags."""
+    """Return whether nothing is run: a text answers, or what is wrong about a combination of Hydra's flags."""
     shows = parsed.help or parsed.hydra_help or parsed.cfg or parsed.info or parsed.shell_completion
     return bool(shows or parsed.resolve or (parsed.run and parsed.multirun))
 
 
 def _show(parsed: argparse.Namespace) -> int:
-    """Let Hydra show something; the exit code."""
+    """Show what is asked for and train nothing; the exit code."""
     try:
-        hydra_app.show(parsed)
+        if parsed.shell_completion:
+            print(completion(parsed.overrides))
+        else:
+            hydra_app.show(parsed)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except BrokenPipeError:

@@ -36,6 +36,8 @@ CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
 NO_CHOICE = ("published:", "table:")
 """Folders of ``conf/`` that Hydra takes for choices: what papers report, and tables."""
+NO_CHOICE_GROUPS = tuple(f"{sign}{name.removesuffix(':')}=" for name in NO_CHOICE for sign in ("", "~"))
+"""How overrides that choose from them begin."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -163,6 +165,28 @@ def show(parsed: argparse.Namespace) -> None:
             print(_as_ours(shown.getvalue(), parsed), end="")
 
 
+def candidates(line: str) -> list[str]:
+    """Return what the last word of a command line may go on with, sorted.
+
+    Args:
+        line: The command line up to the cursor, with the name of the command and without ``run``.
+
+    Raises:
+        Exception: Whatever Hydra raises where the words cannot be read.
+    """
+    words = line.split()[1:]
+    typed = "" if line.endswith(" ") or not words else words.pop()
+    shown = io.StringIO()
+    with opened(parse(words).config_dir) as hydra, env_override({"COMP_LINE": line}), contextlib.redirect_stdout(shown):
+        hydra.shell_completion(CONFIG_NAME, ["query=fish"])
+    found = [each for each in shown.getvalue().splitlines() if each and not each.startswith(NO_CHOICE_GROUPS)]
+    # Experiments alone are added to the defaults of a run, which have a choice of every other group.
+    if typed.startswith("+"):
+        return sorted(each for each in found if each.startswith("+experiment="))
+    added = [f"+{each}" for each in found if each.startswith("experiment=") and not typed]
+    return sorted([*(each for each in found if not each.startswith("experiment=")), *added])
+
+
 def _as_ours(text: str, parsed: argparse.Namespace) -> str:
     """Return Hydra's text without the folders of ``conf/`` that no run chooses, and with the name of this command."""
     if parsed.help:
@@ -171,9 +195,10 @@ def _as_ours(text: str, parsed: argparse.Namespace) -> str:
     for plugin in Plugins.instance().discover(CompletionPlugin):
         assert issubclass(plugin, CompletionPlugin)
         for command in ("install", "uninstall"):
-            text = text.replace(
-                plugin.help(command).format(_get_exec_command()), plugin.help(command).format("bench run")
-            )
+            ours = f'eval "$(bench run -sc {command}={plugin.provides()})"'
+            if plugin.provides() == "fish":
+                ours = f"bench run -sc {command}=fish | source"
+            text = text.replace(plugin.help(command).format(_get_exec_command()), ours, 1)
     return text
 
 
