@@ -71,13 +71,13 @@ class ForeignCell(Cell):
     Args:
         input_size: Size of the input vector.
         hidden_size: Size of ``h``.
-        module: Dotted name of the module's class.
+        module: Dotted name of the module's class. What that takes besides two sizes: ``+cell.arguments.NAME=VALUE``.
         arguments: Function ``(input_size, hidden_size) -> module`` that makes it.
         states: Names of the parts of the state; ``None`` for ``h`` and ``c``, or ``h``, ``s1``, ``s2``, ...
         gates: Names of the sigmoids that a step computes, in their order, for the probes; the first ones or all. A
             sigmoid over several times the hidden size counts as that many.
         keeps: Those gates whose value is the share of the old state that stays.
-        initial_state: See :class:`bench.cells.base.Cell`.
+        initial_state: The state before the first step: ``zeros``, ``learned``, a number, or a number for each part.
 
     Raises:
         ValueError: The module has another form, or the names do not fit it.

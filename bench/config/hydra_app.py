@@ -30,10 +30,13 @@ from hydra.plugins.completion_plugin import CompletionPlugin
 from omegaconf import DictConfig, open_dict
 
 from bench.config.explain import ConfigError
+from bench.config.key_help import key_help
 
 CONFIG_PATH = "pkg://conf"
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
+CONFIG_BEGINS, CONFIG_ENDS = "<config>", "</config>"
+"""Lines around the config in the help that ``conf/hydra/help/bench.yaml`` asks for."""
 NO_CHOICE = ("published:", "table:")
 """Folders of ``conf/`` that Hydra takes for choices: what papers report, and tables."""
 NO_CHOICE_GROUPS = tuple(f"{sign}{name.removesuffix(':')}=" for name in NO_CHOICE for sign in ("", "~"))
@@ -191,7 +194,10 @@ def _as_ours(text: str, parsed: argparse.Namespace) -> str:
     """Return Hydra's text without the folders of ``conf/`` that no run chooses, and with the name of this command."""
     if parsed.help:
         lines = text.splitlines(keepends=True)
-        return "".join(line for line in lines if not line.startswith(NO_CHOICE))
+        text = "".join(line for line in lines if not line.startswith(NO_CHOICE))
+        before, _, rest = text.partition(f"{CONFIG_BEGINS}\n")
+        config, _, after = rest.partition(f"{CONFIG_ENDS}\n")
+        return f"{before}{key_help(config, parsed.config_dir)}\n{after}" if config else text
     for plugin in Plugins.instance().discover(CompletionPlugin):
         assert issubclass(plugin, CompletionPlugin)
         for command in ("install", "uninstall"):

@@ -19,9 +19,20 @@ from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
 
 @dataclass
 class ModelConfig:
-    """The network; :class:`bench.training.model.SequenceModel` has the ranges.
+    """The network, of which :class:`bench.training.model.SequenceModel` is made.
 
-    Either ``hidden_size`` or ``parameter_budget`` is given, not both.
+    Attributes:
+        hidden_size: Size of the hidden state of every layer, at least 1; ``None`` where ``parameter_budget`` is given,
+            and only there.
+        parameter_budget: Number of parameters, for which the hidden size with the nearest number is taken; ``None``
+            where ``hidden_size`` is given.
+        layers: Number of layers, at least 1; each layer above the first reads the hidden states of the one below.
+        dropout: Share of the hidden states between two layers that training sets to zero, in [0, 1); a share above 0
+            needs at least two layers.
+        engine: How the cell is unrolled over a sequence. ``auto``: the fastest known; ``native``: C++ of ours, on the
+            CPU; ``generated``: C++ written from the cell's own equations, on the CPU; ``fused``: the kernel of torch;
+            ``compiled``: the cell's own equations through torch.compile; ``stepwise``: these equations step by step.
+        readout_init: How the weights of the readout start: ``torch``, ``glorot`` or ``gaussian``; see ``cell.init``.
     """
 
     hidden_size: int | None
@@ -42,7 +53,12 @@ class ModelConfig:
 
 @dataclass
 class TrainerConfig:
-    """Device and precision: ``auto``, ``cpu`` or ``gpu``; ``32`` or ``bf16-mixed``."""
+    """Device and precision.
+
+    Attributes:
+        accelerator: ``cpu``, ``gpu`` (CUDA), or ``auto``: a GPU if there is one, else the CPU.
+        precision: ``32`` (float32) or ``bf16-mixed`` (products in bfloat16).
+    """
 
     accelerator: str
     precision: str
@@ -79,6 +95,26 @@ class Config:
 
     ``budget`` and ``sweep`` choose settings (:mod:`bench.config.sweep_grid`) and are not settings themselves, so they
     are not part of what a run is. The record names the budget.
+
+    Attributes:
+        task: What is asked; another with ``task=NAME``. A class of your own is named by ``task._target_``.
+        cell: The recurrent cell; another with ``cell=NAME``. A class of your own is named by ``cell._target_``.
+        model: The network that is made of the cell.
+        optimizer: Another with ``optimizer=NAME``; ``optimizer._target_`` names any class of torch.optim's form.
+        data: Sizes of the data; every number counts sequences.
+        training: How the network is trained.
+        probe: What is measured while it trains; ``probe=none`` measures nothing.
+        trainer: Device and precision; ``trainer=cpu``, ``trainer=gpu`` and ``trainer=auto`` choose the device.
+        runtime: Settings of the whole process.
+        logger: A mirror of the run while it trains, ``logger=csv`` or ``logger=wandb``; the record is written in any
+            case.
+        launcher: How the runs of a sweep are distributed: ``launcher=serial`` or ``launcher=joblib``.
+        seed: What all random numbers follow from, an integer >= 0 and < 2^63.
+        results_dir: The folder of the results, relative to the one that the command is given in.
+        rerun: What is run again: ``none`` (only missing runs are made), ``failed`` (failed ones too), or ``all`` (every
+            run, from the start).
+        budget: ``paper`` or ``short``, for experiments that have both; else ``None``.
+        sweep: Rows and settings of an experiment, or a search, in its YAML; else ``None``.
     """
 
     task: Any = MISSING
