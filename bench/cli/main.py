@@ -71,9 +71,12 @@ def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
 def _main(arguments: list[str]) -> int:
     if arguments[:1] == ["run"]:
         # Everything behind it is Hydra's.
+        from bench.training.waiting import SharedCores
+
+        cores = SharedCores()
         from bench.cli.run import run_command
 
-        return run_command(arguments[1:])
+        return run_command(arguments[1:], cores)
     if arguments[:1] == ["check"]:
         return check_command(arguments[1:])
     parsed = _parser().parse_args(arguments)

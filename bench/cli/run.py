@@ -11,6 +11,7 @@ from bench.config.explain import ConfigError, explain
 from bench.runs import launch
 from bench.runs.outcome import LaunchError
 from bench.sweeps import signals
+from bench.training.waiting import SharedCores
 
 DRY_RUN_FLAGS = ("--dry-run", "--plan")
 """One flag by two names."""
@@ -22,11 +23,12 @@ NOT_OURS = {
 """Flags of Hydra's that ``bench run`` does not take, and what to use."""
 
 
-def run_command(arguments: list[str]) -> int:
+def run_command(arguments: list[str], cores: SharedCores) -> int:
     """Run what the command line asks for.
 
     Args:
         arguments: What follows ``bench run``.
+        cores: The cores that other processes use, watched from the beginning.
 
     Returns:
         The exit code: 0 if every run is there, 1 if one has no result, 2 if the command line is wrong, or that of
@@ -38,7 +40,9 @@ def run_command(arguments: list[str]) -> int:
         return _show(parsed)
     try:
         _check_flags(parsed)
-        outcome = launch.run(parsed.overrides, multirun=parsed.multirun, config_dir=parsed.config_dir, dry_run=dry_run)
+        outcome = launch.run(
+            parsed.overrides, multirun=parsed.multirun, config_dir=parsed.config_dir, dry_run=dry_run, cores=cores
+        )
     except (ConfigError, LaunchError) as error:
         print(f"bench run: {error}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,10 +17,17 @@ from bench.errors import StoppedError
 from bench.runs.outcome import LaunchError, Outcome
 from bench.runs.own_modules import own_modules
 from bench.sweeps import signals
+from bench.training.settings import available_cores
+from bench.training.waiting import SharedCores
 
 
 def run(
-    overrides: Sequence[str], *, multirun: bool = False, config_dir: str | None = None, dry_run: bool = False
+    overrides: Sequence[str],
+    *,
+    multirun: bool = False,
+    config_dir: str | None = None,
+    dry_run: bool = False,
+    cores: SharedCores | None = None,
 ) -> Outcome:
     """Make every run that a command stands for, as far as it is not there.
 
@@ -32,6 +40,7 @@ def run(
         multirun: Whether values such as ``seed=0,1`` make a sweep, as ``-m`` does.
         config_dir: A folder of the user's own configs and modules.
         dry_run: Only list the runs, with the time and disk that they will take.
+        cores: The cores that other processes use, if they have been watched for some time already.
 
     Raises:
         ConfigError: What is wrong with the first run that cannot be made; none has been started then.
@@ -43,7 +52,7 @@ def run(
         raise LaunchError("the folder that the command is given in must be there, and it was removed") from error
     signals.listen(at_once=True)
     try:
-        return _run(overrides, multirun, config_dir, dry_run)
+        return _run(overrides, multirun, config_dir, dry_run, cores or SharedCores())
     except (StoppedError, KeyboardInterrupt):
         stopped = signals.requested()
         if stopped is None:
@@ -53,7 +62,9 @@ def run(
         signals.forget()
 
 
-def _run(overrides: Sequence[str], multirun: bool, config_dir: str | None, dry_run: bool) -> Outcome:
+def _run(
+    overrides: Sequence[str], multirun: bool, config_dir: str | None, dry_run: bool, cores: SharedCores
+) -> Outcome:
     config_dir = str(Path(config_dir).expanduser()) if config_dir is not None else None
     folder = str(Path(config_dir).absolute()) if config_dir is not None else None
     words = [*overrides, MULTIRUN] if multirun else list(overrides)
@@ -62,6 +73,8 @@ def _run(overrides: Sequence[str], multirun: bool, config_dir: str | None, dry_r
         config = compose_command(hydra, words)
         if search_of(config) is None:
             jobs_of(config, hydra.config_loader)
+        if not dry_run and (said := cores.sleep_if_shared(config.runtime.threads or available_cores())) is not None:
+            print(f"bench run: {said}", file=sys.stderr)
         _check_installed()
         # Torch and Lightning come with it. What the words alone tell to be wrong has been said by now.
         from bench.runs.job import Command
