@@ -27,12 +27,13 @@ demo: setup
 results: setup
 	$(BIN)/bench report results/README.md
 
+# Threads sleep while they wait, since the tests of two workers share the cores.
 test: lint
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # What `make test` leaves out because it takes minutes; CONTRIBUTING says when it is worth it.
 test-long: setup
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m 'long_run and not gpu'
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m 'long_run and not gpu'
 
 # What needs an NVIDIA GPU; skipped where there is none.
 test-gpu: setup

@@ -19,8 +19,14 @@ from bench.runs import preflight
 from tests import processes
 from tests.conftest import TINY, own_experiment, specs_of
 
+ALWAYS = ("default", "arjovsky2016", "longest_delay", "tallec2018")
+"""One experiment, or none, of each kind: plain, with rows and budgets, with a search, with settings for some runs."""
 
-@pytest.mark.parametrize("preset", [*names(), "default"])
+
+@pytest.mark.parametrize(
+    "preset",
+    [pytest.param(each, marks=() if each in ALWAYS else pytest.mark.long_run) for each in ("default", *names())],
+)
 def test_planned_from_one_config_a_run_is_what_hydra_composes(preset: str):
     """All that a run is made of, for the first, the last and some runs between; settings of the user's on top."""
     mine = ["optimizer.lr=0.25,0.5", "seed=3,4", "trainer=cpu"]

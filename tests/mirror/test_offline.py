@@ -43,7 +43,7 @@ def interrupted(words: list[str], environment: dict[str, str], results: Path, ho
     process.wait()
 
 
-@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize("mode", [pytest.param("offline", marks=pytest.mark.long_run), "online"])
 def test_a_run_that_was_interrupted_is_one_clean_run_after_it_has_gone_on(
     mode: str, server: WandbServer, words: list[str], environment: dict[str, str], results: Path, call: Call
 ):
@@ -90,6 +90,7 @@ def test_files_of_an_offline_run_tell_nothing_of_the_user_and_work_on_another_ma
     assert table["data"] == [[cell or None for cell in row] for row in rows]
 
 
+@pytest.mark.long_run
 def test_what_a_killed_process_leaves_is_pushed_whole(
     server: WandbServer, words: list[str], environment: dict[str, str], results: Path, call: Call
 ):

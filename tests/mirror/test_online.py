@@ -58,6 +58,7 @@ def test_a_server_that_goes_in_the_middle_costs_a_sweep_nothing(
     assert all(not math.isnan(row["train/loss"]) for row in server.runs[made[0].run_id].history if "train/loss" in row)
 
 
+@pytest.mark.long_run
 def test_a_server_that_goes_while_a_run_is_made_costs_the_run_nothing(
     server: WandbServer, words: list[str], environment: dict[str, str], results: Path, call: Call
 ):
