@@ -7,7 +7,7 @@ see :mod:`bench.stats.gradient_decay`. Records that were made before it was meas
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,19 +89,25 @@ class Exponents:
     end: float | None
 
 
-def leading_exponents(activity: pa.Table, made: Record) -> Exponents | None:
-    """Return the leading exponents of a run; ``None`` if none were measured.
+def leading_exponents(activities: Sequence[pa.Table], records: Sequence[Record]) -> list[Exponents | None]:
+    """Return the leading exponents of several runs; ``None`` for a run of which none were measured.
 
     The layers of a network do not act on lower ones, so that the largest exponent of all layers is that of the network.
     There is none where a state was not finite, and none where the network has no memory at all, minus infinity.
     """
-    by_step: dict[int, list[float]] = {}
-    for row in activity.filter(pc.field("statistic") == "lyapunov_1").to_pylist():
-        by_step.setdefault(row["step"], []).append(math.nan if row["value"] is None else row["value"])
-    if not by_step:
-        return None
-    found = {step: max(values) for step, values in by_step.items() if not any(map(math.isnan, values))}
-    start, end = (found.get(step, math.nan) for step in (0, made.steps))
+    whole = pa.concat_tables(activities)
+    (chosen,) = np.nonzero(pc.call_function("equal", [whole["statistic"], "lyapunov_1"]).to_numpy())
+    run = np.repeat(np.arange(len(activities)), [activity.num_rows for activity in activities])[chosen]
+    by_step: list[dict[int, list[float]]] = [{} for _ in activities]
+    kept = whole.take(chosen)
+    for number, step, value in zip(run.tolist(), kept["step"].to_pylist(), kept["value"].to_pylist(), strict=True):
+        by_step[number].setdefault(step, []).append(math.nan if value is None else value)
+    return [_exponents(found, made) if found else None for found, made in zip(by_step, records, strict=True)]
+
+
+def _exponents(by_step: Mapping[int, Sequence[float]], made: Record) -> Exponents:
+    largest = {step: max(values) for step, values in by_step.items() if not any(map(math.isnan, values))}
+    start, end = (largest.get(step, math.nan) for step in (0, made.steps))
     return Exponents(
         start if math.isfinite(start) else None, end if math.isfinite(end) and made.status == "completed" else None
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,6 +153,8 @@ AT_ONCE = 500
 """Number of runs whose reach is computed together."""
 REACH_COLUMNS = ("step", "layer", "lag", "value")
 """The columns of the flow that the reach is computed from."""
+EXPONENT_COLUMNS = ("step", "statistic", "value")
+"""The columns of the activity that have the exponents."""
 TABLES = ("curves", "flow", "activity", "gradients")
 """The tables of a run, each of which is read when it is first asked for.
 
@@ -185,20 +187,33 @@ def read_reaches(runs: Iterable[Run]) -> list[DamagedRecordError]:
         What is wrong with the tables that cannot be read; their runs have no reach.
     """
 
-    damaged = []
-    every = list(runs)
+    def keep(read: Sequence[Run], flows: Sequence[pa.Table]) -> None:
+        for run, reach in zip(read, gradient_reaches(flows, [run.record for run in read]), strict=True):
+            run.reach = reach
+
+    return _read_together(list(runs), "flow", REACH_COLUMNS, keep)
+
+
+def _read_together(
+    runs: Sequence[Run], name: str, columns: Sequence[str], keep: Callable[[Sequence[Run], Sequence[pa.Table]], None]
+) -> list[DamagedRecordError]:
+    """Read one table of each run, and hand those of some hundred runs on together.
+
+    Returns:
+        What is wrong with the tables that cannot be read.
+    """
+    damaged: list[DamagedRecordError] = []
     with garbage_left():
-        for start in range(0, len(every), AT_ONCE):
-            read, flows = [], []
-            for run in every[start : start + AT_ONCE]:
+        for start in range(0, len(runs), AT_ONCE):
+            read, tables = [], []
+            for run in runs[start : start + AT_ONCE]:
                 try:
-                    flows.append(read_probe(run.folder, "flow", REACH_COLUMNS))
+                    tables.append(read_probe(run.folder, name, columns))
                     read.append(run)
                 except DamagedRecordError as error:
                     damaged.append(error)
-            found = gradient_reaches(flows, [run.record for run in read]) if read else []
-            for run, reach in zip(read, found, strict=True):
-                run.reach = reach
+            if read:
+                keep(read, tables)
     return damaged
 
 
@@ -208,14 +223,13 @@ def read_exponents(runs: Iterable[Run]) -> list[DamagedRecordError]:
     Returns:
         What is wrong with the tables that cannot be read; their runs have no exponents.
     """
-    damaged = []
-    for run in runs:
-        if run.exponents is None and run.record.config.get("probe", {}).get("exponents"):
-            try:
-                run.exponents = leading_exponents(read_probe(run.folder, "activity"), run.record)
-            except DamagedRecordError as error:
-                damaged.append(error)
-    return damaged
+
+    def keep(read: Sequence[Run], activities: Sequence[pa.Table]) -> None:
+        for run, found in zip(read, leading_exponents(activities, [run.record for run in read]), strict=True):
+            run.exponents = found
+
+    measured = [run for run in runs if run.exponents is None and run.record.config.get("probe", {}).get("exponents")]
+    return _read_together(measured, "activity", EXPONENT_COLUMNS, keep)
 
 
 @contextlib.contextmanager

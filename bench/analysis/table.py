@@ -137,7 +137,11 @@ class Spec:
 
 def keys_of(runs: Iterable[Run]) -> list[str]:
     """Return the keys of the settings of some runs."""
-    return list(dict.fromkeys(key for run in runs for key in run.settings))
+    found: dict[str, None] = {}
+    for run in runs:
+        if not run.settings.keys() <= found.keys():
+            found |= dict.fromkeys(run.settings)
+    return list(found)
 
 
 def chosen(runs: Sequence[Run], where: Mapping[str, Sequence[str]]) -> list[Run]:

@@ -26,7 +26,8 @@ def status_command(parsed: argparse.Namespace) -> int:
                 print(line)
         except OSError as error:
             return fail("status", f"DIR must be writable for --repair ({error})")
-    if not status.ResultsFolder(folder).runs():
+    results = status.ResultsFolder(folder)
+    if not results.runs:
         return fail("status", f"EXPERIMENT|DIR must hold runs, found none below {parsed.what!r}")
     if parsed.watch is not None:
         try:
@@ -34,7 +35,7 @@ def status_command(parsed: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             return 0
     else:
-        text, run_states = status.show(status.ResultsFolder(folder))
+        text, run_states = status.show(results)
         print(text, end="")
     return complain("status", [run_state.damage for run_state in run_states if run_state.damage is not None])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -60,8 +61,9 @@ class ResultsFolder:
             if any((self.results_dir / run.folder).is_relative_to(parts) for run in sweep.runs)
         ]
 
+    @functools.cached_property
     def runs(self) -> list[PlannedRun]:
-        """Return every run once."""
+        """Every run once, as they were when they were first asked for."""
         planned = {run.folder: run for sweep in self.sweeps for run in sweep.runs}
         for folder in self._found():
             place = str(folder.relative_to(self.results_dir))
@@ -101,7 +103,7 @@ def _unplanned(folder: Path, results_dir: Path) -> PlannedRun:
 
 def show(results: ResultsFolder) -> tuple[str, list[RunState]]:
     """Return the status as text of 80 columns, and the states that it was made from."""
-    run_states = Inventory(results.results_dir, results.runs()).look()
+    run_states = Inventory(results.results_dir, results.runs).look()
     text = f"{_table(run_states)}\n"
     running = [run_state for run_state in run_states if run_state.state == "running" and run_state.holder is not None]
     if running:
@@ -182,7 +184,7 @@ def repair(results: ResultsFolder) -> list[str]:
         A line for each file or folder that was set aside.
     """
     lines = []
-    for run_state in Inventory(results.results_dir, results.runs()).look():
+    for run_state in Inventory(results.results_dir, results.runs).look():
         folder = results.results_dir / run_state.run.folder
         holder = lease.holder_of(folder)
         if holder is not None and holder.alive:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
@@ -62,6 +61,7 @@ class Drawing(Figure):
         super().__init__(*args, **kwargs)
         self.sheet = sheet
         self.data: list[dict[str, Any]] = []
+        self._tight = Bbox.null()
 
     def to_csv(self) -> str:
         """Return the data, numbers with all their digits; what a line does not have, and what is not there, is empty.
@@ -81,18 +81,22 @@ class Drawing(Figure):
             return self.to_csv().encode()
         buffer = io.BytesIO()
         undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-        # The style has "tight" for what is cut to what there is; a given width stays as it is.
-        box = self._box() if self.sheet.width is not None else rcParams["savefig.bbox"]
-        self.savefig(buffer, format=form, metadata=undated.get(form), bbox_inches=box)
+        self.savefig(buffer, format=form, metadata=undated.get(form), bbox_inches=self._box())
         return buffer.getvalue()
 
     def _box(self) -> Bbox:
-        """Return what is to be written: the whole width, and as much of the height as there is something in.
+        """Return what is to be written: what there is, or where a width is given, that and so much of the height.
 
-        A title that is longer than the figure is wide is not cut off; the picture is then so much wider.
+        A title that is longer than the figure is wide is not cut off; the picture is then so much wider. The panels get
+        their places once, for all forms, which takes longer than to draw them.
         """
-        self.draw_without_rendering()
-        box = self.get_tightbbox()
+        if self.get_layout_engine() is not None:
+            self.draw_without_rendering()
+            self.set_layout_engine("none")
+            self._tight = self.get_tightbbox()
+        box = self._tight
+        if self.sheet.width is None:
+            return box.padded(PAD_INCHES)
         left, right = min(0, box.x0), max(self.get_figwidth(), box.x1)
         return Bbox.from_extents(left, box.y0 - PAD_INCHES, right, box.y1 + PAD_INCHES)
 

@@ -153,7 +153,8 @@ def _flow_line(
     if not curves:
         return
     shared = sorted(set.intersection(*(set(lags) for lags, _ in curves)))
-    values = np.array([[dict(zip(*curve, strict=True))[lag] for lag in shared] for curve in curves])
+    by_lag = [dict(zip(*curve, strict=True)) for curve in curves]
+    values = np.array([[each[lag] for lag in shared] for each in by_lag])
     middle = np.median(values, axis=0)
     drawn = np.where(np.isfinite(middle) & (middle > 0), middle, np.nan)
     axes.plot(shared, drawn, label=label, gid="flow", marker="." if len(shared) == 1 else None, **style)

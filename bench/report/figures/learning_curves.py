@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from matplotlib.axes import Axes
@@ -33,29 +34,34 @@ def _panel(axes: Axes, row: RunGroup, columns: list[str], sheet: Sheet) -> None:
     called = sheet.names.metrics.get(metric, metric.replace("_", " "))
     shared = {"panel": row.label, "metric": called}
     for index, column in enumerate(columns):
-        for number, run in enumerate(row.runs.get(column, [])):
+        style = look(index)
+        # One line for all seeds, with gaps between: thousands of lines would take minutes.
+        lines: list[tuple[list[float], list[float]]] = []
+        ends: dict[str, list[tuple[float, float]]] = {}
+        for run in row.runs.get(column, []):
             table = run.curves
             name = f"eval_{metric}"
             if name not in table.column_names:
                 continue
             points = table.select(["step", name]).drop_null()
             steps, values = points["step"].to_pylist(), points[name].to_pylist()
-            style = look(index)
-            marker = "." if len(steps) == 1 else None  # a line needs two points
-            axes.plot(steps, values, label=column if number == 0 else None, **style, marker=marker, alpha=0.85)
+            lines.append((steps, values))
             if not steps:
                 continue
             end = "diverged" if run.status == "diverged" else "solved" if run.record.solved else None
             note(axes, **shared, line=column, seed=run.seed, step=steps, value=values,
                  end=[*[None] * (len(steps) - 1), end])  # fmt: skip
             if end is not None:
-                axes.plot(
-                    steps[-1],
-                    values[-1],
-                    "o" if run.status != "diverged" else "x",
-                    color=style["color"],
-                    ms=4,
-                )
+                ends.setdefault("x" if end == "diverged" else "o", []).append((steps[-1], values[-1]))
+        several, single = (
+            [line for line in lines if (len(line[0]) != 1) is long] for long in (True, False)
+        )  # a line needs two points
+        for together, marker in ((several, None), (single, ".")):
+            if together:
+                x, y = ([each for line in together for each in (*line[axis], math.nan)] for axis in (0, 1))
+                axes.plot(x, y, label=column, **style, marker=marker, alpha=0.85)
+        for marker, points in ends.items():
+            axes.plot(*zip(*points, strict=True), marker, color=style["color"], ms=4)
     baseline = row.facts["baselines"][metric]
     note(axes, **shared, line=WITHOUT_MEMORY, value=baseline)
     axes.axhline(baseline, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label=WITHOUT_MEMORY)
