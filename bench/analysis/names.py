@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from bench.analysis import metrics
 from bench.analysis.run import Run
 from bench.errors import nearest, one_of
-from bench.shapes import convert
+from bench.shapes import convert, read_yaml
 
 KINDS = ("cells", "tasks", "metrics", "keys")
 
@@ -111,11 +110,11 @@ def read_names(path: Path) -> Names:
         ValueError: It cannot be read, or has anything but names by kind.
     """
     try:
-        node = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        node = read_yaml(path)
+    except OSError as error:
         raise ValueError(f"`names` must be a file that can be read, got {str(path)!r} ({error})") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"`names` must be YAML, got {str(path)!r} ({' '.join(str(error).split())})") from error
+    except ValueError as error:
+        raise ValueError(f"`names` must be YAML, got {str(path)!r} ({error})") from error
     return names_of(node)
 
 

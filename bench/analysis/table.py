@@ -9,8 +9,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.analysis import grouping, hyperparameters
 from bench.analysis.grouping import RunGroup
 from bench.analysis.metrics import (
@@ -33,7 +31,7 @@ from bench.analysis.metrics import (
 from bench.analysis.names import Names, names_of
 from bench.analysis.run import Run
 from bench.errors import one_of, shown
-from bench.shapes import yaml_names
+from bench.shapes import read_yaml, yaml_names
 
 USUAL = ("reach_untrained", "reach_trained", "rate_trained", "growth_trained", "lyapunov_trained")
 """What a table shows of the probes where it does not say."""
@@ -234,18 +232,17 @@ def read_spec(name: str) -> Spec:
         ValueError: There is no such spec, or it has an unknown key or value; the message gives the nearest name.
     """
     if name in spec_names():
-        content = (resources.files("conf") / "table" / f"{name}.yaml").read_text(encoding="utf-8")
+        path = resources.files("conf") / "table" / f"{name}.yaml"
     elif Path(name).is_file():
-        try:
-            content = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"`spec` must be a file that can be read, got {name!r} ({error})") from error
+        path = Path(name)
     else:
         raise ValueError(f"`spec` must be a file or {one_of(name, spec_names())}")
     try:
-        node = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise ValueError(f"`spec` must be YAML, got {name!r} ({' '.join(str(error).split())})") from error
+        node = read_yaml(path)
+    except OSError as error:
+        raise ValueError(f"`spec` must be a file that can be read, got {name!r} ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"`spec` must be YAML, got {name!r} ({error})") from error
     if not isinstance(node, dict):
         raise ValueError(f"`spec` must have settings by name, got {name!r}")
     return _spec(node)

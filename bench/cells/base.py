@@ -50,8 +50,7 @@ class Cell(nn.Module, ABC):
     Args:
         input_size: Size of the input vector, at least 1.
         hidden_size: Size of each part of the state, at least 1.
-        init: How :attr:`weights` start; see :class:`bench.cells.init.Initialization`. ``None`` is for a cell that has
-            none of them.
+        init: How :attr:`weights` start; see :class:`bench.cells.init.Initialization`.
         initial_state: The state before the first step, the same for all sequences: ``zeros``; ``learned``, a parameter
             ``start (parts, hidden)`` that starts at 0; or a number that every unit has, or a number for each part.
         device: Where the parameters are made.
@@ -84,7 +83,7 @@ class Cell(nn.Module, ABC):
         input_size: int,
         hidden_size: int,
         *,
-        init: init.Initialization | None,
+        init: init.Initialization,
         initial_state: str | float | Sequence[float] = "zeros",
         device: torch.device | str | None = None,
     ) -> None:
@@ -103,8 +102,6 @@ class Cell(nn.Module, ABC):
             raise ValueError(f"`states` of {name} must not be called x, as the input is, got {self.states!r}")
         if not set(self.weights) <= set(WEIGHTS):
             raise ValueError(f"`weights` of {name} must be some of {', '.join(WEIGHTS)}, got {self.weights!r}")
-        if self.weights and init is None:
-            raise ValueError(f"`init` of {name} must say how {', '.join(self.weights)} start, got None")
         rows = len(blocks) * hidden_size
         sizes = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
         for weight in WEIGHTS:
@@ -193,23 +190,19 @@ class Cell(nn.Module, ABC):
             generator: Source of randomness, on the CPU.
             delay: The task's delay in steps, for initialisations that follow it.
         """
-        if self.init is not None:
-            self._fill_weights(self.init, generator)
-        if self.start is not None:
-            self.start.zero_()
-
-    def _fill_weights(self, how: init.Initialization, generator: torch.Generator) -> None:
-        rules: dict[str, init.RecurrentRule] = {"weight_ih": how.input, "weight_hh": how.recurrent}
+        rules: dict[str, init.RecurrentRule] = {"weight_ih": self.init.input, "weight_hh": self.init.recurrent}
         for name, rule in rules.items():
             with self._filled(name) as weight:
                 for block in weight.split(self.hidden_size) if weight is not None else ():
                     init.fill_weight(block, rule, generator)
-                    if name == "weight_hh" and how.spectral_radius is not None:
-                        init.scale_to_radius(block, how.spectral_radius)
+                    if name == "weight_hh" and self.init.spectral_radius is not None:
+                        init.scale_to_radius(block, self.init.spectral_radius)
         for name in ("bias_ih", "bias_hh"):
             with self._filled(name) as bias:
                 if bias is not None:
-                    init.fill_bias(bias, how.bias, self.hidden_size, generator)
+                    init.fill_bias(bias, self.init.bias, self.hidden_size, generator)
+        if self.start is not None:
+            self.start.zero_()
 
     @contextlib.contextmanager
     def _filled(self, name: str) -> Iterator[Tensor | None]:

@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bench.cells.base import Cell, State
+from bench.cells.init import Initialization
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 MOST_PARTS = 4
 """Largest number of parts of a state that is looked for where a module cannot begin without one."""
+NOTHING_TO_FILL = Initialization(input="torch", recurrent="torch", bias="torch")
+"""What the contract asks for; the module fills its parameters by itself."""
 SIGMOIDS = (
     torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, torch.special.expit, nn.functional.sigmoid,
     nn.functional.hardsigmoid,
@@ -122,7 +125,7 @@ class ForeignCell(Cell):
             raise ValueError(f"`keeps` must be some of {', '.join(gates) or 'no gates'}, got {list(keeps)}")
         if initial_state == "learned" and len(set(widths)) > 1:
             raise ValueError(f"`initial_state` must be zeros or numbers for parts of sizes {widths}, got 'learned'")
-        super().__init__(input_size, hidden_size, init=None, initial_state=initial_state)
+        super().__init__(input_size, hidden_size, init=NOTHING_TO_FILL, initial_state=initial_state)
         self.inner = inner
 
     def project(self, inputs: Float[Tensor, "time batch input"]) -> Float[Tensor, "time batch input"]:

@@ -32,9 +32,13 @@ from bench.cli.report import PLACES, report_command
 from bench.cli.runs import runs_command
 from bench.cli.status import status_command
 from bench.cli.table import table_command
+from bench.errors import shown
 
 PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
 """What stands for characters of ours where a terminal has none of them; a question mark stands for all others."""
+
+LEAST_MEMORY = {"run": 2_000_000, "replay": 2_000_000, "table": 1_000_000}
+"""Address space in kB that the libraries of a command take; all others need no more than ``table``."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,6 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     with Output() as output:
         code = 0
         try:
+            _check_memory(words)
             code = _main(words)
         except KeyboardInterrupt:
             print(f"bench {words[0]}: interrupted", file=sys.stderr)
@@ -57,9 +62,36 @@ def main(arguments: list[str] | None = None) -> None:
         except BrokenPipeError:
             # The reader has seen enough, as in `bench status | head`.
             output.discard()
+        except OSError as error:
+            # A name that is too long for a file, a folder that may not be entered, a disk that fails.
+            print(f"bench {words[0]}: {error.strerror or error}: {shown(error.filename)}", file=sys.stderr)
+            code = 2
+        except (MemoryError, ImportError) as error:
+            # A library that finds no room says that it cannot be imported.
+            reason = " ".join(str(error).split()) or "there is too little memory"
+            print(f"bench {words[0]}: {reason}", file=sys.stderr)
+            code = 2
     if output.error is not None:
         print(f"bench {words[0]}: what it printed could not be written: {output.error.strerror}", file=sys.stderr)
     sys.exit(code or int(output.error is not None))
+
+
+def _check_memory(words: list[str]) -> None:
+    """Refuse a limit of memory in which the libraries of a command cannot even be loaded, some of which end it then.
+
+    Raises:
+        MemoryError: There is such a limit.
+    """
+    if not words or words[0].startswith("-") or {"-h", "--help"} & set(words):
+        return
+    try:
+        import resource
+    except ImportError:
+        return  # Windows has no such limits.
+    least = LEAST_MEMORY.get(words[0], min(LEAST_MEMORY.values()))
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < least << 10:
+        raise MemoryError(f"the limit of memory (ulimit -v) must be at least {least} kB, got {limit >> 10}")
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:

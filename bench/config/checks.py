@@ -15,12 +15,22 @@ from bench.config.network import model_on_meta
 from bench.config.run_spec import optimizer_maker
 from bench.config.schema import ModelConfig
 from bench.config.targets import check_arguments
+from bench.errors import shown
 from bench.training import process
 from bench.training.model import hidden_size_for_budget, parameter_count
+from bench.training.settings import RuntimeConfig
 from tasks.base import Task
 
 RERUN = ("none", "failed", "all")
 """Runs that a sweep makes again: none, those that failed, or all."""
+MOST_THREADS = 1024
+"""More threads than any machine has cores for; torch takes a process down that asks for millions."""
+
+
+def check_threads(runtime: RuntimeConfig) -> None:
+    """Raise ``ValueError`` where a run asks for more than :data:`MOST_THREADS`."""
+    if runtime.threads is not None and runtime.threads > MOST_THREADS:
+        raise ValueError(f"`threads` must be null or between 1 and {MOST_THREADS}, got {runtime.threads}")
 
 
 def hidden_size_of(cell: Mapping[str, Any], task: Task, settings: ModelConfig) -> int:
@@ -86,18 +96,37 @@ def check_task(task: Task) -> None:
         raise ValueError(f"{name} must return an answer at one of the scored positions at least, and at no others")
 
 
-def writable_folder(results_dir: str) -> Path:
-    """Return the results folder after checking it up to its first existing parent; nothing is created."""
+def results_folder(results_dir: str) -> Path:
+    """Return the results folder after checking that it is or can become one; nothing is created."""
     if not results_dir:
         raise ConfigError("`results_dir` must be the name of a folder, got ''")
     path = Path(results_dir).expanduser()
-    existing = path.absolute()
-    while not existing.exists():
-        if existing.is_symlink():
-            raise ConfigError(f"`results_dir` must be a folder, got {results_dir!r}, where {existing} leads nowhere")
-        existing = existing.parent
-    if not existing.is_dir():
-        raise ConfigError(f"`results_dir` must be a folder, got {results_dir!r}, where {existing} is a file")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"`results_dir` must be writable, got {results_dir!r}, where {existing} is not")
+    try:
+        existing = _existing(path)
+        if not existing.is_dir():
+            leads = "leads nowhere" if existing.is_symlink() else "is a file"
+            raise ConfigError(f"`results_dir` must be a folder, got {shown(results_dir)}, where {existing} {leads}")
+    except OSError as error:
+        raise ConfigError(f"`results_dir` must be a folder, got {shown(results_dir)}: {error.strerror}") from error
     return path
+
+
+def check_writable(results_dir: Path) -> None:
+    """Make sure that runs can be written to a results folder; nothing is created.
+
+    Where all runs are there, or are only listed, it may be one that cannot be written to.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    existing = _existing(results_dir)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"results_dir must be writable, got {shown(str(results_dir))}, where {existing} is not")
+
+
+def _existing(path: Path) -> Path:
+    """Return a path, or the first of the folders above it that there is; a link that leads nowhere counts."""
+    existing = path.absolute()
+    while not (existing.exists() or existing.is_symlink()):
+        existing = existing.parent
+    return existing

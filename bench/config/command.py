@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bench.config import schema
 from bench.config.explain import ConfigError, explain
@@ -62,7 +64,8 @@ def search_of(config: DictConfig) -> Search | None:
     Raises:
         ConfigError: See :func:`jobs_of`.
     """
-    return _read_sweep(config).search if config.hydra.mode == RunMode.MULTIRUN else None
+    with _in_one_line():
+        return _read_sweep(config).search if config.hydra.mode == RunMode.MULTIRUN else None
 
 
 def jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
@@ -75,6 +78,22 @@ def jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
     Raises:
         ConfigError: A sweep of the wrong form, or one where a single run is asked for.
     """
+    with _in_one_line():
+        return _jobs_of(config, loader)
+
+
+@contextlib.contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Turn whatever Hydra and OmegaConf raise into one line, as for a circle of interpolations in ``sweep``."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(explain(error)) from error
+
+
+def _jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
     if config.hydra.job.chdir:
         raise ConfigError("hydra.job.chdir must be false, as all paths are from where the command is given, got true")
     # An interpolation such as data.eval_size=${task.length} is one of each run.
@@ -99,6 +118,8 @@ def jobs_of(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
         return sweep.jobs(swept_params, given, default_of(config, config.hydra.runtime.choices))
     except HydraException as error:
         raise ConfigError(f"a sweep's values must be a list, a choice() or a range(): {error}") from error
+    except OmegaConfBaseException:
+        raise
     except ValueError as error:
         raise ConfigError(str(error).replace("`", "")) from error
 
@@ -136,7 +157,13 @@ def _values(overrides: list[Override]) -> dict[str, list[str]]:
         swept, value = override.is_sweep_override(), override.value()
         if isinstance(value, RangeSweep):
             _check_range(value, override)
+        if isinstance(value, ChoiceSweep) and any(isinstance(each, Sweep) for each in value.list):
+            key, text = override.get_key_element(), override.get_value_string()
+            raise ValueError(f"{key} must be a sweep of values, got one with another sweep inside ({text})")
         values = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+        if not values:
+            key, text = override.get_key_element(), override.get_value_string()
+            raise ValueError(f"{key} must have 1 to {MOST_RUNS} values, got 0 ({text})")
         found[override.get_key_element()] = values
     return found
 
@@ -149,7 +176,8 @@ def _check_range(value: RangeSweep, override: Override) -> None:
     """
     assert value.start is not None
     assert value.stop is not None
-    count = math.ceil((value.stop - value.start) / value.step) if value.step else 0
-    if not 1 <= count <= MOST_RUNS:
-        text = f"{override.get_key_element()} must have 1 to {MOST_RUNS} values, got {max(0, count)}"
+    count = (value.stop - value.start) / value.step if value.step else 0
+    if not 0 < count <= MOST_RUNS:
+        count = max(0, math.ceil(count)) if math.isfinite(count) else count
+        text = f"{override.get_key_element()} must have 1 to {MOST_RUNS} values, got {count}"
         raise ValueError(f"{text} ({override.get_value_string()})")

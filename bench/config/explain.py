@@ -33,6 +33,10 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
     chain = list(_causes(error))
     text = " ".join(str(error).split())
     for cause in chain:
+        if isinstance(cause, ConfigError):
+            return str(cause)
+        if isinstance(cause, OverflowError) and (found := re.search(r"full_key: (\S+)", text)):
+            return f"{found[1]} must be a number below 1e308, got an integer of more than 308 digits"
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             return _unknown_choice(cause)
         if isinstance(cause, OverrideParseException):
@@ -97,6 +101,8 @@ def _wrong_type(error: BaseException, key: str | None, overrides: list[str] | No
     name = error.full_key or key
     if found := re.search(r"Value (.+?)(?: of type \S+)? could not be converted to (\w+)", error.msg):
         return f"{name} must be {_TYPES.get(found[2], found[2])}, got {found[1]}"
+    if "Recursive interpolation" in error.msg:
+        return f"{name or 'a setting'} must be a value, got an interpolation that leads back to itself"
     if found := re.search(r"Value (.+?) is not a valid bool", error.msg):
         return f"{name} must be true or false, got {found[1]}"
     if found := re.search(r"is not Optional|Incompatible value|Non optional field", error.msg):

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins import file_config_source
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import _get_exec_command, _run_hydra, create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
@@ -27,10 +29,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import env_override
 from hydra.plugins.completion_plugin import CompletionPlugin
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, open_dict
 
 from bench.config.explain import ConfigError
 from bench.config.key_help import key_help
+from bench.shapes import check_yaml, content_of
 
 CONFIG_PATH = "pkg://conf"
 CONFIG_NAME = "config"
@@ -78,6 +82,28 @@ def _refuse_names_of_ours(folder: Path) -> None:
         name = path.relative_to(folder).as_posix()
         if ours.joinpath(name).is_file():
             raise ConfigError(f"--config-dir must have names of its own, got {name}, which is one of ours: rename it")
+
+
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Folders of configs that are not in a package, as those of the user's are: each file is looked at first.
+
+    It has the name of Hydra's own, which else would be in its way in a worker, where both are registered.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return a config of the folder.
+
+        Raises:
+            ConfigError: It is no YAML, or one beyond the bounds.
+        """
+        file = Path(self.path) / self._normalize_file_name(config_path)
+        try:
+            check_yaml(content_of(file))
+        except FileNotFoundError:
+            pass  # Hydra says which options there are.
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{file} must be a YAML that can be read: {error}") from error
+        return super().load_config(config_path)
 
 
 class Composer:
@@ -210,9 +236,13 @@ def _as_ours(text: str, parsed: argparse.Namespace) -> str:
 
 @contextlib.contextmanager
 def _own_state() -> Iterator[None]:
-    """Give Hydra's singletons back as they were found."""
+    """Give Hydra's singletons back as they were found; until then folders are read by :class:`FileConfigSource`."""
     instance, base = GlobalHydra.instance(), version.VersionBase.instance()
     hydra, version_base = instance.hydra, base.version_base
+    Plugins.instance()  # This registers Hydra's own sources.
+    sources = SourcesRegistry.instance().types
+    file_source = sources[FileConfigSource.scheme()]
+    sources[FileConfigSource.scheme()] = FileConfigSource
     instance.clear()
     version.setbase(VERSION_BASE)
     try:
@@ -222,3 +252,4 @@ def _own_state() -> Iterator[None]:
         GlobalHydra.set_instance(instance)
         version.VersionBase.set_instance(base)
         instance.hydra, base.version_base = hydra, version_base
+        sources[FileConfigSource.scheme()] = file_source

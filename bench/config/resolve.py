@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import fields, replace
@@ -16,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import shapes
 from bench.cells import Cell
 from bench.config import identity, numerics
-from bench.config.checks import RERUN, check_optimizer, check_task, hidden_size_of, writable_folder
+from bench.config.checks import RERUN, check_optimizer, check_task, check_threads, hidden_size_of, results_folder
 from bench.config.command import default_of
-from bench.config.explain import ConfigError
+from bench.config.explain import ConfigError, explain
 from bench.config.network import Network, check_step, model_on_meta, smallest_cell
 from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
@@ -26,7 +27,7 @@ from bench.config.sweep_grid import SweepGrid
 from bench.config.targets import check_arguments, locate, named, parameters_of
 from bench.engines import Choice, choose
 from bench.engines.compiled import CHUNK
-from bench.errors import as_override, is_stop, nearest
+from bench.errors import as_override, is_stop, nearest, shown
 from bench.probes.probing import check_probes
 from bench.probes.settings import ProbeConfig
 from bench.records import record
@@ -92,6 +93,9 @@ def build(
     _check_cell(config, task, sections.probe)
     network = _network(config, task, shortest, sections, say)
     _check_optimizer_and_logger(config)
+    for name, value in _values(config, ""):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{name} must be a finite number, got {value}")
     with _named(""):
         engine = network.engine.engine
         settings = identity.science(config, sections.runtime, sections.device, sections.precision, engine)
@@ -146,27 +150,36 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     """Return the config as plain containers, with all sections that there must be and no other."""
     try:
         # What refers to a missing value would be an error of its own.
-        for key in _missing(OmegaConf.to_container(cfg, resolve=False), ""):
-            raise ConfigError(f"{key} must be given, got ???")
+        for key, value in _values(OmegaConf.to_container(cfg, resolve=False), ""):
+            if value == MISSING:
+                raise ConfigError(f"{key} must be given, got ???")
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(explain(error)) from error
+    except RecursionError as error:
+        raise ConfigError("the config must not nest as deeply, or refer to itself") from error
     for name in Config.__dataclass_fields__:
         if name not in config:
             raise ConfigError(f"{name} must be given")
     for name in config:
         if name not in Config.__dataclass_fields__:
             raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
+    for key, value in _values(config, ""):
+        if isinstance(value, int) and not -(2**63) <= value < 2**63 and key != "seed":
+            raise ConfigError(f"{key} must be >= -2^63 and < 2^63, got {shown(value)}")
     return config
 
 
-def _missing(node: Any, key: str) -> Iterator[str]:
-    """Yield the keys below a node whose value is OmegaConf's mark for one that is to be given."""
-    if node == MISSING:
-        yield key
-    elif isinstance(node, dict):
+def _values(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield the values below a node, with their keys; those of a list have its key."""
+    if isinstance(node, dict):
         for name, value in node.items():
-            yield from _missing(value, f"{key}.{name}" if key else str(name))
+            yield from _values(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            yield from _values(value, key)
+    else:
+        yield key, node
 
 
 def _of_its_class(node: Any, group: str, overrides: list[str]) -> Any:
@@ -202,12 +215,14 @@ def _scaled(config: Mapping[str, Any], data: DataConfig) -> dict[str, Task]:
         key = task_class.scaled_by
         if key not in settings:
             raise ConfigError(f"data.test_scales must be null for {task_class.__name__}, whose scaled_by is {key!r}")
+        if not scale * settings[key] < 2**63:
+            raise ConfigError(f"data.test_scales must have no {scale:g}, at which {key} is not < 2^63")
         try:
             task = task_class(**{**settings, key: round(scale * settings[key])})
             check_task(task)
         except Exception as error:
             reason = f"which the task at {key} {round(scale * settings[key])} does not allow: {error}"
-            raise ConfigError(f"data.test_scales must have no {scale:g}, {reason}") from error
+            raise ConfigError(_short(f"data.test_scales must have no {scale:g}, {reason}")) from error
         found[f"{scale:g}"] = task
     return found
 
@@ -216,6 +231,7 @@ def _sections(config: Mapping[str, Any]) -> Sections:
     """Return the sections with a fixed set of keys, and the values that stand by themselves."""
     runtime = _section(RuntimeConfig, config, "runtime")
     with _named("runtime"):
+        check_threads(runtime)
         process.check(runtime)
     trainer = _section(TrainerConfig, config, "trainer")
     with _named("trainer"):
@@ -225,7 +241,7 @@ def _sections(config: Mapping[str, Any]) -> Sections:
         rerun = config["rerun"]
         if rerun not in RERUN:
             raise ConfigError(f"`rerun` must be one of {', '.join(RERUN)}, got {rerun!r}")
-        results_dir = writable_folder(config["results_dir"])
+        results_dir = results_folder(config["results_dir"])
     return Sections(
         data=_section(DataConfig, config, "data"),
         training=_section(TrainingConfig, config, "training"),
@@ -316,8 +332,12 @@ def _named(section: str) -> Iterator[None]:
             raise
         ends = not isinstance(error, Exception)
         text = f"{type(error).__name__} {error}" if ends else str(error) or type(error).__name__
-        message = textwrap.shorten(text, 300, placeholder=" ...")
-        raise ConfigError(_qualify(message, section)) from error
+        raise ConfigError(_qualify(_short(text), section)) from error
+
+
+def _short(text: str) -> str:
+    """Return a text in one line; what torch raises has a dozen."""
+    return textwrap.shorten(text, 300, placeholder=" ...")
 
 
 def _section(kind: type[T], config: Mapping[str, Any], section: str) -> T:

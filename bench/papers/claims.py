@@ -14,11 +14,10 @@ from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
-import yaml
 from msgspec import Meta, Struct
 
 from bench.errors import one_of, shown
-from bench.shapes import ShapeError, convert, yaml_names
+from bench.shapes import ShapeError, convert, read_yaml, yaml_names
 
 T = TypeVar("T")
 PAPERS = "papers.yaml"
@@ -156,8 +155,8 @@ def read_claims(conf: Traversable | None = None) -> Published:
 def _read(path: Traversable, kind: type[T]) -> T:
     place = f"published/{path.name}"
     try:
-        node = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        node = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{place}: must be readable YAML, got {' '.join(str(error).split())}") from error
     return _as(kind, place, node)
 

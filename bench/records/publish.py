@@ -22,6 +22,7 @@ from bench.records.read import check_record, find_records, read_curves, read_pro
 from bench.records.record import DamagedRecordError
 from bench.records.series import CLOCKS, PROBES, probe_file
 from bench.records.write import discard, move_into_place, prepare, recover, write_whole
+from bench.shapes import content_of
 
 RESULTS_DIR = "results"
 """The folder of results that a copy names: the default."""
@@ -173,7 +174,7 @@ def _equal(one: pa.Table, other: pa.Table) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return content_of(path)
     except OSError as error:
         raise DamagedRecordError(f"{path}: not a readable record ({error})") from error
 

@@ -25,7 +25,7 @@ from bench.records.record import (
     probed,
 )
 from bench.records.series import PROBES, probe_file, probe_table
-from bench.records.validation import RecordFile
+from bench.records.validation import MOST_LEVELS, RecordFile, check_together, readable
 
 _PROBE_SCHEMAS = {name: pa.schema({"run": pa.string(), **columns}) for name, columns in PROBES.items()}
 
@@ -38,15 +38,20 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / RECORD_FILE
     try:
-        data = msgspec.json.decode(path.read_bytes())
+        content = shapes.content_of(path)
+        data = msgspec.json.decode(content)
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedRecordError(f"{path}: not a readable record ({error})") from error
     layout = data.get("schema") if isinstance(data, dict) else None
     if isinstance(layout, int) and layout > SCHEMA:
         raise NewerRecordError(f"{path}: `schema` must be <= {SCHEMA} for this version, got {layout}")
     try:
+        # What is plain, without an escape, and has few parts can be shown as it is, as nearly every record can.
+        plain = content.isascii() and b"\\" not in content
+        data = data if plain and content.count(b"{") + content.count(b"[") < MOST_LEVELS else readable(data)
         shapes.convert(data, RecordFile)
-    except shapes.ShapeError as error:
+        check_together(data)
+    except ValueError as error:
         raise DamagedRecordError(f"{path}: {error}") from error
     del data["schema"]
     older.complete(data["config"])
@@ -135,10 +140,12 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         # These files are small: to read one whole takes two thirds of the time that pyarrow's own reading takes.
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes()), page_checksum_verification=True) as file:
+        with pq.ParquetFile(pa.BufferReader(shapes.content_of(path)), page_checksum_verification=True) as file:
             yield file
-    except (OSError, pa.ArrowException) as error:
-        raise DamagedRecordError(f"{path}: not readable curves ({error})") from error
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        # What Arrow says may have several lines, and names that are no texts any more.
+        reason = " ".join(str(error).split())
+        raise DamagedRecordError(f"{path}: not readable curves ({reason})") from error
 
 
 _OF_WANDB = re.compile(r"offline-run-\d+_\d+-")

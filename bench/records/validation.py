@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from bench.errors import shown
 from bench.records.older import Direction
 from bench.records.record import Status
 
 Name = Annotated[str, Meta(pattern=r"\A\w[\w.-]*\Z", description="letters, digits, -, . and _")]
 """What can name a folder, and no other than its own."""
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1, description="an integer >= 0 and < 2^63")]
 Settings = dict[str, Any]
 Number = float | None
 Scores = dict[str, Number]
@@ -20,13 +24,17 @@ class _Trainer(Struct):
     precision: str
 
 
+class _Training(Struct):
+    max_steps: Count = 0
+
+
 class _Config(Struct):
     task: Settings
     cell: Settings
     model: Settings
     optimizer: Settings
     data: Settings
-    training: Settings
+    training: _Training
     trainer: _Trainer
 
 
@@ -42,12 +50,12 @@ class _Device(Struct):
 
 
 class _Runtime(Struct):
-    threads: int
+    threads: Count
 
 
 class _Model(Struct):
-    parameters: int | None
-    cell_year: int | None = None
+    parameters: Count | None
+    cell_year: Count | None = None
 
 
 class _TaskFacts(Struct):
@@ -69,6 +77,10 @@ class _Times(Struct):
     milliseconds_per_step: Number
 
 
+MOST_LEVELS = 50
+"""How deep a record may nest; readers follow it level by level."""
+
+
 class RecordFile(Struct, forbid_unknown_fields=True):
     """``record.json``: the entries of a :class:`bench.records.record.Record` and the version of their layout."""
 
@@ -77,7 +89,7 @@ class RecordFile(Struct, forbid_unknown_fields=True):
     experiment: Name
     task: Name
     cell: Name
-    seed: int
+    seed: Count
     status: Status
     reason: str
     traceback: str | None
@@ -90,7 +102,54 @@ class RecordFile(Struct, forbid_unknown_fields=True):
     model: _Model
     task_facts: _TaskFacts
     solved: bool
-    steps_to_solve: int | None
-    steps: int
+    steps_to_solve: Count | None
+    steps: Count
     metrics: _Metrics
     time: _Times
+
+
+def check_together(data: Mapping[str, Any]) -> None:
+    """Check what a type alone does not say of the entries of a :class:`RecordFile`.
+
+    Raises:
+        ValueError: The step of the solution is after the last step, or the command is not one that a shell can read.
+    """
+    solved_at, command = data["steps_to_solve"], data["command"]
+    most = max(data["steps"], data["config"]["training"].get("max_steps", 0))
+    if solved_at is not None and solved_at > most:
+        raise ValueError(f"`steps_to_solve` must be null or at most the steps of the run ({most}), got {solved_at}")
+    if set(command) & set("'\"\\"):
+        try:
+            shlex.split(command)
+        except ValueError as error:
+            raise ValueError(f"`command` must be words as a shell reads them, got {shown(command)}") from error
+
+
+def readable(node: Any, *, keeps_lines: bool = False, level: int = 0) -> Any:
+    """Return a record's containers with all texts as they may be shown.
+
+    Characters that steer a terminal or turn the direction of a text are shown as what stands for them in Python, as in
+    ``\\x1b``. Lines are kept in tracebacks and in what the user has noted for a logger.
+
+    Raises:
+        ValueError: It nests too deeply.
+    """
+    if isinstance(node, str):
+        return node if node.isprintable() else "".join(_shown(each, keeps_lines) for each in node)
+    if level == MOST_LEVELS and isinstance(node, dict | list):
+        raise ValueError(f"must have at most {MOST_LEVELS} levels, got more")
+    if isinstance(node, dict):
+        return {
+            readable(name): readable(value, keeps_lines=keeps_lines or name in ("traceback", "logger"), level=level + 1)
+            for name, value in node.items()
+        }
+    return (
+        [readable(value, keeps_lines=keeps_lines, level=level + 1) for value in node]
+        if isinstance(node, list)
+        else node
+    )
+
+
+def _shown(character: str, keeps_lines: bool) -> str:
+    kept = character.isprintable() or (keeps_lines and character in "\n\t")
+    return character if kept else character.encode("unicode_escape").decode("ascii")

@@ -13,6 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from bench.config.checks import check_writable
 from bench.config.command import jobs_of, search_of
 from bench.config.compose import runs_of
 from bench.config.run_spec import RunSpec
@@ -106,7 +107,9 @@ def _make(
     if place not in config.hydra.overrides.hydra:
         config.hydra.overrides.hydra.append(place)
     config.hydra.sweep.dir = str(first.results_dir if alone else folder)
-    if any(invocation.wants(place) for place in folders):
+    anything_to_do = any(invocation.wants(place) for place in folders)
+    if anything_to_do:
+        check_writable(first.results_dir)
         check_mirror(specs)
     command = replace(command, invocation=invocation)
     by_folder = {spec.folder: spec for spec in reversed(specs)}
@@ -126,7 +129,9 @@ def _make(
             print(f"{len(runs) - todo} of {len(runs)} runs are there already, {todo} to do{at_once}", flush=True)
             for line in said_of_threads(spec for place, spec in by_folder.items() if invocation.wants(place)):
                 print(f"bench run: {line}", file=sys.stderr)
-            SweepPlan(first.experiment, str(command), (*(before or ()), *runs)).write(folder)
+            # Where all is there already, the folder may be one that cannot be written to.
+            with contextlib.nullcontext() if anything_to_do else contextlib.suppress(OSError):
+                SweepPlan(first.experiment, str(command), (*(before or ()), *runs)).write(folder)
         elif not invocation.wants(first.folder):
             print(f"{first.label}: already there, {first.folder}")
             mirror_again(first)
@@ -136,7 +141,8 @@ def _make(
         stopped = "SIGINT"
     finally:
         stopped = signals.requested() or stopped
-        Path(invocation.stop_file).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(invocation.stop_file).unlink()
         with contextlib.suppress(OSError):
             offline_sign(first.results_dir, invocation.sweep).unlink(missing_ok=True)
     if stopped is not None:

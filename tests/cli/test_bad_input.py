@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.cli import common
 from bench.config.checks import check_task
 from bench.config.experiments import names
 from bench.config.explain import ConfigError, explain
@@ -28,7 +30,7 @@ from tests.conftest import ROOT, TINY, Bench, assert_one_line, spec_of
 COMMAND_LINE = [
     # unknown options
     ("seed=???", "seed must be given, got ???"),
-    ("cell=lsmt", "cell must be one of gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
+    ("cell=lsmt", "cell must be one of foreign, gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
     (
         "task=temporal",
         "task must be one of adding_1997, adding_problem, copy_memory, multiplication, temporal_order, got "
@@ -41,7 +43,7 @@ COMMAND_LINE = [
     ("experiment=demo", "experiment is not chosen by default: add it with a plus, +experiment=..."),
     ("cell=null", "cell must be the name of one option, got null"),
     ("task=[1,2]", "task must be the name of one option, got [1,2]"),
-    ("-m cell=rnn,lsmt", "cell must be one of gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
+    ("-m cell=rnn,lsmt", "cell must be one of foreign, gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
     # misspelt keys
     ("model.hiden_size=3", "model.hiden_size is no setting, did you mean model.hidden_size?"),
     ("task.lenght=5", "task.lenght is no setting, did you mean task.length?"),
@@ -79,6 +81,13 @@ COMMAND_LINE = [
     ("-m task.length=10,0", "task.length must be >= 2, got 0"),
     ("seed=0,1", "seed must be one value, or a sweep with -m (--multirun), got 0,1"),
     ("-m seed=range(0,3", "'seed=range(0,3' must have the form key=value"),
+    ("-m seed=range(3,3)", "seed must have 1 to 100000 values, got 0 (range(3,3))"),
+    ("-m seed=range(0,1e400,1.0)", "seed must have 1 to 100000 values, got inf (range(0,1e400,1.0))"),
+    ("-m seed=glob(*)", "seed must have 1 to 100000 values, got 0 (glob(*))"),
+    (
+        "-m seed=choice(1,choice(2,3))",
+        "seed must be a sweep of values, got one with another sweep inside (choice(1,choice(2,3)))",
+    ),
     ("-m model.hidden_size=interval(1,3)", "a sweep's values must be a list, a choice() or a range()"),
     # the user's own classes
     ("cell._target_=nothing.Here", "cell._target_ must be importable, got 'nothing.Here'"),
@@ -99,7 +108,9 @@ COMMAND_LINE = [
     ("-m hydra.job.chdir=true", "hydra.job.chdir must be false, as all paths are from where the command is given"),
     ("hydra/launcher=nope", "hydra/launcher must be one of basic, joblib, got 'nope'"),
     ("--plan task.length=0", "task.length must be >= 2, got 0"),
+    ("training.clip_norm=1" + "0" * 400, "training.clip_norm must be a number below 1e308, got an integer of more"),
     # places that cannot be written to
+    (f"results_dir={'a' * 256}", "results_dir must be a folder, got '"),
     ("results_dir=/dev/null/x", "results_dir must be a folder, got '/dev/null/x', where /dev/null is a file"),
     ("results_dir=/proc/nowhere", "results_dir must be writable"),
 ]
@@ -169,6 +180,12 @@ VALUES = [
     ),
     ("runtime.threads=0", "runtime.threads must be null or >= 1, got 0"),
     ("trainer.precision=16", "trainer.precision must be one of 32, bf16-mixed, got '16'"),
+    ("training.max_steps=1000000000000000000000", "training.max_steps must be >= -2^63 and < 2^63, got 1000000000000"),
+    ("data.eval_size=9223372036854775808", "data.eval_size must be >= -2^63 and < 2^63, got 9223372036854775808"),
+    ("data.test_scales=[1e18]", "data.test_scales must have no 1e+18, at which length is not < 2^63"),
+    ("training.clip_norm=1e400", "training.clip_norm must be null or a finite number > 0, got inf"),
+    ("task.solved_mse=1e400", "task.solved_mse must be > 0 and below the baseline 0.1667, got inf"),
+    ("runtime.threads=1025", "runtime.threads must be null or between 1 and 1024, got 1025"),
     ("seed=100000000000000000000000", "seed must be >= 0 and < 2^63, got 100000000000000000000000"),
     ("cell=lstm cell.forget_bias=nan", "cell.forget_bias must be finite, got nan"),
     ("model.hidden_size=10000000000", "model: "),
@@ -233,9 +250,17 @@ def loop(folder: Path) -> list[str]:
     return [f"results_dir={folder / 'loop' / 'results'}"]
 
 
+OWN = "{folder}/mine/experiment/own.yaml must be a YAML that can be read: "
+
 FILES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
-    "not UTF-8": (own_yaml(b"seed: \xff\xfe"), "'utf-8' codec can't decode"),
-    "not YAML": (own_yaml(b"seed: [1, 2\nmodel: }"), "while parsing"),
+    "not UTF-8": (own_yaml(b"seed: \xff\xfe"), f"{OWN}'utf-8' codec can't decode"),
+    "not YAML": (own_yaml(b"seed: [1, 2\nmodel: }"), f"{OWN}while parsing"),
+    "an anchor bomb": (
+        own_yaml(b"a: &a [" + b"x," * 99 + b"]\nb: &b [" + b"*a," * 99 + b"]\nc: [" + b"*b," * 99 + b"]\n"),
+        f"{OWN}it has more than 50 levels or 20000 values, aliases included",
+    ),
+    "3,000 levels": (own_yaml(b"sweep: " + b"[" * 3000), f"{OWN}it has more than 50 levels or 20000 values"),
+    "megabytes": (own_yaml(b"#" * 1_000_000), f"{OWN}it has 1000020 bytes, more than 1000000"),
     "a list": (own_yaml(b"- 1\n- 2\n"), ""),
     "NaN for an integer": (own_yaml(b"model: {hidden_size: .nan}"), "model.hidden_size must be an integer, got 'nan'"),
     "NaN for a limit": (
@@ -244,7 +269,14 @@ FILES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     ),
     "a setting there is none of": (own_yaml(b"model: {size: 3}"), ""),
     "an interpolation of nothing": (own_yaml(b"seed: ${nothing}"), ""),
-    "a circle of interpolations": (own_yaml(b"rerun: ${rerun}"), ""),
+    "a circle of interpolations": (
+        own_yaml(b"rerun: ${rerun}"),
+        "rerun must be a value, got an interpolation that leads back to itself",
+    ),
+    "a circle in a sweep": (
+        own_yaml(b"hydra: {mode: MULTIRUN, sweeper: {params: {seed: '${hydra.sweeper.params.seed}'}}}"),
+        "hydra.sweeper.params.seed must be a value, got an interpolation that leads back to itself",
+    ),
     "a text for a section": (own_yaml(b"training: fast"), ""),
     "10 MB": (
         lambda _: ["task.length=" + "1" * 10_000_000],
@@ -269,7 +301,7 @@ def test_a_circle_of_causes_has_an_end():
 def test_files(bench: Bench, tmp_path: Path, name: str):
     make, message = FILES[name]
     outcome = bench.run(*make(tmp_path))
-    assert_one_line(outcome, "run", message)
+    assert_one_line(outcome, "run", message.replace("{folder}", str(tmp_path)))
     assert len(outcome.err) < 600
     assert not bench.results.exists()
 
@@ -378,6 +410,11 @@ class TestReadingRecords:
         assert_one_line(outcome, command, "--output must be a")
 
 
+def nested(levels: int) -> object:
+    """Return lists in each other."""
+    return [nested(levels - 1)] if levels else []
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -389,9 +426,17 @@ class TestReadingRecords:
         (b"[" * 100_000, "not a readable record"),
         (b'{"schema": 1}', "`run_id` must be letters, digits, -, . and _, and is not there"),
         (b'{"schema": 99}', "`schema` must be <= 1 for this version, got 99"),
-        ({"seed": "x"}, "`seed` must be an integer, got 'x'"),
-        ({"seed": True}, "`seed` must be an integer, got true"),
-        ({"steps_to_solve": "x"}, "`steps_to_solve` must be an integer or null, got 'x'"),
+        ({"seed": "x"}, "`seed` must be an integer >= 0 and < 2^63, got 'x'"),
+        ({"seed": True}, "`seed` must be an integer >= 0 and < 2^63, got true"),
+        ({"steps": None}, "`steps` must be an integer >= 0 and < 2^63, got null"),
+        ({"steps": int("9" * 400)}, "`steps` must be an integer >= 0 and < 2^63, got 999"),
+        ({"steps_to_solve": "x"}, "`steps_to_solve` must be an integer >= 0 and < 2^63 or null, got 'x'"),
+        (
+            {"steps_to_solve": 10**12},
+            "`steps_to_solve` must be null or at most the steps of the run (6), got 1000000000000",
+        ),
+        ({"command": "bench run 'x"}, '`command` must be words as a shell reads them, got "bench run \'x"'),
+        ({"config": nested(900)}, "must have at most 50 levels, got more"),
         (
             {"time": {"wall_seconds": 1, "steps_per_second": 1, "milliseconds_per_step": "x"}},
             "`time.milliseconds_per_step` must be a number or null",
@@ -423,6 +468,66 @@ def test_a_damaged_record_is_named_and_the_rest_is_shown(bench: Bench, damage: b
     assert outcome.err.startswith(f"bench table: {path}: {message}"), outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert "adding_problem" in outcome.out
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_record_that_is_another_kind_of_file(bench: Bench, make: Callable[[Path], object]):
+    path = bench.folder(bench.ready()) / record.RECORD_FILE
+    path.unlink()
+    make(path)
+    outcome = bench.call("runs", str(bench.results))
+    assert (outcome.code, outcome.err) == (
+        1, f"bench runs: {path}: not a readable record ({path} is no regular file)\n"
+    )  # fmt: skip
+
+
+def test_characters_that_steer_a_terminal_are_shown_as_what_stands_for_them(bench: Bench):
+    path = bench.folder(bench.ready()) / record.RECORD_FILE
+    data = json.loads(path.read_text())
+    data["device"]["name"] = "CPU\x1b[2J\u202eabc\r\n"
+    data["metrics"]["test"] = {"mse": 0.5, "\u202ex": 1.0}
+    data["config"]["task"]["markers"] = "\x9b31mhalves"
+    path.write_text(json.dumps(data))
+    for form in common.FORMATS:
+        outcome = bench.call("table", str(bench.results), "--format", form)
+        assert outcome.code == 0
+        assert [each for each in outcome.out if not each.isprintable() and each != "\n"] == []
+        assert r"CPU\x1b[2J\u202eabc\r\n" in outcome.out.replace(r"\textbackslash{}", "\\"), form
+
+
+def test_a_limit_of_memory_in_which_nothing_can_be_loaded(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (300_000 << 10, -1))
+    for command, least in (("run", 2_000_000), ("status", 1_000_000)):
+        wanted = f"the limit of memory (ulimit -v) must be at least {least} kB, got 300000"
+        assert_one_line(bench.call(command), command, wanted)
+    assert bench.call("run", "--help").code == 0
+
+
+@pytest.mark.parametrize("command", ["status", "replay", "table --spec"])
+def test_a_name_that_is_too_long_for_a_file(bench: Bench, command: str):
+    bench.ready()
+    words = command.split()
+    if len(words) > 1:
+        words.insert(1, str(bench.results))
+    assert_one_line(bench.call(*words, "a" * 256), words[0], f"File name too long: '{'a' * 99}")
+
+
+class TestAFolderThatCannotBeWrittenTo:
+    """Where all is there, or is only listed, nothing has to be written."""
+
+    def test_what_is_there_is_found_and_what_is_not_is_refused(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        bench.run("-m", "seed=1,2")
+        monkeypatch.setattr("bench.config.checks.os.access", lambda *_: False)
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        monkeypatch.setattr("bench.sweeps.state.SweepPlan.write", refuse)
+        assert bench.run("seed=1").out.startswith("adding_problem gru seed=1: already there, ")
+        assert bench.run("-m", "seed=1,2").out == "2 of 2 runs are there already, 0 to do\n"
+        assert "3 runs, 2 there already, 1 to do" in bench.run("-m", "seed=1,2,3", "--plan").out
+        message = f"results_dir must be writable, got '{bench.results}', where {bench.results} is not"
+        assert_one_line(bench.run("-m", "seed=1,2,3"), "run", message)
 
 
 def test_the_figures_name_what_is_damaged_and_draw_the_rest(bench: Bench):

@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_module, version
 from hydra._internal import utils
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
@@ -30,6 +31,7 @@ PRIVATE = {
         "validate_sweep_overrides",
     ],
     ConfigLoaderImpl._apply_overrides_to_config: ["overrides", "cfg"],
+    FileConfigSource.load_config: ["self", "config_path"],
     Hydra.multirun: ["self", "config_name", "task_function", "overrides", "with_log_configuration"],
 }  # fmt: skip
 """What ``bench`` calls of Hydra's that is not public, with its parameters."""

@@ -63,8 +63,9 @@ def _panel(axes: Axes, row: RunGroup, columns: list[str], sheet: Sheet) -> None:
         for marker, points in ends.items():
             axes.plot(*zip(*points, strict=True), marker, color=style["color"], ms=4)
     baseline = row.facts["baselines"][metric]
-    note(axes, **shared, line=WITHOUT_MEMORY, value=baseline)
-    axes.axhline(baseline, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label=WITHOUT_MEMORY)
+    if baseline is not None:
+        note(axes, **shared, line=WITHOUT_MEMORY, value=baseline)
+        axes.axhline(baseline, color="0.4", linestyle=(0, (2, 2)), linewidth=1, label=WITHOUT_MEMORY)
     if row.facts["higher_is_better"]:
         axes.set_ylim(0, 1.02)
     else:
