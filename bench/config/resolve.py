@@ -11,12 +11,13 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar, cast
 
 import msgspec
+import torch
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench import shapes
 from bench.cells import Cell
-from bench.config import identity, numerics
+from bench.config import identity, memory, numerics
 from bench.config.checks import RERUN, check_optimizer, check_task, check_threads, hidden_size_of, results_folder
 from bench.config.command import default_of
 from bench.config.explain import ConfigError, explain
@@ -91,7 +92,9 @@ def build(
     scaled = _scaled(config, sections.data)
     shortest = min(each.length for each in (task, *scaled.values()))
     _check_cell(config, task, sections.probe)
+    _check_memory(config, task, scaled, sections)
     network = _network(config, task, shortest, sections, say)
+    _check_memory(config, task, scaled, sections, network.hidden_size)
     _check_optimizer_and_logger(config)
     for name, value in _values(config, ""):
         if isinstance(value, float) and not math.isfinite(value):
@@ -202,6 +205,7 @@ def _task(config: dict[str, Any]) -> Task:
         if not (inspect.isclass(task_class) and issubclass(task_class, Task)):
             raise ConfigError(f"`_target_` must name a subclass of tasks.base.Task, got {node['_target_']!r}")
         task = task_class(**{name: value for name, value in node.items() if not name.startswith("_")})
+        memory.check_sequences(task, config, torch.device("cpu"))
         check_task(task)
         return task
 
@@ -219,6 +223,7 @@ def _scaled(config: Mapping[str, Any], data: DataConfig) -> dict[str, Task]:
             raise ConfigError(f"data.test_scales must have no {scale:g}, at which {key} is not < 2^63")
         try:
             task = task_class(**{**settings, key: round(scale * settings[key])})
+            memory.check_sequences(task, config, torch.device("cpu"))
             check_task(task)
         except Exception as error:
             reason = f"which the task at {key} {round(scale * settings[key])} does not allow: {error}"
@@ -271,6 +276,31 @@ def _check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> None:
         check_step(config["cell"])
     with _named("probe"):
         check_probes(probe, task, cell.gates, cell_class.__name__)
+
+
+def _check_memory(
+    config: Mapping[str, Any],
+    task: Task,
+    scaled: Mapping[str, Task],
+    sections: Sections,
+    hidden_size: int | None = None,
+) -> None:
+    """Refuse a run that takes far more memory than there is; without a hidden size, as if it were the least."""
+    settings = _section(ModelConfig, config, "model")
+    hidden = hidden_size or settings.hidden_size or 1
+    cell = cast(type[Cell], locate(config["cell"], "cell"))
+    found = memory.estimate(
+        task,
+        scaled.values(),
+        sections.data,
+        sections.training,
+        sections.probe,
+        cell,
+        max(1, settings.layers),
+        max(1, hidden),
+    )
+    with _named(""):
+        memory.check(found, config, sections.device)
 
 
 def _network(

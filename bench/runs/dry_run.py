@@ -1,4 +1,4 @@
-"""``bench run --dry-run``: the runs, how many of them are done, and the time and disk that the others will take."""
+"""``bench run --dry-run``: the runs, how many are done, and the time, disk and memory that the others will take."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 
+from bench.cells import Cell
+from bench.config import memory
 from bench.config.run_spec import RunSpec
+from bench.config.targets import locate
 from bench.runs.preflight import planned
 from bench.sweeps.invocation import Invocation
 from bench.sweeps.state import Inventory, RunState, seconds_left
@@ -49,6 +53,15 @@ def show(specs: Sequence[RunSpec], workers: int) -> None:
     size = sum(_bytes(run_state, run_states, results_dir, by_folder[run_state.run.folder]) for run_state in todo)
     space = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
     print(f"about {duration(seconds)} ({measured}), {space} on disk")
+    largest = max(sum(_memory(by_folder[run_state.run.folder]).values()) for run_state in todo)
+    there = memory.available(specs[0].device)
+    print(f"about {memory.in_gib(largest)} GiB of memory for the largest run, of {memory.in_gib(there)}")
+
+
+def _memory(spec: RunSpec) -> dict[str, int]:
+    network, cell = spec.network, cast(type[Cell], locate(spec.config["cell"], "cell"))
+    sizes = (spec.data, spec.training, spec.probe, cell, network.settings.layers, network.hidden_size)
+    return memory.estimate(spec.task, spec.scaled_tasks.values(), *sizes)
 
 
 def _seconds(

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from bench.cli import common
+from bench.config import memory
 from bench.config.checks import check_task
 from bench.config.experiments import names
 from bench.config.explain import ConfigError, explain
@@ -188,7 +189,13 @@ VALUES = [
     ("runtime.threads=1025", "runtime.threads must be null or between 1 and 1024, got 1025"),
     ("seed=100000000000000000000000", "seed must be >= 0 and < 2^63, got 100000000000000000000000"),
     ("cell=lstm cell.forget_bias=nan", "cell.forget_bias must be finite, got nan"),
-    ("model.hidden_size=10000000000", "model: "),
+    # more memory than any machine has
+    ("model.hidden_size=10000000000", "model.hidden_size must be smaller: the run takes about "),
+    ("data.eval_size=1000000000000", "data.eval_size must be smaller: the run takes about 754,372 GiB of memory, "),
+    ("task.length=1000000000000", "task.length must be smaller: four sequences alone take 29,802 GiB of memory, and "),
+    ("model.layers=1000000000000", "model.layers must be smaller: the run takes about "),
+    ("training.max_steps=9223372036854775807", "training.max_steps must be smaller: the run takes about 103,079,"),
+    ("probe=flow probe.batch_size=1000000000000", "probe.batch_size must be smaller: the run takes about "),
     ("optimizer=rmsprop optimizer.alpha=1.5", "optimizer.alpha must be >= 0 and < 1, got 1.5"),
     ("results_dir=", "results_dir must be the name of a folder, got ''"),
     ("logger=wandb logger.mode=sometimes", "logger.mode must be one of offline, online, got 'sometimes'"),
@@ -431,10 +438,7 @@ def nested(levels: int) -> object:
         ({"steps": None}, "`steps` must be an integer >= 0 and < 2^63, got null"),
         ({"steps": int("9" * 400)}, "`steps` must be an integer >= 0 and < 2^63, got 999"),
         ({"steps_to_solve": "x"}, "`steps_to_solve` must be an integer >= 0 and < 2^63 or null, got 'x'"),
-        (
-            {"steps_to_solve": 10**12},
-            "`steps_to_solve` must be null or at most the steps of the run (6), got 1000000000000",
-        ),
+        ({"steps_to_solve": 10**12}, "`steps_to_solve` must be null or at most the steps of the run (6), got 100000"),
         ({"command": "bench run 'x"}, '`command` must be words as a shell reads them, got "bench run \'x"'),
         ({"config": nested(900)}, "must have at most 50 levels, got more"),
         (
@@ -503,6 +507,13 @@ def test_a_limit_of_memory_in_which_nothing_can_be_loaded(bench: Bench, monkeypa
     assert bench.call("run", "--help").code == 0
 
 
+def test_the_memory_that_there_is_respects_limits(monkeypatch: pytest.MonkeyPatch):
+    whole = memory.available(torch.device("cpu"))
+    assert 0 < whole <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr("resource.getrlimit", lambda _: (whole // 2, -1))
+    assert memory.available(torch.device("cpu")) == whole // 2
+
+
 @pytest.mark.parametrize("command", ["status", "replay", "table --spec"])
 def test_a_name_that_is_too_long_for_a_file(bench: Bench, command: str):
     bench.ready()
@@ -525,7 +536,9 @@ class TestAFolderThatCannotBeWrittenTo:
         monkeypatch.setattr("bench.sweeps.state.SweepPlan.write", refuse)
         assert bench.run("seed=1").out.startswith("adding_problem gru seed=1: already there, ")
         assert bench.run("-m", "seed=1,2").out == "2 of 2 runs are there already, 0 to do\n"
-        assert "3 runs, 2 there already, 1 to do" in bench.run("-m", "seed=1,2,3", "--plan").out
+        plan = bench.run("-m", "seed=1,2,3", "--plan").out
+        assert "3 runs, 2 there already, 1 to do" in plan
+        assert plan.splitlines()[-1].startswith("about 0.37 GiB of memory for the largest run, of ")
         message = f"results_dir must be writable, got '{bench.results}', where {bench.results} is not"
         assert_one_line(bench.run("-m", "seed=1,2,3"), "run", message)
 
