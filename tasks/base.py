@@ -36,6 +36,9 @@ class Batch:
 class Task(ABC):
     """A source of sequences with a loss, a score, a memoryless baseline and a criterion of success.
 
+    A task that reads data files names them in ``files``, a class attribute or a property: a list of paths relative to
+    the file of the class. Their content is then part of a run's identity.
+
     Attributes:
         readout: ``"every"`` if an output is asked for at every step, ``"last"`` if only at the last one.
         metric: The score that tables print for this task; a key of :meth:`scores`.

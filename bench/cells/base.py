@@ -38,6 +38,9 @@ class Cell(nn.Module, ABC):
     made nor counted. It overrides :meth:`project` or :meth:`recur` where these need what it lacks, and adds its own
     parameters in ``__init__`` and :meth:`reset_parameters`. A cell without any of them needs no blocks either.
 
+    A cell that reads data files names them in ``files``, a class attribute or a property: a list of paths relative to
+    the file of the class. Their content is then part of a run's identity.
+
     Attributes:
         blocks: Names of the row blocks, in order; the keys of what :meth:`activate` returns.
         gates: Those blocks that are gates, with values in (0, 1).

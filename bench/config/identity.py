@@ -35,12 +35,13 @@ def science(
     return found
 
 
-def code_of(config: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
+def code_of(config: Mapping[str, Any], engine: Engine, made: Mapping[str, object]) -> dict[str, Any]:
     """Return the code that a run uses, as its record has it.
 
     Args:
         config: The resolved config, as plain containers.
         engine: The engine that runs.
+        made: By section, what is made of it, which may name data files.
 
     Returns:
         ``numerics``: versions by name of the part, with ``task``, ``cell`` and ``optimizer`` for code of the user's
@@ -57,13 +58,14 @@ def code_of(config: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
     for section in CODE_SECTIONS:
         try:
             found = users_code.behind(_classes(config[section], section))
+            data = users_code.declared_files(made[section])
         except (OSError, SyntaxError) as error:
             raise ValueError(f"`{section}._target_` must have a source that can be read ({error})") from error
         used |= found.parts
-        if found.files:
-            versions[section] = users_code.users_version(tuple(found.files))
+        if own := [*found.files, *data]:
+            versions[section] = users_code.users_version(tuple(own))
         versions |= {f"{section}.{package}": version for package, version in found.packages.items()}
-        files["cell" if section == "cell" else "shared"] += found.files
+        files["cell" if section == "cell" else "shared"] += own
     versions |= {name: numerics.version_of(name) for name in used}
     for name in used:
         files["cell" if name.startswith("cells.") else "shared"] += numerics.files_of(name)

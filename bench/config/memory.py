@@ -128,7 +128,7 @@ def check_sequences(task: Task, config: Mapping[str, Any], device: torch.device)
     Raises:
         ValueError: They cannot.
     """
-    key, needed, there = type(task).scaled_by, 4 * sequence_bytes(task), available(device)
+    key, needed, there = type(task).scaled_by or "_target_", 4 * sequence_bytes(task), available(device)
     if needed > there:
         raise ValueError(
             f"`{key}` must be smaller: four sequences alone take {in_gib(needed)} GiB of memory, and there are "

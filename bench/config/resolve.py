@@ -91,7 +91,7 @@ def build(
     sections = _sections(config)
     scaled = _scaled(config, sections.data)
     shortest = min(each.length for each in (task, *scaled.values()))
-    _check_cell(config, task, sections.probe)
+    cell = _check_cell(config, task, sections.probe)
     _check_memory(config, task, scaled, sections)
     network = _network(config, task, shortest, sections, say)
     _check_memory(config, task, scaled, sections, network.hidden_size)
@@ -102,7 +102,8 @@ def build(
     with _named(""):
         engine = network.engine.engine
         settings = identity.science(config, sections.runtime, sections.device, sections.precision, engine)
-        code = identity.code_of(config, engine)
+        made = {"task": task, "cell": cell, "optimizer": locate(config["optimizer"], "optimizer")}
+        code = identity.code_of(config, engine, made)
         run_id = record.run_id(settings, numerics.code_hash(code["numerics"]))
         kind = record.run_id({**settings, "seed": None}, "")
     spec = RunSpec(
@@ -261,8 +262,8 @@ def _sections(config: Mapping[str, Any]) -> Sections:
     )
 
 
-def _check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> None:
-    """Check the cell by one of one unit without memory; its node takes the argument types of the class."""
+def _check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
+    """Check the cell by one of one unit without memory, and return that; its node takes the types of the arguments."""
     with _named("cell"):
         cell_class = locate(config["cell"], "cell")
         if not (inspect.isclass(cell_class) and issubclass(cell_class, Cell)):
@@ -276,6 +277,7 @@ def _check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> None:
         check_step(config["cell"])
     with _named("probe"):
         check_probes(probe, task, cell.gates, cell_class.__name__)
+    return cell
 
 
 def _check_memory(

@@ -1,4 +1,4 @@
-"""A user's own code behind a run: modules of the classes that the config names, what these import, and packages."""
+"""A user's own code behind a run: modules of the classes in the config, what these import, packages, and data files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from bench.config.numerics import part_of
 from bench.config.syntax_tree import definitions, digest
+from bench.errors import shown
 
 _LIBRARIES = ("torch", "lightning", "torchmetrics", "hydra", "omegaconf", "numpy")
 """Packages whose versions a record has anyway."""
@@ -74,21 +76,61 @@ def behind(kinds: Iterable[type]) -> Behind:
             if package != home.partition(".")[0]:
                 continue
         files[file] = None
+        # Python runs the packages that a module is in before the module.
+        todo += [(above, home) for above in _above(name)]
         if file.suffix == ".py":
             todo += [(imported, home) for imported in _imports(name, file)]
     return Behind(parts, sorted(files), dict(sorted(packages.items())))
 
 
-@functools.cache
+def declared_files(made: object) -> list[Path]:
+    """Return the data files that a class of the user's names in ``files``, a class attribute or a property.
+
+    A path is relative to the file of the class. Of a folder all files count that are in it, at any depth.
+
+    Args:
+        made: An instance of the class, or the class itself.
+
+    Raises:
+        ValueError: It names anything but files that are there.
+    """
+    kind = made if isinstance(made, type) else type(made)
+    named = getattr(made, "files", ())
+    if not isinstance(named, list | tuple) or not all(isinstance(each, str | os.PathLike) for each in named):
+        raise ValueError(f"`files` of {kind.__name__} must be a list of paths, got {shown(named)}")
+    home, found = _file_of(kind.__module__), []
+    for each in named:
+        path = (home.parent if home is not None else Path()) / Path(each).expanduser()
+        below = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        for file in below:
+            if not (file.is_file() and os.access(file, os.R_OK)):
+                raise ValueError(f"`files` of {kind.__name__} must name files that can be read, got {shown(str(each))}")
+        found += below
+    return found
+
+
 def users_version(files: tuple[Path, ...]) -> str:
-    """Return the version of a user's code: a hash of its syntax trees, without comments and docstrings."""
-    digests = [
-        digest("".join(definitions(ast.parse(file.read_bytes()), (), everything=True)))
-        if file.suffix == ".py"
-        else hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-    ]
+    """Return the version of a user's code: a hash of data files and of syntax trees without comments and docstrings."""
+    digests = [_source_hash(file) if file.suffix == ".py" else _content_hash(file, *_version(file)) for file in files]
     return digest("".join(sorted(digests)))[:12]
+
+
+@functools.cache
+def _source_hash(file: Path) -> str:
+    """Return the hash of a source as this process found it, since it has been imported."""
+    return digest("".join(definitions(ast.parse(file.read_bytes()), (), everything=True)))
+
+
+def _version(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+@functools.cache
+def _content_hash(file: Path, *version: int) -> str:
+    """Return the hash of a file's content; a large one is read again only if it has changed."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _file_of(module: str) -> Path | None:
@@ -127,6 +169,11 @@ def _installed() -> tuple[Path, ...]:
     return tuple({Path(sysconfig.get_path(name)).resolve() for name in names})
 
 
+def _above(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
 def _imports(module: str, file: Path) -> Iterator[str]:
     """Return the dotted names of what a module may import, wherever in it that stands."""
     loaded = sys.modules.get(module)
@@ -134,8 +181,7 @@ def _imports(module: str, file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                parts = alias.name.split(".")
-                yield from (".".join(parts[: i + 1]) for i in range(len(parts)))
+                yield from (*_above(alias.name), alias.name)
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])

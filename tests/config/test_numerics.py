@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import open_dict
 
 from bench.config import identity, numerics, schema, users_code
+from bench.config.explain import ConfigError
 from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
 from bench.config.targets import locate, parameters_of
@@ -270,7 +271,7 @@ class TestOwnCode:
         (tmp_path / "my_deeper.py").write_text("ONE = 1\n")
         (tmp_path / "unrelated.py").write_text("TWO = 2\n")
         monkeypatch.syspath_prepend(tmp_path)
-        for name in ("my_cell", "my_helper", "my_deeper"):
+        for name in [name for name in sys.modules if name.startswith("my_")]:
             monkeypatch.delitem(sys.modules, name, raising=False)
         return tmp_path
 
@@ -289,6 +290,60 @@ class TestOwnCode:
         path.write_text(path.read_text() + "MORE = 1\n")
         after = self.version(folder)
         assert (after[0] != before[0], after[1] != before[1]) == (True, True)
+
+    @pytest.mark.parametrize(
+        "declared", ['files = ("data",)', '@property\n    def files(self):\n        return ["data/words.txt"]']
+    )
+    def test_a_data_file_that_it_names_counts(self, folder: Path, declared: str):
+        (folder / "my_cell.py").write_text(f"{self.CELL}    {declared}\n")
+        (folder / "data").mkdir()
+        (folder / "data" / "words.txt").write_text("one two")
+        before = self.version(folder)
+        (folder / "data" / "words.txt").write_text("one two three")
+        after = self.version(folder)
+        assert (after[0] != before[0], after[1] != before[1]) == (True, True)
+
+    @pytest.mark.parametrize(
+        ("declared", "message"),
+        [
+            ('files = ("nothing.txt",)', "files of Mine must name files that can be read, got 'nothing.txt'"),
+            ('files = "my_deeper.py"', "files of Mine must be a list of paths, got 'my_deeper.py'"),
+        ],
+    )
+    def test_files_that_are_none(self, folder: Path, declared: str, message: str):
+        (folder / "my_cell.py").write_text(f"{self.CELL}    {declared}\n")
+        with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+            self.version(folder)
+
+    @pytest.mark.parametrize("name", ["__init__.py", "inner/__init__.py", "inner/deep.py", "helper.py", "beside.py"])
+    def test_a_module_in_packages_counts_with_them_and_with_what_it_imports(self, folder: Path, name: str):
+        package = folder / "my_package"
+        (package / "inner").mkdir(parents=True)
+        for file in ("__init__.py", "inner/__init__.py", "helper.py", "beside.py"):
+            (package / file).write_text("ONE = 1\n")
+        (package / "inner" / "deep.py").write_text(
+            "import my_package.beside\nfrom ..helper import ONE\nfrom bench.cells.gru import GRUCell\n\n\n"
+            "class Mine(GRUCell):\n    share = ONE\n"
+        )
+        (folder / "cell" / "mine.yaml").write_text(self.YAML.replace("my_cell.Mine", "my_package.inner.deep.Mine"))
+        before = self.version(folder)
+        (package / name).write_text((package / name).read_text() + "MORE = 1\n")
+        assert self.version(folder) != before
+
+    @pytest.mark.parametrize("named", ["Mine", "make"])
+    def test_an_optimiser_of_ones_own_counts(self, folder: Path, named: str):
+        (folder / "my_optimizer.py").write_text(
+            "import torch\nfrom my_deeper import ONE\n\n\nclass Mine(torch.optim.SGD):\n    share = ONE\n\n\n"
+            "def make(params, lr: float):\n    return Mine(params, lr)\n"
+        )
+        words = (f"optimizer._target_=my_optimizer.{named}", "optimizer.lr=0.1")
+        found = []
+        for text in ("ONE = 1\n", "ONE = 2\n"):
+            (folder / "my_deeper.py").write_text(text)
+            users_code.users_version.cache_clear()
+            spec = spec_of("cell=gru", *words, cfg_dir=folder)
+            found.append((spec.run_id, spec.code["numerics"]["optimizer"]))
+        assert (found[0][0] != found[1][0], found[0][1] != found[1][1]) == (True, True)
 
     def test_a_change_of_another_file_is_none(self, folder: Path):
         before = self.version(folder)
