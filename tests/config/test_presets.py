@@ -247,7 +247,7 @@ class TestCommandLine:
         words = ("task=copy_memory", "task.delay=100", "cell=lstm", "seed=0", "trainer=cpu")
         done = bench.call("run", "+experiment=arjovsky2016", "--dry-run", *words, f"results_dir={bench.results}")
         assert done.code == 0, done.err
-        first, count, _ = done.out.splitlines()
+        first, count, _, _ = done.out.splitlines()
         assert first.endswith("copy_memory delay=100 lstm seed=0: planned")
         assert count == "1 runs, 0 there already, 1 to do, 1 at once"
         assert not bench.results.exists()
@@ -263,7 +263,7 @@ class TestCommandLine:
         words = ("trainer=cpu", "training.max_steps=7", "seed=range(0,2)", "cell=gru", f"results_dir={bench.results}")
         done = bench.call("run", "+experiment=arjovsky2016", "--dry-run", *words)
         assert done.code == 0, done.err
-        *runs, count, _ = done.out.splitlines()
+        *runs, count, _, _ = done.out.splitlines()
         assert count.startswith("16 runs, 0 there already, 16 to do")
         assert sum("copy_memory delay=200 gru seed=0: planned" in line for line in runs) == 1
 
