@@ -111,12 +111,12 @@ def declared_files(made: object) -> list[Path]:
 
 def users_version(files: tuple[Path, ...]) -> str:
     """Return the version of a user's code: a hash of data files and of syntax trees without comments and docstrings."""
-    digests = [_source_hash(file) if file.suffix == ".py" else _content_hash(file, *_version(file)) for file in files]
+    digests = [source_hash(file) if file.suffix == ".py" else _content_hash(file, *_version(file)) for file in files]
     return digest("".join(sorted(digests)))[:12]
 
 
 @functools.cache
-def _source_hash(file: Path) -> str:
+def source_hash(file: Path) -> str:
     """Return the hash of a source as this process found it, since it has been imported."""
     return digest("".join(definitions(ast.parse(file.read_bytes()), (), everything=True)))
 

@@ -276,7 +276,7 @@ class TestOwnCode:
         return tmp_path
 
     def version(self, folder: Path) -> tuple[str, str]:
-        users_code.users_version.cache_clear()
+        users_code.source_hash.cache_clear()
         spec = spec_of("cell=mine", cfg_dir=folder)
         assert spec.code["numerics"]["cells.gru"] == "1", "what it inherits counts too"
         return spec.run_id, spec.code["numerics"]["cell"]
@@ -340,7 +340,7 @@ class TestOwnCode:
         found = []
         for text in ("ONE = 1\n", "ONE = 2\n"):
             (folder / "my_deeper.py").write_text(text)
-            users_code.users_version.cache_clear()
+            users_code.source_hash.cache_clear()
             spec = spec_of("cell=gru", *words, cfg_dir=folder)
             found.append((spec.run_id, spec.code["numerics"]["optimizer"]))
         assert (found[0][0] != found[1][0], found[0][1] != found[1][1]) == (True, True)
@@ -354,7 +354,7 @@ class TestOwnCode:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ):
         (folder / "my_deeper.py").write_text("import math\n\nimport msgspec\nimport torch\n\nONE = 1\n")
-        users_code.users_version.cache_clear()
+        users_code.source_hash.cache_clear()
         spec = spec_of("cell=mine", cfg_dir=folder)
         packages = {name: version for name, version in spec.code["numerics"].items() if name.startswith("cell.")}
         assert packages == {"cell.msgspec": importlib.metadata.version("msgspec")}
