@@ -267,7 +267,7 @@ class TestHelp:
         for text in (
             f"cell: {', '.join(options('cell'))}",
             "task: adding_1997, adding_problem",
-            "hidden_size:",
+            "model.hidden_size=128",
             "+experiment=demo",
         ):
             assert text in done.out

@@ -6,11 +6,13 @@ import copy
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
+from bench.cells.foreign import ForeignCell
 from bench.engines import Unroll, choose, fused, stepwise
 from bench.probes.activity import activity_of
 from bench.probes.flow import gradient_flow_of, longest_lag
@@ -20,7 +22,7 @@ from bench.training.model import SequenceModel
 from tasks.base import Batch, Task
 from tasks.copy_memory import CopyMemory
 from tests.cells_made import CELLS, draw, draw_state, error, everything, make
-from tests.conftest import ROOT, Bench, results_of, stop_at
+from tests.conftest import ROOT, TINY, Bench, results_of, stop_at
 
 pytestmark = pytest.mark.gpu
 
@@ -104,6 +106,18 @@ class TestRuns:
         assert {made.device["name"] for made in runs} == {torch.cuda.get_device_name(0)}
         one, two = (bench.curves(made)["train_loss"] for made in runs)
         assert one == pytest.approx(two, rel=1e-3)
+
+    def test_a_module_from_elsewhere(self, bench: Bench, full_precision: None):
+        cell = ForeignCell(3, 7, module="torch.nn.LSTMCell", arguments=partial(torch.nn.LSTMCell))
+        cell.reset_parameters(rng.generator("init", 0), 10)
+        inputs, state = draw(9, 33, 3), draw_state(cell, 33)
+        expected = everything(stepwise.unroll, cell.double(), inputs, state)
+        assert error(everything(stepwise.unroll, cell.cuda(), inputs, state), expected) < 1e-10
+        words = ("cell=foreign", "cell.module=torch.nn.LSTMCell")
+        made = bench.one(*ON_GPU, *words)
+        assert (made.device["type"], made.model["engine"]) == ("cuda", "stepwise")
+        checked = bench.call("check", *TINY, "trainer=gpu", *words, "task.length=20")
+        assert (checked.code, checked.out.splitlines()[-1]) == (0, "The cell keeps the contract."), checked.err
 
     def test_the_same_run_twice_is_the_same_bit_for_bit(self, bench: Bench):
         again = bench.beside("again")

@@ -180,7 +180,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a cell": (
         CLAIM | {"runs": CLAIM["runs"] | {"cell": "lstn"}},
-        "`runs.cell` must be one of gru, irnn, lstm, rnn, got 'lstn', did you mean lstm?",
+        "`runs.cell` must be one of foreign, gru, irnn, lstm, rnn, got 'lstn', did you mean lstm?",
     ),
     "a task": (
         CLAIM | {"says": "before", "against": {"task": "copy"}},
