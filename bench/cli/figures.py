@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable
+from functools import partial
 
 from bench.cli.common import FIGURES, PICTURES, RUNS, complain, fail, listed_names, merged, names_given
+
+MANY = 500
+"""Number of runs whose tables take a second to read, which is said."""
 
 
 def pictures(text: str) -> tuple[str, ...]:
@@ -36,15 +41,17 @@ def figures_command(parsed: argparse.Namespace) -> int:
                     _check(flag, wanted, (run.settings[key] for run in runs))
                     kept = chosen(kept, {key: wanted})
             sheet = Sheet.of(names_given(parsed).resolved(runs), parsed.width)
+            if len(kept) >= MANY:
+                print(f"bench figures: reading the tables of {len(kept)} runs", file=sys.stderr, flush=True)
             whole, broken = readable(kept)
             damaged += broken
-            written = draw_runs(whole, parsed.output or output, (*parsed.format, "csv"), sheet) if whole else []
+            if whole:
+                forms = (*parsed.format, "csv")
+                draw_runs(whole, parsed.output or output, forms, sheet, told=partial(print, flush=True))
         except ValueError as error:
             return fail("figures", str(error).replace("`", ""))
         except OSError as error:
             return fail("figures", f"--output must be a folder that can be written to, {error}")
-        for path in written:
-            print(path)
     return complain("figures", damaged)
 
 

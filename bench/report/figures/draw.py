@@ -51,7 +51,13 @@ def readable(runs: Iterable[Run]) -> tuple[list[Run], list[DamagedRecordError]]:
     return whole, damaged
 
 
-def draw_runs(runs: list[Run], output: Path, forms: Sequence[str], sheet: Sheet = PLAIN) -> list[Path]:
+def draw_runs(
+    runs: list[Run],
+    output: Path,
+    forms: Sequence[str],
+    sheet: Sheet = PLAIN,
+    told: Callable[[Path], object] = lambda path: None,
+) -> list[Path]:
     """Draw every figure that some runs allow, and write each file whole or not at all.
 
     Args:
@@ -59,6 +65,7 @@ def draw_runs(runs: list[Run], output: Path, forms: Sequence[str], sheet: Sheet 
         output: The folder.
         forms: What to write of each figure: ``pdf``, ``png``, ``svg``, or ``csv`` for the data.
         sheet: What the figures are for.
+        told: Called with each file when it is there.
 
     Returns:
         The files.
@@ -77,5 +84,6 @@ def draw_runs(runs: list[Run], output: Path, forms: Sequence[str], sheet: Sheet 
                 path = output / f"{name}.{form}"
                 write_whole(path, figure.to_bytes(form))
                 written.append(path)
+                told(path)
             plt.close(figure)
     return written
