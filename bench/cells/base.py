@@ -66,7 +66,7 @@ class Cell(nn.Module, ABC):
     weight_hh: nn.Parameter
     bias_ih: nn.Parameter
     bias_hh: nn.Parameter
-    blocks: tuple[str, ...]
+    blocks: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
     states: tuple[str, ...] = ("h",)
@@ -99,7 +99,7 @@ class Cell(nn.Module, ABC):
         self.hidden_size = hidden_size
         self.init = init
         name = type(self).__name__
-        if not (blocks := getattr(self, "blocks", ())) and self.weights:
+        if not (blocks := self.blocks) and self.weights:
             raise ValueError(f"`blocks` of {name} must name at least one block, got {blocks!r}")
         if "x" in self.states:
             raise ValueError(f"`states` of {name} must not be called x, as the input is, got {self.states!r}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import pkgutil
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,7 +69,8 @@ class ForeignCell(Cell):
     state, which the next step then does not read; otherwise it is the first part of the state.
 
     The module stays as it is. Its parameters start at the values that it draws by itself, from generators of torch,
-    numpy and Python that the seed of the run sets. It must not draw anything in a step.
+    numpy and Python that the seed of the run sets. It must not draw anything in a step. Data files
+    that its class names in ``files`` are part of a run's identity, as those of any class of a user's.
 
     Args:
         input_size: Size of the input vector.
@@ -101,7 +102,10 @@ class ForeignCell(Cell):
         keeps: Sequence[str] = (),
         initial_state: str | float | Sequence[float] = "zeros",
     ) -> None:
-        if pkgutil.resolve_name(module) is not (arguments.func if isinstance(arguments, partial) else arguments):
+        # The class has been imported by now. A name that has not must not be: it may be that of a foreign record.
+        home, _, name = module.rpartition(".")
+        named = getattr(sys.modules.get(home), name, None)
+        if named is not (arguments.func if isinstance(arguments, partial) else arguments):
             raise ValueError(f"`arguments` must be those of {module}, got {arguments}")
         self.module = module
         self.arguments = arguments
@@ -162,6 +166,8 @@ class ForeignCell(Cell):
         with _seeded(int(torch.randint(2**31, (), generator=generator))):
             fresh = self.arguments(self.input_size, self.hidden_size)
         self.inner.load_state_dict(fresh.state_dict())
+        for own, buffer in zip(self.inner.buffers(), fresh.buffers(), strict=True):
+            own.copy_(buffer)  # The state has not those that are not persistent.
         if self.start is not None:
             self.start.zero_()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.common import fail
+from bench.training.settings import available_cores
+from bench.training.waiting import SharedCores
 
 if TYPE_CHECKING:
     from bench.config.run_spec import RunSpec
@@ -23,7 +26,7 @@ nothing. The exit code is 0 if the cell keeps the contract, 1 if it does not, 2 
 """
 
 
-def check_command(arguments: list[str]) -> int:
+def check_command(arguments: list[str], cores: SharedCores) -> int:
     """Check the cell that the words after ``bench check`` describe; the exit code."""
     if not arguments or "-h" in arguments or "--help" in arguments:
         print(HELP, end="")
@@ -32,6 +35,8 @@ def check_command(arguments: list[str]) -> int:
     from bench.config.explain import ConfigError
     from bench.runs.own_modules import own_modules
 
+    if (said := cores.sleep_if_shared(available_cores())) is not None:
+        print(f"bench check: {said}", file=sys.stderr)
     parsed = hydra_app.parse(arguments)
     if parsed.multirun or parsed.cfg or parsed.info:
         return fail("check", "takes overrides and --config-dir alone, no other flag")

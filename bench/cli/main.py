@@ -33,6 +33,7 @@ from bench.cli.runs import runs_command
 from bench.cli.status import status_command
 from bench.cli.table import table_command
 from bench.errors import shown
+from bench.training.waiting import SharedCores
 
 PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
 """What stands for characters of ours where a terminal has none of them; a question mark stands for all others."""
@@ -103,14 +104,12 @@ def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
 def _main(arguments: list[str]) -> int:
     if arguments[:1] == ["run"]:
         # Everything behind it is Hydra's.
-        from bench.training.waiting import SharedCores
-
         cores = SharedCores()
         from bench.cli.run import run_command
 
         return run_command(arguments[1:], cores)
     if arguments[:1] == ["check"]:
-        return check_command(arguments[1:])
+        return check_command(arguments[1:], SharedCores())
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     return command(parsed)

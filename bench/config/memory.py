@@ -51,7 +51,7 @@ def estimate(
     data: DataConfig,
     training: TrainingConfig,
     probe: ProbeConfig,
-    cell: type[Cell],
+    cell: Cell,
     layers: int,
     hidden_size: int,
 ) -> dict[str, int]:
@@ -63,7 +63,7 @@ def estimate(
         data: The sizes of the data.
         training: How long the run trains.
         probe: What is measured.
-        cell: The class of the cells.
+        cell: A cell of the run, of any size.
         layers: Number of layers.
         hidden_size: Hidden units of each layer.
     """
@@ -111,7 +111,7 @@ def check(found: Mapping[str, int], config: Mapping[str, Any], device: torch.dev
     """
     total, there = sum(found.values()), available(device)
     if total > MARGIN * there:
-        key = max(found, key=lambda name: found[name])
+        key = max((name for name in found if name != "process"), key=lambda name: found[name])
         section, _, name = key.partition(".")
         if key == "model.hidden_size" and config[section][name] is None:
             name = "parameter_budget"

@@ -92,9 +92,9 @@ def build(
     scaled = _scaled(config, sections.data)
     shortest = min(each.length for each in (task, *scaled.values()))
     cell = _check_cell(config, task, sections.probe)
-    _check_memory(config, task, scaled, sections)
+    _check_memory(config, task, scaled, sections, cell)
     network = _network(config, task, shortest, sections, say)
-    _check_memory(config, task, scaled, sections, network.hidden_size)
+    _check_memory(config, task, scaled, sections, cell, network.hidden_size)
     _check_optimizer_and_logger(config)
     for name, value in _values(config, ""):
         if isinstance(value, float) and not math.isfinite(value):
@@ -270,8 +270,8 @@ def _check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
             raise ConfigError(
                 f"`_target_` must name a subclass of bench.cells.Cell, got {config['cell']['_target_']!r}"
             )
-        if "module" in parameters_of(cell_class):
-            named(config["cell"].get("module"), "cell.module")
+        if _is_from_elsewhere(config["cell"]):
+            named(config["cell"]["module"], "cell.module")
         config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
         cell = smallest_cell(config["cell"])
         check_step(config["cell"])
@@ -280,17 +280,23 @@ def _check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
     return cell
 
 
+def _is_from_elsewhere(node: Mapping[str, Any]) -> bool:
+    """Return whether a cell is a module from elsewhere, named by ``module`` and by the arguments of its class."""
+    arguments = node.get("arguments")
+    return isinstance(arguments, Mapping) and arguments.get("_target_") == node.get("module")
+
+
 def _check_memory(
     config: Mapping[str, Any],
     task: Task,
     scaled: Mapping[str, Task],
     sections: Sections,
+    cell: Cell,
     hidden_size: int | None = None,
 ) -> None:
     """Refuse a run that takes far more memory than there is; without a hidden size, as if it were the least."""
     settings = _section(ModelConfig, config, "model")
     hidden = hidden_size or settings.hidden_size or 1
-    cell = cast(type[Cell], locate(config["cell"], "cell"))
     found = memory.estimate(
         task,
         scaled.values(),
@@ -391,7 +397,7 @@ def _qualify(message: str, section: str) -> str:
 
 def _name(group: str, config: Mapping[str, Any], choices: Mapping[str, str | None], overrides: list[str]) -> str:
     """Return the YAML's name, or that of the class where the command line names another class than the YAML does."""
-    for key in ("_target_", "module"):
+    for key in ("_target_", *(("module",) if _is_from_elsewhere(config[group]) else ())):
         if any(override.lstrip("+").startswith(f"{group}.{key}=") for override in overrides):
             return str(config[group][key]).rpartition(".")[2]
     choice = choices.get(group)

@@ -164,7 +164,10 @@ def parameters_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         function = owner.__dict__.get("__init__") if inspect.isclass(owner) else owner
         if function is None or function is object.__init__:
             continue
-        hints = typing.get_type_hints(function)
+        try:
+            hints = typing.get_type_hints(function)
+        except NameError:  # The file imports the names of its types for a type checker alone.
+            hints = {}
         parameters = inspect.signature(function).parameters.values()
         for parameter in parameters:
             named = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)

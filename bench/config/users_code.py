@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from bench.config.numerics import part_of
 from bench.config.syntax_tree import definitions, digest
 from bench.errors import shown
@@ -89,11 +91,17 @@ def declared_files(made: object) -> list[Path]:
     A path is relative to the file of the class. Of a folder all files count that are in it, at any depth.
 
     Args:
-        made: An instance of the class, or the class itself.
+        made: An instance of the class, or the class itself; the parts of a module may name files as well.
 
     Raises:
         ValueError: It names anything but files that are there.
     """
+    if isinstance(made, nn.Module):
+        return [file for part in made.modules() for file in _declared_by(part)]
+    return _declared_by(made)
+
+
+def _declared_by(made: object) -> list[Path]:
     kind = made if isinstance(made, type) else type(made)
     named = getattr(made, "files", ())
     if not isinstance(named, list | tuple) or not all(isinstance(each, str | os.PathLike) for each in named):

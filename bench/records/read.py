@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -56,6 +57,18 @@ def read_record(folder: Path) -> Record:
     del data["schema"]
     older.complete(data["config"])
     return Record(**data)
+
+
+def config_as_written(folder: Path) -> dict[str, Any]:
+    """Return the config of a record that can be read, with whatever characters its texts have.
+
+    Raises:
+        DamagedRecordError: See :func:`read_record`.
+    """
+    read_record(folder)
+    config = msgspec.json.decode(shapes.content_of(folder / RECORD_FILE))["config"]
+    older.complete(config)
+    return config
 
 
 def check_record(folder: Path) -> Record:

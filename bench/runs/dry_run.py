@@ -7,14 +7,12 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
 
-from bench.cells import Cell
 from bench.config import memory
+from bench.config.network import smallest_cell
 from bench.config.run_spec import RunSpec
-from bench.config.targets import locate
 from bench.runs.preflight import planned
 from bench.sweeps.invocation import Invocation
 from bench.sweeps.state import Inventory, RunState, seconds_left
@@ -59,7 +57,7 @@ def show(specs: Sequence[RunSpec], workers: int) -> None:
 
 
 def _memory(spec: RunSpec) -> dict[str, int]:
-    network, cell = spec.network, cast(type[Cell], locate(spec.config["cell"], "cell"))
+    network, cell = spec.network, smallest_cell(spec.config["cell"])
     sizes = (spec.data, spec.training, spec.probe, cell, network.settings.layers, network.hidden_size)
     return memory.estimate(spec.task, spec.scaled_tasks.values(), *sizes)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bench.config import schema
 from bench.config.command import MULTIRUN, compose_command, jobs_of, search_of
@@ -73,7 +75,7 @@ def _run(
         config = compose_command(hydra, words)
         if search_of(config) is None:
             jobs_of(config, hydra.config_loader)
-        if not dry_run and (said := cores.sleep_if_shared(config.runtime.threads or available_cores())) is not None:
+        if not dry_run and (said := cores.sleep_if_shared(_threads(config))) is not None:
             print(f"bench run: {said}", file=sys.stderr)
         _check_installed()
         # Torch and Lightning come with it. What the words alone tell to be wrong has been said by now.
@@ -86,6 +88,15 @@ def _run(
             raise
         except (OSError, HydraException) as error:
             raise LaunchError.of(error) from error
+
+
+def _threads(config: DictConfig) -> int:
+    """Return the threads of a run, 1 where they are not of the right form, of which a run will say what is wrong."""
+    try:
+        threads = OmegaConf.select(config, "runtime.threads", default=0)
+    except OmegaConfBaseException:
+        return 1
+    return available_cores() if not threads else threads if isinstance(threads, int) else 1
 
 
 def _check_installed() -> None:

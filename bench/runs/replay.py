@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from bench.records.compare import (
     probe_rows,
     surroundings,
 )
-from bench.records.read import check_record, read_curves
+from bench.records.read import check_record, config_as_written, read_curves
 from bench.records.record import DamagedRecordError, Record
 from bench.runs import trust
 from bench.runs.execute import execute
@@ -54,7 +55,8 @@ def replay_run(folder: Path, trusted: Sequence[str], config_dir: str | None, tol
     own = str(Path(config_dir).expanduser().absolute()) if config_dir else None
     try:
         signals.listen(at_once=True)
-        old, old_curves = check_record(folder), read_curves(folder)
+        # To be shown, texts are escaped; to be run, they are as they were.
+        old, old_curves = replace(check_record(folder), config=config_as_written(folder)), read_curves(folder)
         with own_modules(own), tempfile.TemporaryDirectory(prefix="bench-replay-") as scratch:
             spec = rebuild(old, Path(scratch), trusted)
             signals.listen()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from bench.records.read import read_probe
 from bench.training.rng import generator
 from tests import foreign_modules
 from tests.cells_made import draw, draw_state, error, everything
-from tests.conftest import Bench, assert_one_line, readme_block
+from tests.conftest import TINY, Bench, assert_one_line, readme_block, spec_of
 from tests.foreign_modules import Flipped, Gated
 
 HERE = foreign_modules.__name__
@@ -194,6 +196,31 @@ class TestOnTheCommandLine:
         assert_one_line(outcome, "run", "cell.arguments.scal is no setting of Theirs, did you mean scale?")
         names = set(read_probe(bench.folder(first), "activity").column("name").to_pylist())
         assert names >= {"h", "keep"}
+
+    def test_a_record_imports_nothing_that_is_not_trusted(self, bench: Bench):
+        made = bench.one("cell=foreign", "cell.module=torch.nn.GRUCell", "model.engine=stepwise")
+        file = bench.folder(made) / "record.json"
+        node = json.loads(file.read_text())
+        node["config"]["cell"]["module"] = "this.s"
+        node["config"]["cell"]["arguments"] = {
+            "_target_": "bench.cells.init.Initialization", "_partial_": True, "bias": "zero",
+        }  # fmt: skip
+        file.write_text(json.dumps(node))
+        outcome = bench.call("replay", str(bench.folder(made)))
+        assert (outcome.code, outcome.out, "this" in sys.modules) == (2, "", False)
+        assert "cell.arguments must be those of this.s" in outcome.err
+
+    def test_data_files_of_the_module_are_part_of_the_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        (tmp_path / "with_words.py").write_text(
+            "import torch\nclass Words(torch.nn.GRUCell):\n    files = ('words.txt',)\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        ids = set()
+        for text in ("one", "two"):
+            (tmp_path / "words.txt").write_text(text)
+            spec = spec_of(*TINY, "cell=foreign", "cell.module=with_words.Words", "model.engine=stepwise")
+            ids.add(spec.run_id)
+        assert len(ids) == 2
 
     @pytest.mark.parametrize(
         ("words", "message"),

@@ -61,7 +61,7 @@ class Drawing(Figure):
         super().__init__(*args, **kwargs)
         self.sheet = sheet
         self.data: list[dict[str, Any]] = []
-        self._tight = Bbox.null()
+        self._tight: Bbox | None = None
 
     def to_csv(self) -> str:
         """Return the data, numbers with all their digits; what a line does not have, and what is not there, is empty.
@@ -90,7 +90,7 @@ class Drawing(Figure):
         A title that is longer than the figure is wide is not cut off; the picture is then so much wider. The panels get
         their places once, for all forms, which takes longer than to draw them.
         """
-        if self.get_layout_engine() is not None:
+        if self._tight is None:
             self.draw_without_rendering()
             self.set_layout_engine("none")
             self._tight = self.get_tightbbox()
