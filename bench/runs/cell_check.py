@@ -16,8 +16,9 @@ from bench.config.network import make_cell, model_on_meta
 from bench.config.run_spec import RunSpec
 from bench.engines import Choice, stepwise
 from bench.errors import is_stop
+from bench.runs.one_step import updates
 from bench.training import process, rng
-from bench.training.model import SequenceModel, hidden_size_for_budget, parameter_count
+from bench.training.model import hidden_size_for_budget, parameter_count
 
 STEPS, BATCH = 30, 5
 """Size of the sequences by which the contract is checked."""
@@ -222,10 +223,10 @@ def _difference(one: Tensor, other: Tensor) -> float:
 def _speed(spec: RunSpec, reference: RunSpec) -> str:
     """Time training steps of the cell, of the cell step by step, and of the reference, in turns."""
     own, gru = spec.network.engine.engine, reference.network.engine.engine
-    makers = {"own": partial(_trainer, spec), "gru": partial(_trainer, reference)}
+    makers = {"own": partial(updates, spec), "gru": partial(updates, reference)}
     if own != "stepwise":
         slow = replace(spec, network=replace(spec.network, engine=Choice("stepwise")))
-        makers["stepwise"] = partial(_trainer, slow)
+        makers["stepwise"] = partial(updates, slow)
     found = _medians({name: make() for name, make in makers.items()})
     stepwise_too = f", {found['stepwise']:.1f} step by step" if "stepwise" in found else ""
     size = f"{spec.network.hidden_size} units, {spec.data.batch_size} sequences of {spec.task.length} steps"
@@ -233,25 +234,6 @@ def _speed(spec: RunSpec, reference: RunSpec) -> str:
         f"{found['own']:.1f} ms a training step ({own}){stepwise_too}; GRU {found['gru']:.1f} ({gru}), ratio "
         f"{found['own'] / found['gru']:.2f}; {size}, {spec.device.type}"
     )
-
-
-def _trainer(spec: RunSpec) -> Callable[[], None]:
-    """Return a function that makes one update, without what Lightning does around it."""
-    model: SequenceModel = spec.network.model(spec.seed).to(spec.device)
-    optimizer = spec.make_optimizer()(model.parameters())
-    model.warm_up(spec.data.batch_size, spec.precision)
-    batch = spec.task.sample(spec.data.batch_size, rng.generator("train", spec.seed, 0, spec.device))
-
-    def update() -> None:
-        optimizer.zero_grad()
-        with torch.autocast(spec.device.type, torch.bfloat16, enabled=spec.precision != "32"):
-            outputs = model(batch.inputs)
-        spec.task.loss(outputs.float(), batch).backward()
-        optimizer.step()
-        if spec.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return update
 
 
 def _medians(updates: dict[str, Callable[[], None]]) -> dict[str, float]:

@@ -8,17 +8,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from bench.config import memory
 from bench.config.network import smallest_cell
 from bench.config.run_spec import RunSpec
+from bench.runs.one_step import updates
 from bench.runs.preflight import planned
 from bench.sweeps.invocation import Invocation
 from bench.sweeps.state import Inventory, RunState, seconds_left
 from bench.sweeps.terminal import duration
-from bench.training import process, rng
-from bench.training.clipping import clip_gradients
+from bench.training import process
 
 SECONDS_OF_MEASURING = 0.5
 """Seconds for timing each kind of run that has never been timed."""
@@ -83,20 +81,11 @@ def _seconds(
 def seconds_per_step(spec: RunSpec) -> float:
     """Measure the time of one training step, on a network that is thrown away."""
     process.set_up(spec.runtime)
-    model = spec.network.model(spec.seed).to(spec.device)
-    optimizer = spec.make_optimizer()(model.parameters())
-    times = []
+    update, times = updates(spec), list[float]()
     started = time.perf_counter()
     while len(times) < 2 or (time.perf_counter() - started < SECONDS_OF_MEASURING and len(times) < 20):
         step_started = time.perf_counter()
-        generator = rng.generator("train", spec.seed, len(times), spec.device)
-        batch = spec.task.sample(spec.data.batch_size, generator)
-        optimizer.zero_grad()
-        spec.task.loss(model(batch.inputs), batch).backward()
-        clip_gradients(list(model.parameters()), spec.training.clip_norm, spec.training.clip_value)
-        optimizer.step()
-        if spec.device.type == "cuda":
-            torch.cuda.synchronize(spec.device)
+        update()
         times.append(time.perf_counter() - step_started)
     return statistics.median(times[1:])
 

@@ -162,6 +162,16 @@ def test_the_interval_of_an_improvement_enumerated():
     assert (found.interval.low, found.interval.high) == pytest.approx(tuple(exact))
 
 
+def test_many_runs_are_drawn_otherwise_and_come_to_the_same():
+    """Of 100 runs the counts are drawn together, of 101 each run by itself."""
+    here, there = two_cells(1, 101)
+    few, many = (improvement(here[:n], there[:n], better="higher", seed=0, resamples=20_000) for n in (100, 101))
+    assert few.interval is not None
+    assert many.interval is not None
+    for one, other in ((few.interval.low, many.interval.low), (few.interval.high, many.interval.high)):
+        assert one == pytest.approx(other, abs=0.01)
+
+
 def test_the_interval_of_an_improvement_against_scipy():
     here, there = two_cells(6, 12)
 
