@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 NUMERICS = 1
@@ -20,17 +20,21 @@ class Batch:
     """One batch of sequences, time-major.
 
     Attributes:
-        inputs: What the network reads, one vector for each step.
-        targets: What the network should output at each read-out step: class indices or real values. ``readout`` is the
-            whole length for tasks answered at every step, and 1 for tasks answered at the last step.
+        inputs: What the network reads: one vector for each step, or one token, a whole number, where the task has
+            ``tokens``.
+        targets: What the network should output at each read-out step: class indices or real values, several where one
+            output is a vector. ``readout`` is the whole length for tasks answered at every step, and otherwise 1.
         scored: The positions the training loss averages over.
         answer: The positions that hold the delayed answer; a subset of ``scored``.
+        lengths: The number of real steps of each sequence, from 1 to ``time``; the steps behind them are padding, which
+            changes no number. ``None`` where all sequences have ``time`` steps.
     """
 
-    inputs: Float[Tensor, "time batch input"]
-    targets: Shaped[Tensor, "readout batch"]
+    inputs: Shaped[Tensor, "time batch *input"]
+    targets: Shaped[Tensor, "readout batch *target"]
     scored: Bool[Tensor, "readout batch"]
     answer: Bool[Tensor, "readout batch"]
+    lengths: Int[Tensor, " batch"] | None = None
 
 
 class Task(ABC):
@@ -40,21 +44,27 @@ class Task(ABC):
     the file of the class. Their content is then part of a run's identity.
 
     Attributes:
-        readout: ``"every"`` if an output is asked for at every step, ``"last"`` if only at the last one.
+        readout: ``"every"`` if an output is asked for at every step, ``"last"`` if only at the last real one,
+            ``"mean"`` if one is asked for of the mean of the hidden states of all real steps.
         metric: The score that tables print for this task; a key of :meth:`scores`.
         higher_is_better: Whether a larger value of ``metric`` is the better one.
         extra_metrics: Further keys of :meth:`scores` that tables print below ``metric``.
         lower_is_better: Keys of :meth:`scores`, besides ``loss`` and ``metric``, of which a smaller value is the better
             one.
         scaled_by: The argument that sets how far back the answer lies, such as ``"length"``; ``None`` if there is none.
+        tokens: Number of different tokens where the inputs are tokens, 0 to ``tokens`` - 1; ``input_size`` is then the
+            same. ``None`` where they are vectors.
+        set_metrics: Further keys of ``baselines`` that are no means over sequences; see :meth:`set_scores`.
     """
 
-    readout: ClassVar[Literal["every", "last"]]
+    readout: Literal["every", "last", "mean"]
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
     extra_metrics: ClassVar[tuple[str, ...]] = ()
     lower_is_better: ClassVar[tuple[str, ...]] = ()
     scaled_by: ClassVar[str | None] = None
+    tokens: int | None = None
+    set_metrics: ClassVar[tuple[str, ...]] = ()
 
     input_size: int
     output_size: int
@@ -115,6 +125,17 @@ class Task(ABC):
 
         The key ``loss`` is always there; its mean equals :meth:`loss`.
         """
+
+    def set_scores(
+        self, outputs: Float[Tensor, "readout sequences output"], targets: Shaped[Tensor, "readout sequences *target"]
+    ) -> dict[str, float]:
+        """Compute each of ``set_metrics``, of all sequences of a set together; such a task reads out once a sequence.
+
+        Args:
+            outputs: What the network said of each sequence.
+            targets: What it should have said.
+        """
+        return {}
 
     @abstractmethod
     def solved(self, metrics: Mapping[str, float]) -> bool:

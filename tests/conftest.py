@@ -42,6 +42,15 @@ from bench.training.loop import TrainingModule
 
 ROOT = Path(__file__).resolve().parents[1]
 
+DATA: dict[str, tuple[str, ...]] = {
+    "character_model": ("task.file=" + str(ROOT / "tests" / "files" / "text.txt"),),
+    "digits": (),
+    "forecast": (),
+    "sequence_classification": ("task.file=" + str(ROOT / "tests" / "files" / "sequences.csv"), "task.step=step"),
+    "text_classification": (),
+}
+"""Tasks on data sets, with the overrides that name a small one."""
+
 TINY = (
     "model.hidden_size=4",
     "data.batch_size=4",

@@ -18,7 +18,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -36,7 +36,8 @@ from bench.training import process
 from bench.training.data import SequenceData
 from bench.training.loop import TrainingModule
 from tasks.base import Batch, Task
-from tests.conftest import ROOT, cells, options
+from tasks.data_set import DataSet
+from tests.conftest import DATA, ROOT, cells, options
 
 GOLDEN = ROOT / "tests" / "golden" / "trajectories.json"
 TOLERANCE = 1e-9
@@ -53,7 +54,11 @@ SMALL = (
     "runtime.threads=1", "trainer=cpu", "probe=flow", "probe.every=2", "probe.batch_size=3", "probe.lags=[0,1,5]",
     "probe.inputs=false", "probe.exponents=0",
 )  # fmt: skip
-SHORT = {"copy_memory": ("task.delay=4",), "adding_problem": ("task.length=11",)}
+SHORT = {
+    "copy_memory": ("task.delay=4",),
+    "adding_problem": ("task.length=11",),
+    **{name: (*words, "data.eval_size=5") for name, words in DATA.items()},
+}
 """Overrides that make tasks short; other tasks have sequences of at least 20 steps."""
 VARIANTS = (
     "cell=rnn cell.nonlinearity=relu cell.init.recurrent=orthogonal cell.init.input=glorot cell.init.bias=zero",
@@ -71,6 +76,12 @@ VARIANTS = (
     "optimizer.nesterov=true",
     "cell=lstm probe.inputs=true probe.exponents=3 model.layers=2",
     "cell=foreign cell.module=torch.nn.LSTMCell",
+    "cell=gru task=text_classification task.readout=mean model.embedding=4 model.head=[6,5] model.head_activation=tanh "
+    "model.input_dropout=0.2 model.readout_dropout=0.3 data.bucketing=true training.tested_weights=best",
+    "cell=lstm task=digits data.train_size=10 training.max_steps=null training.max_epochs=2 training.eval_every=2 "
+    "training.schedule=cosine training.warm_up_steps=3",
+    "cell=rnn task=character_model task.readout=every training.schedule=plateau training.decay_every=1 "
+    "training.decay=0.5 training.eval_every=1",
 )
 ENGINES = {
     **{f"cell={cell} model.engine={engine} model.layers=2": {f"engines.{engine}"}
@@ -137,15 +148,25 @@ def numbers_of(spec: RunSpec, *, double: bool) -> dict[str, list[float]]:
 def _doubled(task: Task) -> Task:
     """Return the task with all its numbers in float64."""
     task = copy.copy(task)
-    sample = task.sample
-
-    def in_double(batch_size: int, generator: torch.Generator) -> Batch:
-        batch = sample(batch_size, generator)
-        tensors = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-        return Batch(**{name: each.double() if each.is_floating_point() else each for name, each in tensors.items()})
-
-    task.sample = in_double
+    task.sample = _in_double(task.sample)
+    if isinstance(task, DataSet):
+        task.take = _in_double(task.take)
     return task
+
+
+def _in_double(make: Callable[..., Batch]) -> Callable[..., Batch]:
+    """Return the same function with all numbers of its batches in float64."""
+
+    def made(*arguments: Any) -> Batch:
+        batch = make(*arguments)
+        doubled = {
+            field.name: each.double()
+            for field in dataclasses.fields(batch)
+            if (each := getattr(batch, field.name)) is not None and each.is_floating_point()
+        }
+        return dataclasses.replace(batch, **doubled)
+
+    return made
 
 
 def difference(one: Mapping[str, list[float]], other: Mapping[str, list[float]], tolerance: float) -> str | None:

@@ -18,8 +18,9 @@ from bench.config.targets import check_arguments
 from bench.errors import shown
 from bench.training import process
 from bench.training.model import hidden_size_for_budget, parameter_count
-from bench.training.settings import RuntimeConfig
+from bench.training.settings import DataConfig, RuntimeConfig
 from tasks.base import Task
+from tasks.data_set import DataSet
 
 RERUN = ("none", "failed", "all")
 """Runs that a sweep makes again: none, those that failed, or all."""
@@ -78,22 +79,49 @@ def check_task(task: Task) -> None:
         for seed in (0, 1):
             torch.manual_seed(seed)
             batches.append(task.sample(2, torch.Generator().manual_seed(0)))
-    steps = 1 if task.readout == "last" else task.length
-    wanted = {"inputs": (task.length, 2, task.input_size), **dict.fromkeys(("targets", "scored", "answer"), (steps, 2))}
+    steps = task.length
+    if isinstance(task, DataSet) and task.lengths("validation") is not None:
+        steps = len(batches[0].inputs)  # Those of the median.
+    read = steps if task.readout == "every" else 1
+    wanted = {"inputs": (steps, 2, *((task.input_size,) if task.tokens is None else ()))}
+    wanted |= dict.fromkeys(("targets", "scored", "answer"), (read, 2))
+    kind = torch.float32 if task.tokens is None else torch.int64
     for field, shape in wanted.items():
         one, other = (getattr(batch, field) for batch in batches)
-        if tuple(one.shape) != shape:
+        if tuple(one.shape[: 2 if field == "targets" else None]) != shape:
             raise ValueError(f"{name} must return {field} {shape} for two sequences, got {tuple(one.shape)}")
         if field in ("scored", "answer") and one.dtype != torch.bool:
             raise ValueError(f"{name} must return {field} of truth values, got {one.dtype}")
-        if field == "inputs" and one.dtype != torch.float32:
-            raise ValueError(f"{name} must return inputs of torch.float32, got {one.dtype}")
+        if field == "inputs" and one.dtype != kind:
+            raise ValueError(f"{name} must return inputs of {kind}, got {one.dtype}")
         if field == "inputs" and not one.isfinite().all():
             raise ValueError(f"{name} must return finite inputs")
+        if field == "inputs" and task.tokens is not None and not 0 <= int(one.min()) <= int(one.max()) < task.tokens:
+            raise ValueError(f"{name} must return tokens from 0 to {task.tokens - 1}")
         if not torch.allclose(one, other, rtol=0, atol=0, equal_nan=True):
             raise ValueError(f"{name} must draw all of {field} from the generator that it is given")
     if not batches[0].answer.any() or (batches[0].answer & ~batches[0].scored).any():
         raise ValueError(f"{name} must return an answer at one of the scored positions at least, and at no others")
+
+
+def check_sizes(data: DataConfig, task: Task) -> None:
+    """Raise ``ValueError`` unless the sizes of the data suit a task.
+
+    Args:
+        data: The sizes.
+        task: The task, which draws its sequences, or has them.
+    """
+    if not isinstance(task, DataSet):
+        for name in ("eval_size", "test_size"):
+            if getattr(data, name) is None:
+                raise ValueError(f"`{name}` must be given for a task that draws its sequences, got null")
+        if data.bucketing:
+            raise ValueError("`bucketing` must be false for a task that draws its sequences, got true")
+        return
+    if data.train_size is not None and data.train_size > (size := task.size("train")):
+        raise ValueError(f"`train_size` must be null or <= {size}, the training split, got {data.train_size}")
+    if data.bucketing and task.lengths("train") is None:
+        raise ValueError("`bucketing` must be false where all sequences have one length, got true")
 
 
 def results_folder(results_dir: str) -> Path:

@@ -14,25 +14,35 @@ from bench.config.targets import locate
 from bench.engines import Engine
 from bench.records import older, provenance
 from bench.training.settings import RuntimeConfig
+from tasks.data_set import DataSet
 
 CODE_SECTIONS = ("task", "cell", "optimizer")
 """Sections of the config that name classes, which may be a user's own."""
+
+KEEPING = ("checkpoint_every", "keep_weights")
+"""Settings of the training that say what is kept of it, and change no number."""
 
 
 def science(
     config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str, engine: Engine
 ) -> dict[str, Any]:
     """Return all settings that can change a number."""
-    found = {name: config[name] for name in ("task", "model", "seed")}
-    found |= {name: older.as_before(name, config[name]) for name in ("cell", "optimizer", "data")}
-    found["model"] = {**config["model"], "engine": engine}
-    found["training"] = {name: value for name, value in config["training"].items() if name != "checkpoint_every"}
+    found: dict[str, Any] = {"seed": config["seed"], "task": _without_places(config["task"])}
+    found |= {name: older.as_before(name, config[name]) for name in ("cell", "model", "optimizer", "data", "training")}
+    found["model"]["engine"] = engine
+    found["training"] = {name: value for name, value in found["training"].items() if name not in KEEPING}
     found["probe"] = older.as_before("probe", config["probe"]) if config["probe"]["enabled"] else {"enabled": False}
     found["runtime"] = {name: value for name, value in asdict(runtime_config).items() if name != "keep_pages"}
     # On a GPU the processor's threads add nothing up.
     found["runtime"]["threads"] = runtime_config.thread_count if device.type == "cpu" else None
     found["trainer"] = {"device": device.type, "precision": precision}
     return found
+
+
+def _without_places(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's node without where its data lies; what the data is stands in the code, see :func:`code_of`."""
+    places = getattr(locate(node, "task"), "places", ())
+    return {name: value for name, value in node.items() if name not in places}
 
 
 def code_of(config: Mapping[str, Any], engine: Engine, made: Mapping[str, object]) -> dict[str, Any]:
@@ -45,7 +55,8 @@ def code_of(config: Mapping[str, Any], engine: Engine, made: Mapping[str, object
 
     Returns:
         ``numerics``: versions by name of the part, with ``task``, ``cell`` and ``optimizer`` for code of the user's
-        behind these and ``cell.<package>`` for an installed package that such code uses; and what
+        behind these, ``cell.<package>`` for an installed package that such code uses, and ``data`` for the content of
+        a data set; and what
         :func:`bench.records.provenance.code_version` says of the files.
 
     Raises:
@@ -66,6 +77,8 @@ def code_of(config: Mapping[str, Any], engine: Engine, made: Mapping[str, object
             versions[section] = users_code.users_version(tuple(own))
         versions |= {f"{section}.{package}": version for package, version in found.packages.items()}
         files["cell" if section == "cell" else "shared"] += own
+    if isinstance(made["task"], DataSet):
+        versions["data"] = made["task"].fingerprint[:12]
     versions |= {name: numerics.version_of(name) for name in used}
     for name in used:
         files["cell" if name.startswith("cells.") else "shared"] += numerics.files_of(name)

@@ -30,6 +30,7 @@ from bench.errors import as_override
 from bench.probes.settings import ProbeConfig
 from bench.training.settings import DataConfig, TrainingConfig
 from tasks.base import Task
+from tasks.data_set import DataSet
 
 MARGIN = 2
 """How many times what there is the estimate must be, for a run to be refused."""
@@ -42,7 +43,8 @@ BLOCKS_UNTOLD = 4
 
 def sequence_bytes(task: Task) -> int:
     """Return the size of one sequence of a task, with its targets and masks."""
-    return 4 * task.length * task.input_size + 10 * _read_steps(task)
+    of_step = 4 * task.input_size if task.tokens is None else 8
+    return task.length * of_step + 10 * _read_steps(task)
 
 
 def estimate(
@@ -74,7 +76,9 @@ def estimate(
     trained = data.microbatch_size or data.batch_size
     probed = probe.batch_size if probe.enabled else 0
     grows = max((trained, "data.batch_size"), (layers, "model.layers"), (hidden_size, "model.hidden_size"))[1]
-    evaluated = min(data.eval_batch_size, max(data.eval_size, data.test_size))
+    # A data set hands out its sequences batch by batch, and is there already.
+    kept = 0 if isinstance(task, DataSet) else size
+    evaluated = min(data.eval_batch_size, max(data.eval_size or 2**62, data.test_size or 2**62))
     for_training = trained * (step * layers * (2 * blocks + 2 * parts) + logits)
     for_probes = probed * (size + step * layers * (2 * blocks + 2 * parts) + logits)
     for_evaluation = evaluated * (step * (2 * blocks + parts) + logits)
@@ -83,16 +87,16 @@ def estimate(
     weights += task.output_size * (hidden_size + 1)
     found = {
         "process": PROCESS,
-        "data.eval_size": size * data.eval_size,
-        "data.test_size": size * data.test_size,
-        "data.train_size": size * (data.train_size or 0),
-        "data.test_scales": max((sequence_bytes(each) * data.test_size for each in scaled), default=0),
+        "data.eval_size": kept * (data.eval_size or 0),
+        "data.test_size": kept * (data.test_size or 0),
+        "data.train_size": kept * (data.train_size or 0),
+        "data.test_scales": max((sequence_bytes(each) * (data.test_size or 0) for each in scaled), default=0),
         "data.batch_size": size * data.batch_size,
         "data.eval_batch_size": max(0, for_evaluation - for_training),
         "probe.batch_size": max(0, for_probes - for_training),
         "model.hidden_size": 16 * weights,
         "model.layers": MODULES * layers,
-        "training.max_steps": 12 * training.max_steps,
+        "training.max_steps": 12 * training.steps,
     }
     found[grows] += for_training
     return found
@@ -182,4 +186,4 @@ def _number(path: Path) -> int | None:
 
 
 def _read_steps(task: Task) -> int:
-    return 1 if task.readout == "last" else task.length
+    return task.length if task.readout == "every" else 1

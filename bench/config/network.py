@@ -17,7 +17,7 @@ from bench.cells.init import WeightRule
 from bench.config.schema import ModelConfig
 from bench.engines import Choice, Engine
 from bench.training import rng
-from bench.training.model import SequenceModel
+from bench.training.model import Around, SequenceModel
 from tasks.base import Task
 
 M = TypeVar("M", bound=torch.nn.Module)
@@ -51,6 +51,11 @@ class Network:
             if not weight.isfinite().all():
                 raise ValueError(f"`{name}` must start as finite numbers; `reset_parameters` must fill it")
         return model
+
+    @property
+    def input_size(self) -> int:
+        """Size of the vectors that the lowest layer reads."""
+        return self.settings.embedding or self.task.input_size
 
     def shapes(self) -> dict[str, torch.Size]:
         """Return the shapes of all weights, by name, without allocating any."""
@@ -147,4 +152,12 @@ def _model(
         dropout=settings.dropout,
         readout=task.readout,
         engine=engine,
+        around=Around(
+            tokens=task.tokens,
+            embedding=settings.embedding,
+            head=tuple(settings.head),
+            head_activation=settings.head_activation,
+            input_dropout=settings.input_dropout,
+            readout_dropout=settings.readout_dropout,
+        ),
     )

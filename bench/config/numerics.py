@@ -84,6 +84,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "training/curves.py",
         "training/clock.py",
         "training/scores.py",
+        "training/schedule.py",
         "training/settings.py",
         "training/stopping.py",
         "config/network.py:Network.model,_model,_make_cell",

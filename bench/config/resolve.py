@@ -18,7 +18,15 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import shapes
 from bench.cells import Cell
 from bench.config import identity, memory, numerics
-from bench.config.checks import RERUN, check_optimizer, check_task, check_threads, hidden_size_of, results_folder
+from bench.config.checks import (
+    RERUN,
+    check_optimizer,
+    check_sizes,
+    check_task,
+    check_threads,
+    hidden_size_of,
+    results_folder,
+)
 from bench.config.command import default_of
 from bench.config.explain import ConfigError, explain
 from bench.config.network import Network, check_step, model_on_meta, smallest_cell
@@ -34,6 +42,7 @@ from bench.probes.settings import ProbeConfig
 from bench.records import record
 from bench.records.validation import Name
 from bench.training import process
+from bench.training.data import steps_per_epoch
 from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
 from tasks.base import Task
 
@@ -88,7 +97,7 @@ def build(
     if alike is not None and key in alike:
         return _with_seed(alike[key], seed, overrides, asked, sweep.row_of(asked))
     task = _task(config)
-    sections = _sections(config)
+    sections = _in_steps(config, task, _sections(config))
     scaled = _scaled(config, sections.data)
     shortest = min(each.length for each in (task, *scaled.values()))
     cell = _check_cell(config, task, sections.probe)
@@ -260,6 +269,16 @@ def _sections(config: Mapping[str, Any]) -> Sections:
         results_dir=results_dir,
         launcher=_section(LauncherConfig, config, "launcher"),
     )
+
+
+def _in_steps(config: dict[str, Any], task: Task, sections: Sections) -> Sections:
+    """Return the sections with a training that counts in steps, which the config then has as well."""
+    with _named("data"):
+        check_sizes(sections.data, task)
+    with _named("training"):
+        training = sections.training.in_steps(steps_per_epoch(task, sections.data))
+    config["training"] |= {"max_steps": training.max_steps, "eval_every": training.eval_every}
+    return replace(sections, training=training)
 
 
 def _check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:

@@ -7,7 +7,7 @@ see :mod:`bench.config.targets`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from hydra.core.config_store import ConfigStore
@@ -33,6 +33,12 @@ class ModelConfig:
             CPU; ``generated``: C++ written from the cell's own equations, on the CPU; ``fused``: the kernel of torch;
             ``compiled``: the cell's own equations through torch.compile; ``stepwise``: these equations step by step.
         readout_init: How the weights of the readout start: ``torch``, ``glorot`` or ``gaussian``; see ``cell.init``.
+        embedding: Size of the vector that is learned for each token, at least 1, on tasks whose inputs are tokens;
+            ``None`` gives each token an input of its own, 1 where it is there and else 0.
+        head: Sizes of dense layers between the hidden states and the readout, from below, each at least 1.
+        head_activation: What follows each of them, ``relu`` or ``tanh``.
+        input_dropout: Share of the entries of the input vectors that training sets to zero, in [0, 1).
+        readout_dropout: The same for what the readout reads.
     """
 
     hidden_size: int | None
@@ -41,6 +47,11 @@ class ModelConfig:
     dropout: float
     engine: str
     readout_init: str
+    embedding: int | None = None
+    head: list[int] = field(default_factory=list)
+    head_activation: str = "relu"
+    input_dropout: float = 0.0
+    readout_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         # Torch comes with it, and a command line is read without.

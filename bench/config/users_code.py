@@ -65,6 +65,9 @@ def behind(kinds: Iterable[type]) -> Behind:
         package = name.partition(".")[0]
         if package in ("bench", "tasks"):
             parts |= {found} if (found := part_of(name)) is not None else set()
+            # What a task shares with others stands in modules beside it.
+            file = _file_of(name) if package == "tasks" else None
+            todo += [(used, home) for used in _imports(name, file) if used.startswith("tasks.")] if file else []
             continue
         file = _file_of(name)
         if file is None and name == home and name not in sys.builtin_module_names:

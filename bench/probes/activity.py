@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from bench.cells import Cell
@@ -42,13 +42,13 @@ class Activity:
 
 @torch.no_grad()
 def activity_of(
-    model: SequenceModel, inputs: Float[Tensor, "time batch input"], *, gates: bool, bins: int = 0
+    model: SequenceModel, inputs: Shaped[Tensor, "time batch *input"], *, gates: bool, bins: int = 0
 ) -> list[Activity]:
     """Compute all statistics of all layers, from the cells' own equations, step by step.
 
     Args:
         model: The network.
-        inputs: One vector for each step.
+        inputs: One vector or one token for each step.
         gates: Whether to look at the gates; the hidden state is always looked at.
         bins: Number of bars of the histogram of each gate; 0 for none.
     """

@@ -104,7 +104,7 @@ def resolve_lags(lags: Sequence[int] | str, longest: int) -> list[int]:
 
 def answer_step(task: Task, batch: Batch) -> int:
     """Return the first step, counted from 0, at which the delayed answer is asked for; it has lag 0."""
-    if task.readout == "last":
+    if task.readout != "every":
         return batch.inputs.shape[0] - 1
     return int(batch.answer.any(1).nonzero()[0, 0])
 
@@ -136,7 +136,7 @@ def gradient_flow_of(
     lags = check_lags(lags, last)
     with left_as_it_is(model), _gradients_of_states(model):
         # Every step of the input is a node of its own.
-        steps = batch.inputs.detach().requires_grad_(inputs).unbind()
+        steps = model.embed(batch.inputs).detach().requires_grad_(inputs).unbind()
         points = (_from_taps if model.engine in ("native", "generated") else _from_cuts)(
             model, task, batch, steps, lags, last
         )
@@ -169,8 +169,7 @@ def _from_taps(
 
 
 def _answer_loss(model: SequenceModel, task: Task, batch: Batch, hidden: Tensor) -> Float[Tensor, ""]:
-    outputs = model.readout_layer(hidden[-1:] if model.readout == "last" else hidden)
-    return task.answer_loss(outputs, batch).sum()
+    return task.answer_loss(model.read(hidden), batch).sum()
 
 
 def _from_cuts(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from bench.cells import Cell
@@ -27,7 +27,7 @@ SEED = 0
 """Seed of the vectors at the end of the sequence."""
 
 
-def exponents_of(model: SequenceModel, inputs: Float[Tensor, "time batch input"], count: int) -> list[list[float]]:
+def exponents_of(model: SequenceModel, inputs: Shaped[Tensor, "time batch *input"], count: int) -> list[list[float]]:
     """Return the leading exponents of every layer, the largest first; the mean over the sequences.
 
     The function touches no ``grad``. Each layer is taken along the hidden states of the one below. The spectrum of the
@@ -37,7 +37,7 @@ def exponents_of(model: SequenceModel, inputs: Float[Tensor, "time batch input"]
 
     Args:
         model: The network.
-        inputs: One vector for each step.
+        inputs: One vector or one token for each step.
         count: Number of exponents, at least 1. A state of fewer dimensions has as many as it has dimensions.
 
     Returns:
@@ -45,7 +45,7 @@ def exponents_of(model: SequenceModel, inputs: Float[Tensor, "time batch input"]
         dimension, and NaN where a state is not finite.
     """
     found = []
-    hidden = inputs
+    hidden = model.embed(inputs)
     with left_as_it_is(model), torch.inference_mode(False):
         for cell in model.layers:
             states = [cell.initial_state(hidden.shape[1])]

@@ -26,8 +26,25 @@ A record that lacks such a setting has this value, and a run with this value kee
 
 
 SECTIONS: Mapping[str, Mapping[str, Any]] = {
-    "data": {"microbatch_size": None, "test_scales": None},
+    "data": {"microbatch_size": None, "test_scales": None, "bucketing": False},
+    "model": {
+        "embedding": None,
+        "head": [],
+        "head_activation": "relu",
+        "input_dropout": 0.0,
+        "readout_dropout": 0.0,
+    },
     "probe": {"inputs": False, "exponents": 0, "gate_bins": 0},
+    "training": {
+        "max_epochs": None,
+        "patience": None,
+        "tested_weights": "last",
+        "schedule": "constant",
+        "warm_up_steps": 0,
+        "decay_every": None,
+        "decay": None,
+        "keep_weights": False,
+    },
 }
 """The same for the sections of a config that name no class."""
 

@@ -63,7 +63,7 @@ class Record:
         model: Hidden size, engine, parameters, names of those that no step gave a gradient, and the residual to a
             parameter budget.
         task_facts: What tables need to know about the task: its metric, whether higher is better, extra metrics,
-            length, delay and baseline.
+            length, delay and baselines; of a data set also ``references``, the scores of further predictors, by name.
         solved: Whether the criterion was met at three evaluations in a row, looks after the end included.
         steps_to_solve: Step of the first of these three evaluations.
         steps: Number of training steps made.

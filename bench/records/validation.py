@@ -64,6 +64,7 @@ class _TaskFacts(Struct):
     extra_metrics: list[str]
     baselines: Scores
     directions: dict[str, Direction] = {}
+    references: dict[str, Scores] = {}
 
 
 class _Metrics(Struct):

@@ -99,13 +99,13 @@ def _looked_at(name: str, check: Callable[[], str]) -> Finding:
 
 def _cell(spec: RunSpec, hidden_size: int | None = None, seed: int | None = None) -> Cell:
     """Return the cell of the first layer with its initial values, in float64 on the CPU."""
-    cell = make_cell(spec.config["cell"], spec.task.input_size, hidden_size or spec.network.hidden_size)
+    cell = make_cell(spec.config["cell"], spec.network.input_size, hidden_size or spec.network.hidden_size)
     cell.reset_parameters(rng.generator("init", spec.seed if seed is None else seed), spec.task.delay)
     return cell.double()
 
 
 def _inputs(spec: RunSpec, steps: int = STEPS, batch: int = BATCH) -> Tensor:
-    size = (steps, batch, spec.task.input_size)
+    size = (steps, batch, spec.network.input_size)
     return torch.randn(size, generator=rng.generator("probe", spec.seed), dtype=torch.double)
 
 

@@ -214,13 +214,13 @@ class Checkpointing(L.Callback):
         if "cuda" in self.resumed["random"] and torch.cuda.is_available():
             torch.cuda.set_rng_state(self.resumed["random"]["cuda"])
         assert isinstance(pl_module, TrainingModule)
-        trainer.fit_loop.epoch_loop.max_steps = pl_module.config.max_steps
-        if trainer.global_step % pl_module.config.eval_every == 0 and not pl_module.evaluated:
+        trainer.fit_loop.epoch_loop.max_steps = pl_module.config.steps
+        if trainer.global_step % pl_module.config.interval == 0 and not pl_module.evaluated:
             # As Lightning does after a step.
             trainer.validating = True
             trainer.fit_loop.epoch_loop.val_loop.run()
             trainer.training = True
-        if pl_module.solved_at is not None and pl_module.config.stop_when_solved:
+        if pl_module.ended_early:
             trainer.should_stop = True
 
     def on_train_batch_end(
@@ -228,7 +228,7 @@ class Checkpointing(L.Callback):
     ) -> None:
         """Save if it is due, after a step without an evaluation."""
         assert isinstance(pl_module, TrainingModule)
-        if trainer.global_step % pl_module.config.eval_every:
+        if trainer.global_step % pl_module.config.interval:
             self._between_steps(trainer, pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -278,7 +278,7 @@ class Checkpointing(L.Callback):
 
     def _between_steps(self, trainer: L.Trainer, module: TrainingModule) -> None:
         step = trainer.global_step
-        if step == module.config.max_steps or trainer.should_stop:
+        if step == module.config.steps or trainer.should_stop:
             self._last = self._state(module), generators()
             return
         if self.lost() is not None:

@@ -73,7 +73,7 @@ def planned(specs: Sequence[RunSpec]) -> list[PlannedRun]:
             folder=str(spec.folder.relative_to(spec.results_dir)),
             label=spec.label,
             kind=spec.kind,
-            max_steps=spec.training.max_steps,
+            max_steps=spec.training.steps,
         )
         for spec in specs
     }

@@ -18,6 +18,7 @@ from bench.records.series import curves_table, probe_table
 from bench.runs.result import Result
 from bench.training import process
 from tasks.base import Task
+from tasks.data_set import DataSet
 
 COLUMNS = {"loss": "train_loss", "grad_norm": "grad_norm", "grad_norm_clipped": "grad_norm_clipped"}
 """The name that each curve of :data:`bench.training.curves.CURVES` has in the record."""
@@ -106,6 +107,7 @@ def _model_facts(spec: RunSpec, result: Result) -> dict[str, Any]:
 
 def _task_facts(task: Task, scaled: Mapping[str, Task]) -> dict[str, Any]:
     further = {f"{name}@{at}": value for at, other in scaled.items() for name, value in other.baselines.items()}
+    data = {"references": task.references} if isinstance(task, DataSet) else {}
     return {
         "metric": task.metric,
         "higher_is_better": task.higher_is_better,
@@ -114,6 +116,7 @@ def _task_facts(task: Task, scaled: Mapping[str, Task]) -> dict[str, Any]:
         "delay": task.delay,
         "baselines": task.baselines | further,
         "directions": task.directions,
+        **data,
     }
 
 

@@ -142,6 +142,8 @@ def fit(
                 spec.task, spec.data, spec.seed, spec.device, look=len(module.looks_again) + 1, between=between
             )
             trainer.validate(module, datamodule=again, verbose=False)
+        if module.diverged_at is None and module.best_weights is not None:
+            module.model.load_state_dict(module.best_weights)
         if module.diverged_at is None:
             trainer.test(module, datamodule=data, verbose=False)
         if module.diverged_at is None:
@@ -164,9 +166,12 @@ def _outcome_of(spec: RunSpec, module: TrainingModule) -> Outcome:
         return Outcome("diverged", f"loss not finite at step {module.diverged_at}")
     if spec.training.stop_when_solved and module.solved_at is not None and not module.looks_again:
         return Outcome("completed", "solved")
+    if module.out_of_patience and module.steps < spec.training.steps:
+        without = f"{spec.training.patience} evaluations without a better {spec.task.metric}"
+        return Outcome("completed", f"stopped at step {module.steps}, after {without}")
     looks = len(module.looks_again)
     again = f", looked at {looks} time{'s' if looks > 1 else ''} more" if looks else ""
-    return Outcome("completed", f"stopped at max_steps {spec.training.max_steps}{again}")
+    return Outcome("completed", f"stopped at max_steps {spec.training.steps}{again}")
 
 
 def _failure(error: BaseException) -> Outcome:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Literal
 
 import lightning as L
 import torch
@@ -12,11 +13,28 @@ import torch
 from bench.training import rng
 from bench.training.settings import DataConfig
 from tasks.base import Batch, Task
+from tasks.data_set import DataSet, Split
+
+POOL = 50
+"""Batches whose sequences are sorted by length together, where ``data.bucketing`` is on."""
 
 
 def select(batch: Batch, columns: torch.Tensor) -> Batch:
     """Return the sequences of a batch at the given columns."""
-    return Batch(**{field.name: getattr(batch, field.name)[:, columns] for field in fields(Batch)})
+    return Batch(
+        inputs=batch.inputs[:, columns],
+        targets=batch.targets[:, columns],
+        scored=batch.scored[:, columns],
+        answer=batch.answer[:, columns],
+        lengths=batch.lengths[columns] if batch.lengths is not None else None,
+    )
+
+
+def steps_per_epoch(task: Task, config: DataConfig) -> int | None:
+    """Return the training steps that see every training sequence once; ``None`` where every step draws new ones."""
+    if isinstance(task, DataSet):
+        return -(-(config.train_size or task.size("train")) // config.batch_size)
+    return config.train_size // config.batch_size if config.train_size is not None else None
 
 
 def pieces(batch: Batch, size: int) -> list[Batch]:
@@ -44,6 +62,8 @@ class TrainingStream:
     start: int = 0
 
     def __iter__(self) -> Iterator[Batch]:
+        if isinstance(self.task, DataSet):
+            return self._of_split(self.task, self.config.train_size or self.task.size("train"))
         return self._fresh() if self.config.train_size is None else self._fixed(self.config.train_size)
 
     def _fresh(self) -> Iterator[Batch]:
@@ -60,6 +80,60 @@ class TrainingStream:
                 if len(columns) == self.config.batch_size:
                     yield select(whole, columns)
             skipped = 0
+
+    def _of_split(self, task: DataSet, size: int) -> Iterator[Batch]:
+        per_epoch = -(-size // self.config.batch_size)
+        first_epoch, skipped = divmod(self.start, per_epoch)
+        for epoch in itertools.count(first_epoch):
+            shuffle = rng.generator("shuffle", self.seed, epoch, self.device)
+            for chosen in self._portions(task, size, shuffle)[skipped:]:
+                yield task.take("train", chosen)
+            skipped = 0
+
+    def _portions(self, task: DataSet, size: int, shuffle: torch.Generator) -> list[torch.Tensor]:
+        """Return the numbers of the sequences of each batch of one epoch; the last may be smaller."""
+        order = torch.randperm(size, generator=shuffle, device=self.device)
+        lengths = task.lengths("train")
+        if not self.config.bucketing or lengths is None:
+            return list(order.split(self.config.batch_size))
+        portions: list[torch.Tensor] = []
+        lengths = lengths.to(self.device)
+        for pool in order.split(POOL * self.config.batch_size):
+            by_length = pool[lengths[pool].argsort(stable=True)]
+            portions += by_length.split(self.config.batch_size)
+        mixed = torch.randperm(len(portions), generator=shuffle, device=self.device).tolist()
+        return [portions[number] for number in mixed]
+
+
+class SplitSet:
+    """The first ``size`` sequences of a split, taken batch by batch as they are asked for.
+
+    ``between`` is called before each batch is taken.
+    """
+
+    def __init__(
+        self,
+        task: DataSet,
+        split: Split,
+        *,
+        size: int | None,
+        batch_size: int,
+        device: torch.device,
+        between: Callable[[], object] = lambda: None,
+    ) -> None:
+        there = task.size(split)
+        chosen = torch.arange(there if size is None else min(size, there), device=device)
+        self._task, self._between = task, between
+        self._split: Split = split
+        self._portions = chosen.split(batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for chosen in self._portions:
+            self._between()
+            yield self._task.take(self._split, chosen)
+
+    def __len__(self) -> int:
+        return len(self._portions)
 
 
 class EvaluationSet:
@@ -125,27 +199,37 @@ class SequenceData(L.LightningDataModule):
         self.start = start
         self.look = look
         self.between = between
-        self._evaluation: EvaluationSet | None = None
+        self._evaluation: EvaluationSet | SplitSet | None = None
 
     def train_dataloader(self) -> TrainingStream:
         """Return endless batches of the ``train`` stream."""
         return TrainingStream(self.task, self.config, self.seed, self.device, self.start)
 
-    def val_dataloader(self) -> EvaluationSet:
-        """Return the evaluation set, which is made once."""
+    def val_dataloader(self) -> EvaluationSet | SplitSet:
+        """Return the evaluation set, which is made once; the validation split of a data set."""
         if self._evaluation is None:
             self._evaluation = self._set("eval", self.config.eval_size, self.look)
         return self._evaluation
 
-    def test_dataloader(self) -> EvaluationSet:
-        """Make the test set, from its own random stream."""
+    def test_dataloader(self) -> EvaluationSet | SplitSet:
+        """Make the test set, from its own random stream; the test split of a data set."""
         return self._set("test", self.config.test_size)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Return the batch as it is: batches are made on the device that uses them."""
         return batch
 
-    def _set(self, stream: rng.Stream, size: int, look: int = 0) -> EvaluationSet:
+    def _set(self, stream: Literal["eval", "test"], size: int | None, look: int = 0) -> EvaluationSet | SplitSet:
+        if isinstance(self.task, DataSet):
+            return SplitSet(
+                self.task,
+                "test" if stream == "test" else "validation",
+                size=size,
+                batch_size=self.config.eval_batch_size,
+                device=self.device,
+                between=self.between,
+            )
+        assert size is not None
         return EvaluationSet(
             self.task,
             stream,

@@ -16,10 +16,12 @@ from bench.training.clock import Clock
 from bench.training.curves import Curves, Evaluation
 from bench.training.data import pieces
 from bench.training.model import SequenceModel
+from bench.training.schedule import best_of, factor
 from bench.training.scores import Scores
 from bench.training.settings import TrainingConfig
 from bench.training.stopping import SOLVED_IN_A_ROW, Divergence, solved_at, solved_in_a_row
 from tasks.base import Batch, Task
+from tasks.data_set import DataSet
 
 NUMERICS = 1
 """Raised when what is computed here changes; `make numerics` says when that is."""
@@ -43,6 +45,8 @@ class TrainingModule(L.LightningModule):
         looks_again: The metrics of further sequences after the last step, see :attr:`undecided`.
         test_metrics: Filled by the one look at the test set; those of a further set have its name behind an ``@``.
         test_name: Name of the further test set that is looked at; ``None`` for the test set itself.
+        best_weights: The weights at the first evaluation with the best value of the task's metric, by name, where the
+            settings ask for them; ``None`` before the first evaluation.
         without_gradient: Names of the parameters that no step of this process has given a gradient; none before the
             first.
     """
@@ -65,7 +69,7 @@ class TrainingModule(L.LightningModule):
         self._weights = list(model.parameters())  # Every step asks for them.
         self.config = config
         self.seed = seed
-        self.curves = Curves.empty(config.max_steps, device)
+        self.curves = Curves.empty(config.steps, device)
         self.clock = Clock()
         self.divergence = Divergence()
         self.solved_at: int | None = None
@@ -73,13 +77,13 @@ class TrainingModule(L.LightningModule):
         self.test_metrics: dict[str, float] = {}
         self.test_name: str | None = None
         self.without_gradient: set[str] | None = None
+        self.best_weights: dict[str, Tensor] | None = None
         self._optimizer_state: dict[str, Any] | None = None
+        self._base_rates: list[float] = []
         self._steps_between_looks = 1 if device.type == "cpu" else STEPS_BETWEEN_LOOKS
-        names = task.scores(
-            torch.zeros(1 if task.readout == "last" else task.length, 1, task.output_size),
-            task.sample(1, rng.generator("eval", seed)),
-        )
-        self._scores = Scores(names, device)
+        one = task.sample(1, rng.generator("eval", seed))
+        names = task.scores(torch.zeros(len(one.targets), 1, task.output_size), one)
+        self._scores = Scores(names, device, task.set_scores)
 
     @property
     def diverged_at(self) -> int | None:
@@ -96,10 +100,30 @@ class TrainingModule(L.LightningModule):
         """Whether the run ends among evaluations that meet the criterion, too few of them to count as solved.
 
         The trained network is then looked at again, on further evaluation sets, until one does not meet the criterion
-        or there are enough.
+        or there are enough. A data set has no further ones.
         """
+        if isinstance(self.task, DataSet):
+            return False
         late = solved_in_a_row(self.curves.evaluations, self.task.solved)
         return self.solved_at is None and late > 0 and all(map(self.task.solved, self.looks_again))
+
+    @property
+    def metric_values(self) -> list[float]:
+        """The task's metric at each evaluation so far."""
+        return [row.metrics[self.task.metric] for row in self.curves.evaluations]
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether as many evaluations in a row as the settings allow have brought no better value of the metric."""
+        values, patience = self.metric_values, self.config.patience
+        if patience is None or not values:
+            return False
+        return len(values) - 1 - best_of(values, lower=not self.task.higher_is_better) >= patience
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the settings ask for no further step, whatever their number."""
+        return self.out_of_patience or (self.config.stop_when_solved and self.solved_at is not None)
 
     @property
     def steps(self) -> int:
@@ -119,6 +143,7 @@ class TrainingModule(L.LightningModule):
             "solved_in_a_row": solved_in_a_row(self.curves.evaluations, self.task.solved),
             "looked_at": self.divergence.looked_at,
             "train_seconds": self.clock.seconds,
+            **({"best_weights": self.best_weights} if self.config.tested_weights == "best" else {}),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -127,8 +152,12 @@ class TrainingModule(L.LightningModule):
         Raises:
             Exception: What torch raises for the weights or the optimiser's state of another network.
         """
-        if state["step"] > self.config.max_steps:
-            raise ValueError(f"`step` must be <= {self.config.max_steps}, got {state['step']}")
+        if state["step"] > self.config.steps:
+            raise ValueError(f"`step` must be <= {self.config.steps}, got {state['step']}")
+        if self.config.tested_weights == "best":
+            if state["best_weights"] is not None:
+                self.model.load_state_dict(state["best_weights"])
+            self.best_weights = state["best_weights"]
         self.model.load_state_dict(state["model"])
         # A state that does not fit is found now; the optimiser of the fit is made later.
         self.make_optimizer(self.model.parameters()).load_state_dict(state["optimizer"])
@@ -141,17 +170,19 @@ class TrainingModule(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimiser over all parameters of the network, with the state it had when the run was stopped."""
         optimizer = self.make_optimizer(self.model.parameters())
+        self._base_rates = [group["lr"] for group in optimizer.param_groups]
         if self._optimizer_state is not None:
             optimizer.load_state_dict(self._optimizer_state)
         return optimizer
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch; dropout draws from a stream of its own."""
+        self._set_rate()
         dropout = None
-        if self.model.dropout > 0:
+        if self.model.drops:
             dropout = rng.generator("dropout", self.seed, self.global_step, self.device)
         if self.microbatch_size is None:
-            loss = self.task.loss(self.model(batch.inputs, dropout), batch)
+            loss = self.task.loss(self.model(batch.inputs, dropout, batch.lengths), batch)
             self.curves.loss[self.global_step] = loss.detach()
             return loss
         # Lightning would forget the gradients after this, when those of all pieces but the last are there.
@@ -167,9 +198,20 @@ class TrainingModule(L.LightningModule):
         self.curves.loss[self.global_step] = whole + loss.detach()
         return loss
 
+    def _set_rate(self) -> None:
+        """Give the optimiser the learning rate of the step that is next, unless it is always the same."""
+        if self.config.schedule == "constant" and not self.config.warm_up_steps:
+            return
+        lower = not self.task.higher_is_better
+        times = factor(self.config, self.global_step + 1, self.metric_values, lower=lower)
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        for group, rate in zip(optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = rate * times
+
     def _share_of_loss(self, part: Batch, batch: Batch, dropout: torch.Generator | None) -> Tensor:
         """Return what a piece adds to the loss of its batch; its own loss is a mean over its own scored positions."""
-        outputs = self.model(part.inputs, dropout)
+        outputs = self.model(part.inputs, dropout, part.lengths)
         if not part.scored.any():
             return 0.0 * outputs.sum()
         return part.scored.sum() / batch.scored.sum() * self.task.loss(outputs, part)
@@ -216,7 +258,10 @@ class TrainingModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the scores of one batch of the evaluation set, or of the test set."""
-        self._scores.add(self.task.scores(self.model(batch.inputs), batch))
+        outputs = self.model(batch.inputs, lengths=batch.lengths)
+        self._scores.add(self.task.scores(outputs, batch))
+        if self.task.set_metrics:
+            self._scores.keep(outputs, batch.targets)
 
     def on_validation_epoch_end(self) -> None:
         """Keep the metrics of the evaluation set; stop if the task has been solved often enough in a row."""
@@ -232,8 +277,15 @@ class TrainingModule(L.LightningModule):
         self.curves.evaluations.append(Evaluation(self.global_step, metrics, self.clock.seconds))
         if self.solved_at is None:
             self.solved_at = solved_at(self.curves.evaluations, self.task.solved)
-            if self.solved_at is not None and self.config.stop_when_solved:
-                self.trainer.should_stop = True
+        if self.config.tested_weights == "best" and self._is_best():
+            self.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        if self.ended_early:
+            self.trainer.should_stop = True
+
+    def _is_best(self) -> bool:
+        """Return whether the last evaluation is the first of the best ones."""
+        values = self.metric_values
+        return best_of(values, lower=not self.task.higher_is_better) == len(values) - 1
 
     def _look_again(self, metrics: dict[str, float]) -> None:
         """Keep the metrics of a look after the end; count the task as solved if it has now been seen often enough."""

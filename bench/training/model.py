@@ -1,14 +1,16 @@
-"""The network: one or more layers of cells, unrolled over time, and a linear readout."""
+"""The network: an embedding of tokens, layers of cells unrolled over time, dense layers, and a linear readout."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from bench.cells import Cell
@@ -20,6 +22,49 @@ from bench.engines.native import engine as native
 
 MakeCell = Callable[[int, int], Cell]
 """Function ``(input_size, hidden_size) -> cell``."""
+
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+"""What may stand behind each dense layer of a head, by name."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What stands around the recurrent layers of a network.
+
+    Attributes:
+        tokens: Number of different tokens where the inputs are tokens; ``None`` where they are vectors.
+        embedding: Size of the vector that is learned for each token; ``None`` gives each an entry of its own, 1 where
+            it is there and else 0.
+        head: Sizes of the dense layers between the hidden states and the readout, from below; each at least 1.
+        head_activation: What follows each of them, a key of :data:`ACTIVATIONS`.
+        input_dropout: Share of the entries of the input vectors that training sets to zero, in [0, 1).
+        readout_dropout: The same for what the readout reads.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    tokens: int | None = None
+    embedding: int | None = None
+    head: tuple[int, ...] = ()
+    head_activation: str = "relu"
+    input_dropout: float = 0.0
+    readout_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.embedding is not None and self.tokens is None:
+            raise ValueError(f"`embedding` must be null for a task whose inputs are no tokens, got {self.embedding}")
+        if self.embedding is not None and self.embedding < 1:
+            raise ValueError(f"`embedding` must be null or >= 1, got {self.embedding}")
+        if not all(size >= 1 for size in self.head):
+            raise ValueError(f"`head` must be a list of sizes >= 1, got {list(self.head)}")
+        if self.head_activation not in ACTIVATIONS:
+            allowed = ", ".join(ACTIVATIONS)
+            raise ValueError(f"`head_activation` must be one of {allowed}, got {self.head_activation!r}")
+        for name in ("input_dropout", "readout_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be >= 0 and < 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -36,20 +81,22 @@ class LayerTrace:
 
 
 class SequenceModel(nn.Module):
-    """Layers of recurrent cells and a linear readout, which acts at every step or at the last one.
+    """Layers of recurrent cells and a linear readout, which acts at every step, the last one, or the mean of all.
 
     Args:
         make_cell: ``(input_size, hidden_size) -> Cell``.
-        input_size: Size of the input vector, at least 1.
+        input_size: Size of the input vector, at least 1; number of different tokens where the inputs are tokens.
         output_size: Size of the output vector, at least 1.
         hidden_size: Size of the hidden state of every layer, at least 1.
         layers: Number of layers, at least 1; each layer above the first reads the hidden states of the one below.
         dropout: Share of the hidden states between two layers that training sets to zero, in [0, 1); a share above 0
             needs at least two layers.
-        readout: ``"every"`` reads out every step, ``"last"`` only the last one.
+        readout: ``"every"`` reads out every step, ``"last"`` only the last real one, ``"mean"`` the mean of the hidden
+            states of all real steps.
         engine: ``"fused"`` (torch kernel), ``"stepwise"`` (the cell's own equations), ``"compiled"`` (the same through
             ``torch.compile``, see :meth:`warm_up`), ``"native"`` (C++, on the CPU), or ``"generated"`` (C++ written
             from the cell's own equations, on the CPU); see :func:`bench.engines.choose`.
+        around: What stands around these layers.
 
     Raises:
         ValueError: A number is out of range, the engine is unknown, or the cell does not have it.
@@ -64,8 +111,9 @@ class SequenceModel(nn.Module):
         hidden_size: int,
         layers: int,
         dropout: float,
-        readout: Literal["every", "last"],
+        readout: Literal["every", "last", "mean"],
         engine: str,
+        around: Around = Around(),
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -76,14 +124,17 @@ class SequenceModel(nn.Module):
             raise ValueError(f"`dropout` acts between layers: it must be 0 where layers is 1, got {dropout}")
         if engine not in ENGINES:
             raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}, got {engine!r}")
+        lowest = around.embedding or input_size
         self.cells = nn.ModuleList(
-            make_cell(input_size if layer == 0 else hidden_size, hidden_size) for layer in range(layers)
+            make_cell(lowest if layer == 0 else hidden_size, hidden_size) for layer in range(layers)
         )
-        # nn.Linear alone would draw its first values from the global generator; skip_init avoids that.
-        self.readout_layer = cast(
-            nn.Linear,
-            nn.utils.skip_init(nn.Linear, hidden_size, output_size, device=next(self.cells.parameters()).device),
-        )
+        device = next(self.cells.parameters()).device
+        sizes = (hidden_size, *around.head)
+        self.readout_layer = _linear(sizes[-1], output_size, device)
+        self.head = nn.ModuleList(_linear(below, above, device) for below, above in itertools.pairwise(sizes))
+        table = torch.empty(input_size, around.embedding, device=device) if around.embedding is not None else None
+        self.embedding = nn.Parameter(table) if table is not None else None
+        self.around = around
         self.dropout = dropout
         self.readout = readout
         name = type(self.layers[0]).__name__
@@ -119,24 +170,75 @@ class SequenceModel(nn.Module):
         else:
             fill_weight(weight, readout, generator)
             bias.zero_()
+        for layer in self.head:
+            assert isinstance(layer, nn.Linear)
+            bound = layer.in_features**-0.5
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+        if self.embedding is not None:
+            self.embedding.normal_(generator=generator)
+
+    @property
+    def drops(self) -> bool:
+        """Whether training sets anything to zero by chance."""
+        return max(self.dropout, self.around.input_dropout, self.around.readout_dropout) > 0
 
     def forward(
-        self, inputs: Float[Tensor, "time batch input"], dropout_generator: torch.Generator | None = None
+        self,
+        inputs: Shaped[Tensor, "time batch *input"],
+        dropout_generator: torch.Generator | None = None,
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "readout batch output"]:
         """Compute the outputs at the steps that are read out.
 
         Args:
-            inputs: One vector for each step.
+            inputs: One vector or one token for each step.
             dropout_generator: Source of the dropout masks, on the inputs' device; ``None`` means no dropout.
+            lengths: The number of real steps of each sequence, which stand first; ``None`` where all steps are real.
         """
-        hidden, last = inputs, inputs[-1]
+        hidden = self.embed(inputs)
+        last = hidden[-1]
         for depth, cell in enumerate(self.layers):
-            if depth > 0 and self.dropout > 0 and dropout_generator is not None:
-                kept = torch.empty_like(hidden).bernoulli_(1 - self.dropout, generator=dropout_generator)
-                hidden = hidden * kept / (1 - self.dropout)
+            share = self.dropout if depth > 0 else self.around.input_dropout
+            hidden = _dropped(hidden, share, dropout_generator)
             hidden, (last, *_) = self._unroll(depth)(cell, hidden)
-        # The engine returns the last h by itself: the gradient of a slice would hold zeros for all other steps.
-        return self.readout_layer(last.unsqueeze(0) if self.readout == "last" else hidden)
+        return self.read(hidden, last, lengths, dropout_generator)
+
+    def embed(self, inputs: Shaped[Tensor, "time batch *input"]) -> Float[Tensor, "time batch vector"]:
+        """Return the vector of each step that the lowest layer reads."""
+        if self.around.tokens is None:
+            return inputs
+        if self.embedding is None:
+            return F.one_hot(inputs, self.around.tokens).to(self.readout_layer.weight.dtype)
+        return F.embedding(inputs, self.embedding)
+
+    def read(
+        self,
+        hidden: Float[Tensor, "time batch hidden"],
+        last: Float[Tensor, "batch hidden"] | None = None,
+        lengths: Int[Tensor, " batch"] | None = None,
+        dropout_generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "readout batch output"]:
+        """Compute the outputs from the hidden states of the highest layer.
+
+        Args:
+            hidden: The hidden states of all steps.
+            last: Those of the last step, where the engine returned them by themselves: the gradient of a slice would
+                hold zeros for all other steps.
+            lengths: See :meth:`forward`.
+            dropout_generator: See :meth:`forward`.
+        """
+        if self.readout == "every":
+            read = hidden
+        elif self.readout == "mean":
+            read = _mean(hidden, lengths).unsqueeze(0)
+        elif lengths is not None:
+            read = hidden[lengths - 1, torch.arange(hidden.shape[1], device=hidden.device)].unsqueeze(0)
+        else:
+            read = last.unsqueeze(0) if last is not None else hidden[-1:]
+        for layer in self.head:
+            read = ACTIVATIONS[self.around.head_activation](layer(read))
+        return self.readout_layer(_dropped(read, self.around.readout_dropout, dropout_generator))
 
     def warm_up(self, batch_size: int, precision: str = "32") -> float:
         """Do what the compiled engine does once, before the first step; the other engines need no such step.
@@ -160,13 +262,13 @@ class SequenceModel(nn.Module):
             "fused": fused.unroll, "stepwise": stepwise.unroll, "native": native.unroll, "generated": generated.unroll,
         }[self.engine]  # fmt: skip
 
-    def trace(self, inputs: Float[Tensor, "time batch input"]) -> list[LayerTrace]:
+    def trace(self, inputs: Shaped[Tensor, "time batch *input"]) -> list[LayerTrace]:
         """Return all states and block values of every layer, without dropout.
 
         The engines in C++ compute them at their speed, all others step by step.
         """
         traces = []
-        layer_inputs = inputs
+        layer_inputs = self.embed(inputs)
         for cell in self.layers:
             if self.engine in ("native", "generated"):
                 engine = native if self.engine == "native" else generated
@@ -190,6 +292,29 @@ class SequenceModel(nn.Module):
             traces.append(trace)
             layer_inputs = trace.states["h"]
         return traces
+
+
+def _linear(inputs: int, outputs: int, device: torch.device) -> nn.Linear:
+    """Return a linear layer without values: nn.Linear alone would draw its first from the global generator."""
+    return cast(nn.Linear, nn.utils.skip_init(nn.Linear, inputs, outputs, device=device))
+
+
+def _dropped(values: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    """Return the values with a share of them set to zero and the others scaled up; all of them without a generator."""
+    if share == 0 or generator is None:
+        return values
+    kept = torch.empty_like(values).bernoulli_(1 - share, generator=generator)
+    return values * kept / (1 - share)
+
+
+def _mean(
+    hidden: Float[Tensor, "time batch hidden"], lengths: Int[Tensor, " batch"] | None
+) -> Float[Tensor, "batch hidden"]:
+    """Return the mean over the real steps of each sequence."""
+    if lengths is None:
+        return hidden.mean(0)
+    real = torch.arange(len(hidden), device=hidden.device).unsqueeze(1) < lengths
+    return torch.where(real.unsqueeze(-1), hidden, 0.0).sum(0) / lengths.unsqueeze(-1)
 
 
 def parameter_count(module: nn.Module) -> int:

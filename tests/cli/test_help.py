@@ -20,7 +20,7 @@ from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConf
 from bench.probes.settings import ProbeConfig
 from bench.report.tables.render import FORMS
 from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
-from tests.conftest import ROOT, TINY, Bench, cells, options, readme_cell, spec_of
+from tests.conftest import DATA, ROOT, TINY, Bench, cells, options, readme_cell, spec_of
 
 
 def test_metrics_statistics_and_keys(bench: Bench):
@@ -30,12 +30,12 @@ def test_metrics_statistics_and_keys(bench: Bench):
     assert max(map(len, outcome.out.splitlines())) <= 80
     listed = set(re.findall(r"[\w.]+", outcome.out.partition("metrics, for --metric")[2]))
     assert listed >= {*metrics.EVERY_RUN, *metrics.STATISTICS}
-    tasks = [spec_of(*TINY, f"task={name}").task for name in options("task")]
+    tasks = [spec_of(*TINY, f"task={name}", *DATA.get(name, ())).task for name in options("task")]
     assert listed >= {score for task in tasks for score in task.baselines}
     made = bench.one()
     assert listed >= set(Run(made, bench.folder(made)).settings)
     for group, name in [("cell", name) for name in cells()] + [("task", name) for name in options("task")]:
-        config = spec_of(*TINY, f"{group}={name}").config[group]
+        config = spec_of(*TINY, f"{group}={name}", *DATA.get(name, ())).config[group]
         assert listed >= {f"{group}.{key}" for key in config if not key.startswith("_") and key != "init"}
 
 

@@ -8,6 +8,7 @@ from bench.analysis import hyperparameters, metrics
 from bench.analysis.grouping import RunGroup
 from bench.analysis.run import Run
 from bench.analysis.table import Table
+from bench.report.tables.numbers import number
 from bench.stats import small_samples
 
 PROBED = {
@@ -131,6 +132,7 @@ def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
     for key, values in row.uneven.items():
         texts = ", ".join(f"{column} {hyperparameters.text(value)}" for column, value in values.items())
         yield f"{table.names.key(key, key)} differs between columns: {texts}."
+    yield from _references(table, row)
     metric = row.facts["metric"]
     yield from _curves(table, row)
     for column, runs in row.runs.items() if metric in table.metrics(row) else ():
@@ -147,6 +149,15 @@ def _row_notes(table: Table, row: RunGroup) -> Iterable[str]:
         share = "about 90 %" if least >= metrics.LEAST_RUNS else "less than 90 %"
         yield f"An interval of {least} runs covers their interquartile mean with {share}."
     yield from _incomparable(seeds)
+
+
+def _references(table: Table, row: RunGroup) -> Iterable[str]:
+    """Return the scores of the predictors that a data set is set beside."""
+    shown = table.metrics(row)
+    for name, scores in row.facts.get("references", {}).items():
+        texts = [f"{table.names.metric(metric)} {number(scores[metric])}" for metric in shown if metric in scores]
+        if texts:
+            yield f"On the same test set, {name}: {', '.join(texts)}."
 
 
 def _curves(table: Table, row: RunGroup) -> Iterable[str]:

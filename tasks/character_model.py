@@ -1,0 +1,273 @@
+"""A language model of characters: which one comes next in a text."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tasks.base import Batch, require_at_least, require_choice
+from tasks.data_set import DataSet, Split
+from tasks.sequences import hash_of
+
+NUMERICS = 1
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
+
+UNKNOWN = 0
+"""The token of every character that the training part of the text does not have."""
+PYTHON = "python"
+"""The name of the text that every machine has: Python's own help on its language, ``pydoc_data.topics``."""
+ORDERS = (2, 3, 5)
+"""Lengths of the n-grams that a model is set beside."""
+
+
+class CharacterModel(DataSet):
+    """The next character of a text, from the characters of a window before it.
+
+    The text is cut in three, in its order: the first part is for training, the last for the test, and what lies between
+    for validation. The characters of the training part are the tokens; any other is one token, the unknown one. A
+    sequence is a window of each part. With ``readout: last`` the network says which character follows the window; with
+    ``every`` it says so after each character of the window, where the first have little before them.
+
+    The loss is in nats, and ``bits`` is the same in bits a character.
+
+    Args:
+        file: A text in UTF-8, or ``python``: the help on the language that comes with every Python, whose content
+            depends on Python's version.
+        window: Characters of a window, >= 1.
+        stride: Characters from the beginning of one window to that of the next, >= 1.
+        readout: ``"last"`` or ``"every"``.
+        validation: Share of the text that evaluations see.
+        test: Share that the test at the end sees.
+        solved_bits: The task counts as solved when the evaluation set takes at most so many bits a character; > 0 and
+            below the baseline.
+
+    Raises:
+        ValueError: The file is missing, no text in UTF-8, or too short for a window in each part; or a value is out of
+            range.
+    """
+
+    places = ("file",)
+    metric = "bits"
+    higher_is_better = False
+    lower_is_better = ("bits",)
+    extra_metrics = ("accuracy",)
+
+    def __init__(
+        self,
+        *,
+        file: str,
+        window: int,
+        stride: int,
+        readout: str,
+        validation: float,
+        test: float,
+        solved_bits: float,
+    ) -> None:
+        require_at_least("window", window, 1)
+        require_at_least("stride", stride, 1)
+        require_choice("readout", readout, ("last", "every"))
+        self.readout: Literal["every", "last", "mean"] = "every" if readout == "every" else "last"
+        self._window, self.stride = window, stride
+        for name, share in (("validation", validation), ("test", test)):
+            if not 0 < share < 1:
+                raise ValueError(f"`{name}` must be > 0 and < 1, got {share}")
+        if not validation + test < 1:
+            raise ValueError(f"`validation` must be < 1 together with test ({test}), got {validation}")
+        text = _text(file)
+        first = round(len(text) * (1 - validation - test))
+        second = round(len(text) * (1 - test))
+        self.characters = ("", *sorted(set(text[:first])))
+        self.tokens = self.input_size = self.output_size = len(self.characters)
+        self.parts: dict[Split, np.ndarray] = {
+            "train": self.encode(text[:first]),
+            "validation": self.encode(text[first:second]),
+            "test": self.encode(text[second:]),
+        }
+        for name, part in self.parts.items():
+            if len(part) <= window:
+                raise ValueError(
+                    f"`window` must be shorter than each part of the text, and {name} has {len(part)} characters, "
+                    f"got {window}"
+                )
+        if not 0 < solved_bits < (most := self.baselines["bits"]):
+            raise ValueError(f"`solved_bits` must be > 0 and below the baseline {most:.4f}, got {solved_bits}")
+        self.solved_bits = solved_bits
+
+    @property
+    def length(self) -> int:
+        """Characters of a window."""
+        return self._window
+
+    @property
+    def delay(self) -> int:
+        """The length of a window, as far as the network can look back."""
+        return self._window
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the text and of where it is cut."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        return hash_of("".join(self.characters), *self.parts.values())
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the token of each character."""
+        number_of = {character: number for number, character in enumerate(self.characters) if character}
+        return np.fromiter((number_of.get(each, UNKNOWN) for each in text), dtype=np.int32, count=len(text))
+
+    def size(self, split: Split) -> int:
+        """Return the number of windows of a part."""
+        return (len(self.parts[split]) - self._window - 1) // self.stride + 1
+
+    def take(self, split: Split, chosen: Int[Tensor, " batch"]) -> Batch:
+        """Return windows; see :class:`tasks.data_set.DataSet`."""
+        device = chosen.device
+        at = chosen.cpu().numpy() * self.stride + np.arange(self._window + 1)[:, None]
+        both = torch.from_numpy(self.parts[split][at].astype(np.int64)).to(device)
+        targets = both[1:] if self.readout == "every" else both[-1:]
+        answer = torch.zeros_like(targets, dtype=torch.bool)
+        answer[-1] = True
+        return Batch(inputs=both[:-1], targets=targets, scored=torch.ones_like(answer), answer=answer)
+
+    def loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, ""]:
+        """Compute the cross entropy in nats, averaged over all characters that are asked for."""
+        return F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten())
+
+    def answer_loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, " batch"]:
+        """Compute the cross entropy of the character behind the window, in nats."""
+        return F.cross_entropy(outputs[-1], batch.targets[-1], reduction="none")
+
+    def scores(
+        self, outputs: Float[Tensor, "readout batch output"], batch: Batch
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """Compute ``loss``, ``bits``, the same in bits, and ``accuracy``, the share of characters that are right."""
+        loss = F.cross_entropy(outputs.movedim(-1, 1).float(), batch.targets, reduction="none").mean(0)
+        right = (outputs.argmax(-1) == batch.targets).float().mean(0)
+        return {"loss": loss, "bits": loss / math.log(2), "accuracy": right}
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """Scores, on the test part, of the frequencies of the characters in the training part, one more for each."""
+        return self._baselines
+
+    @functools.cached_property
+    def _baselines(self) -> dict[str, float]:
+        counts = np.bincount(self.parts["train"], minlength=self.output_size) + 1
+        asked = self._asked("test")
+        nats = -float(np.log(counts / counts.sum())[asked].mean())
+        return {"loss": nats, "bits": nats / math.log(2), "accuracy": float((asked == counts.argmax()).mean())}
+
+    @property
+    def references(self) -> Mapping[str, Mapping[str, float]]:
+        """Scores, on the test part, of n-grams with Witten and Bell's smoothing, which look n - 1 characters back."""
+        return self._references
+
+    @functools.cached_property
+    def _references(self) -> Mapping[str, Mapping[str, float]]:
+        found = {}
+        for order in ORDERS:
+            nats, right = NGram(self.parts["train"], order, self.output_size).score(
+                self.parts["test"], self._places("test")
+            )
+            found[f"{order}-gram"] = {"loss": nats, "bits": nats / math.log(2), "accuracy": right}
+        return found
+
+    def _places(self, split: Split) -> np.ndarray:
+        """Return where in a part the characters stand that are asked for."""
+        begins = np.arange(self.size(split)) * self.stride
+        if self.readout == "last":
+            return begins + self._window
+        return np.unique(begins[:, None] + np.arange(1, self._window + 1))
+
+    def _asked(self, split: Split) -> np.ndarray:
+        return self.parts[split][self._places(split)]
+
+    def solved(self, metrics: Mapping[str, float]) -> bool:
+        """Return whether the evaluation set takes at most ``solved_bits`` bits a character."""
+        return metrics["bits"] <= self.solved_bits
+
+
+class NGram:
+    """Probabilities of the next token from the last ``order`` - 1, smoothed by those of one fewer, and so on.
+
+    With c(h, w) for how often w followed the context h, c(h) for the sum of these and d(h) for how many different w
+    there were, P(w | h) = (c(h, w) + d(h) P(w | h')) / (c(h) + d(h)), where h' is h without its first token. Below the
+    shortest context all tokens are equally likely.
+
+    References:
+        Witten & Bell (1991), The zero-frequency problem, IEEE Transactions on Information Theory 37(4), method C.
+    """
+
+    def __init__(self, tokens: np.ndarray, order: int, vocabulary: int) -> None:
+        self.order, self.vocabulary = order, vocabulary
+        self._followed: list[dict[tuple[int, ...], Counter[int]]] = [{} for _ in range(order)]
+        listed = tokens.tolist()
+        for length, followed in enumerate(self._followed):
+            for end in range(length, len(listed)):
+                followed.setdefault(tuple(listed[end - length : end]), Counter())[listed[end]] += 1
+
+    def probabilities(self, context: tuple[int, ...]) -> np.ndarray:
+        """Return the probability of each token behind a context; only the last ``order`` - 1 of it count."""
+        found = np.full(self.vocabulary, 1 / self.vocabulary)
+        for length in range(min(len(context), self.order - 1) + 1):
+            followed = self._followed[length].get(context[len(context) - length :])
+            if followed is None:
+                break
+            different, total = len(followed), followed.total()
+            found *= different
+            found[list(followed)] += list(followed.values())
+            found /= total + different
+        return found
+
+    def score(self, tokens: np.ndarray, places: np.ndarray) -> tuple[float, float]:
+        """Return the mean cross entropy in nats, and the share of tokens that were the likeliest, at some places."""
+        listed, back = tokens.tolist(), self.order - 1
+        known: dict[tuple[int, ...], tuple[np.ndarray, int]] = {}
+        nats = right = 0.0
+        for place in places.tolist():
+            context = tuple(listed[max(0, place - back) : place])
+            if context not in known:
+                chances = self.probabilities(context)
+                known[context] = np.log(chances), int(chances.argmax())
+            logs, likeliest = known[context]
+            nats -= float(logs[listed[place]])
+            right += listed[place] == likeliest
+        return nats / len(places), right / len(places)
+
+
+def _text(file: str) -> str:
+    """Return the text of a file, with line ends of one character.
+
+    Raises:
+        ValueError: It is missing, empty, or not in UTF-8.
+    """
+    if file == PYTHON:
+        from pydoc_data.topics import topics
+
+        return "\n".join(topics.values())
+    path = Path(file).expanduser()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise ValueError(f"`file` must be a text, or {PYTHON}, got {file!r}, which {what}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start} is {error.object[error.start]:#04x}"
+        raise ValueError(f"`file` must be text in UTF-8, got {file!r}, whose {byte}") from None
+    except OSError as error:
+        raise ValueError(f"`file` must be a file that can be read, got {file!r}: {error.strerror}") from None
+    if not text:
+        raise ValueError(f"`file` must be a text, got {file!r}, which is empty")
+    return text

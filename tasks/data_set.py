@@ -1,0 +1,144 @@
+"""The contract of tasks whose sequences are there before they are asked for: data sets with splits of their own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from tasks.base import Batch, Task
+
+NUMERICS = 1
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+SPLIT_SEED = 1
+"""Seed of the order in which sequences are dealt out to the splits; the same for all runs, so that they compare."""
+
+
+class DataSet(Task):
+    """A task on sequences that are there: a training, a validation and a test split, made once and always the same.
+
+    A run goes through the training split in epochs, in an order that its seed decides. It evaluates on the validation
+    split, and looks at the test split once.
+
+    Attributes:
+        places: Names of the arguments that say where the data lies. They are no part of what a run is; the content of
+            the data is, see :attr:`fingerprint`.
+    """
+
+    places: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the data and of all that decides how it is split; part of a run's identity."""
+
+    @abstractmethod
+    def size(self, split: Split) -> int:
+        """Return the number of sequences of a split, at least 1."""
+
+    @abstractmethod
+    def take(self, split: Split, chosen: Int[Tensor, " batch"]) -> Batch:
+        """Return sequences of a split, on the device of ``chosen``.
+
+        Args:
+            split: The split.
+            chosen: Numbers of the sequences, each from 0 to :meth:`size` - 1.
+
+        Returns:
+            A batch that is padded to its longest sequence.
+        """
+
+    def lengths(self, split: Split) -> Int[Tensor, " sequences"] | None:
+        """Return the steps of each sequence of a split; ``None`` where all have :attr:`length`."""
+        return None
+
+    @property
+    def shortest(self) -> int:
+        """Steps of the shortest sequence of all splits."""
+        found = [self.lengths(split) for split in SPLITS]
+        return min(int(lengths.min()) if lengths is not None else self.length for lengths in found)
+
+    @property
+    def references(self) -> Mapping[str, Mapping[str, float]]:
+        """Scores, on the test split, of simple predictors that are fitted to the training split, by their names.
+
+        ``baselines`` are those of the predictor that knows nothing of the sequence. These may know something of it, but
+        not its order, or only what lies a few steps back: they show what a memory adds.
+        """
+        return {}
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw sequences of the validation split with replacement, all of one length, for the probes.
+
+        Where lengths differ, the sequences are among those that have at least the median length, and only their last
+        steps are taken, as many as the median.
+        """
+        device = generator.device
+        lengths = self.lengths("validation")
+        if lengths is None:
+            among = torch.arange(self.size("validation"))
+            steps = self.length
+        else:
+            steps = int(lengths.median())
+            among = (lengths >= steps).nonzero()[:, 0]
+        drawn = torch.randint(len(among), (batch_size,), generator=generator, device=device)
+        batch = self.take("validation", among.to(device)[drawn])
+        return last_steps(batch, steps)
+
+
+def last_steps(batch: Batch, steps: int) -> Batch:
+    """Return the last ``steps`` real steps of each sequence, of a batch that reads out once a sequence."""
+    time, columns = batch.inputs.shape[0], torch.arange(batch.inputs.shape[1], device=batch.inputs.device)
+    if batch.lengths is None and time == steps:
+        return batch
+    lengths = batch.lengths if batch.lengths is not None else torch.full_like(columns, time)
+    at = lengths - steps + torch.arange(steps, device=columns.device).unsqueeze(1)
+    return Batch(batch.inputs[at, columns], batch.targets, batch.scored, batch.answer)
+
+
+def dealt_out(labels: np.ndarray, validation: float, test: float) -> dict[Split, np.ndarray]:
+    """Deal sequences out to the splits, of each label the same share, in an order that is the same for all runs.
+
+    Args:
+        labels: A label for each sequence; all the same where there are none.
+        validation: Share of the sequences that evaluations see, between 0 and 1.
+        test: Share that the one look at the end sees; less than 1 together with ``validation``.
+
+    Returns:
+        The numbers of the sequences of each split, in an order of their own.
+
+    Raises:
+        ValueError: A share is out of range, or leaves a split empty.
+    """
+    for name, share in (("validation", validation), ("test", test)):
+        if not 0 < share < 1:
+            raise ValueError(f"`{name}` must be > 0 and < 1, got {share}")
+    if not validation + test < 1:
+        raise ValueError(f"`validation` must be < 1 together with test ({test}), got {validation}")
+    order = np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(len(labels))
+    found: dict[Split, list[np.ndarray]] = {split: [] for split in SPLITS}
+    for label in np.unique(labels):
+        its = order[labels[order] == label]
+        first, second = round(test * len(its)), round((test + validation) * len(its))
+        found["test"].append(its[:first])
+        found["validation"].append(its[first:second])
+        found["train"].append(its[second:])
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    splits: dict[Split, np.ndarray] = {}
+    for split, parts in found.items():
+        both = np.concatenate(parts)
+        splits[split] = both[np.argsort(place[both])]
+    for name, part in splits.items():
+        if not len(part):
+            raise ValueError(f"`{'validation' if name == 'train' else name}` must leave every split a sequence")
+    return splits

@@ -1,0 +1,192 @@
+"""Handwritten digits read as sequences: row by row, pixel by pixel, or in a permuted order."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import importlib
+import math
+from pathlib import Path
+
+import numpy as np
+
+from tasks.base import require_choice
+from tasks.classification import Classification
+from tasks.data_set import Split, dealt_out
+from tasks.sequences import Sequences
+
+NUMERICS = 1
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
+
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+"""The files of MNIST; each may end in ``.gz``."""
+PERMUTATION_SEED = 0
+"""Seed of the one order of the pixels that ``order: permuted`` stands for."""
+
+
+class Digits(Classification):
+    """The digit of a handwritten image whose rows or pixels are shown one after the other.
+
+    ``small`` are the 1,797 images of 8 x 8 pixels that scikit-learn carries, with pixels from 0 to 1. ``mnist`` are
+    60,000 for training, of which a share is for validation, and 10,000 for the test, of 28 x 28.
+
+    Args:
+        images: ``"small"`` or ``"mnist"``.
+        folder: Where the four IDX files of MNIST are, packed by gzip or not, in this folder or below it; they are
+            fetched there by torchvision where it is installed. ``None`` for ``small``.
+        order: ``"rows"``: a row a step, from above; ``"pixels"``: a pixel a step, row by row; ``"permuted"``: a pixel
+            a step in an order drawn once, the same for all images and runs.
+        target: ``"digit"``, or ``"parity"``: odd or even, two classes.
+        readout: ``"last"`` or ``"mean"``; see :class:`tasks.base.Task`.
+        validation: Share of the images that evaluations see, of each class the same; of ``mnist``, of those for
+            training.
+        test: Share of ``small`` that the test at the end sees; ``None`` for ``mnist``.
+        solved_accuracy: See :class:`tasks.classification.Classification`.
+
+    Raises:
+        ValueError: There are no images where they should be, or a value is out of range.
+
+    References:
+        Le, Jaitly & Hinton (2015), arXiv 1504.00941, section 4.2: pixel by pixel, and permuted; their order of pixels
+        is not published. Bai, Kolter & Koltun (2018), arXiv 1803.01271, section 4: the same, all pixels between 0 and 1
+        standardised. scikit-learn's images: Alpaydin & Kaynak (1998), Optical recognition of handwritten digits, UCI.
+    """
+
+    places = ("folder",)
+
+    def __init__(
+        self,
+        *,
+        images: str,
+        folder: str | None,
+        order: str,
+        target: str,
+        readout: str,
+        validation: float,
+        test: float | None,
+        solved_accuracy: float,
+    ) -> None:
+        require_choice("images", images, ("small", "mnist"))
+        require_choice("order", order, ("rows", "pixels", "permuted"))
+        require_choice("target", target, ("digit", "parity"))
+        if (test is None) != (images == "mnist"):
+            allowed = "null for mnist, which has a test set of its own" if images == "mnist" else "given for small"
+            raise ValueError(f"`test` must be {allowed}, got {'null' if test is None else test}")
+        if images == "small" and folder is not None:
+            raise ValueError(f"`folder` must be null for small, got {folder!r}")
+        if images == "small":
+            pixels, labels = _small()
+            splits = dealt_out(labels, validation, test or 0.0)
+        else:
+            if folder is None:
+                raise ValueError("`folder` must be given for mnist, got null")
+            pixels, labels, tested = _mnist(Path(folder).expanduser())
+            splits = _without_test(labels[:-tested], validation, len(labels))
+        side = pixels.shape[-1]
+        if order == "rows":
+            steps = pixels.reshape(-1, side)
+        else:
+            flat = pixels.reshape(len(pixels), -1)
+            if order == "permuted":
+                flat = flat[:, np.random.Generator(np.random.PCG64(PERMUTATION_SEED)).permutation(side * side)]
+            steps = flat.reshape(-1, 1)
+        ends = np.arange(1, len(pixels) + 1) * (len(steps) // len(pixels))
+        digits = [str(digit) for digit in range(10)]
+        super().__init__(
+            Sequences(steps, ends),
+            labels % 2 if target == "parity" else labels,
+            splits,
+            ["even", "odd"] if target == "parity" else digits,
+            readout=readout,
+            solved_accuracy=solved_accuracy,
+        )
+
+    def pooled(self, sequence: np.ndarray) -> np.ndarray:
+        """Return the mean over the steps."""
+        return sequence.mean(0)
+
+
+@functools.cache
+def _small() -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's images, from 0 to 1, and their digits."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    return (np.asarray(pixels) / 16).astype(np.float32).reshape(-1, 8, 8), np.asarray(labels, dtype=np.int64)
+
+
+def _without_test(labels: np.ndarray, validation: float, total: int) -> dict[Split, np.ndarray]:
+    """Return the splits of images whose last ones are for the test."""
+    if not 0 < validation < 1:
+        raise ValueError(f"`validation` must be > 0 and < 1, got {validation}")
+    # What would be the test is dealt out as well, and belongs to the training.
+    dealt = dealt_out(labels, validation, (1 - validation) / 2)
+    train = np.sort(np.concatenate((dealt["train"], dealt["test"])))
+    return {"train": train, "validation": dealt["validation"], "test": np.arange(len(labels), total)}
+
+
+def _mnist(folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return all images, from 0 to 1, their digits, and how many of the last ones are for the test."""
+    if _found(folder, IDX_FILES["train"][0]) is None:
+        _fetch(folder)
+    parts = [(_read_idx(folder, images, 3), _read_idx(folder, labels, 1)) for images, labels in IDX_FILES.values()]
+    for images, labels in parts:
+        if len(images) != len(labels):
+            raise ValueError(f"`folder` must have as many labels as images, got {len(labels)} and {len(images)}")
+        if labels.max() > 9:
+            raise ValueError(f"`folder` must have labels from 0 to 9, got {labels.max()}")
+    if len({images.shape[1:] for images, _ in parts}) > 1 or parts[0][0].shape[1] != parts[0][0].shape[2]:
+        raise ValueError("`folder` must have square images of one size")
+    pixels = np.concatenate([images for images, _ in parts])
+    digits = np.concatenate([labels for _, labels in parts])
+    return (pixels / 255).astype(np.float32), digits.astype(np.int64), len(parts[1][0])
+
+
+def _fetch(folder: Path) -> None:
+    """Let torchvision fetch the files.
+
+    Raises:
+        ValueError: It is not installed, or cannot.
+    """
+    wanted = (
+        f"`folder` must have the IDX files of MNIST ({IDX_FILES['train'][0]}, ...), got {str(folder)!r}, which lacks"
+    )
+    try:
+        found = importlib.import_module("torchvision.datasets")
+    except ImportError:
+        raise ValueError(f"{wanted}, and torchvision is not installed to fetch them") from None
+    try:
+        found.MNIST(str(folder), download=True)
+    except Exception as error:  # noqa: BLE001 - no network has many faces
+        reason = " ".join(str(error).split())[:80]
+        raise ValueError(f"{wanted}, and they cannot be fetched ({reason})") from None
+
+
+def _found(folder: Path, name: str) -> Path | None:
+    """Return the path of one of the files in a folder or below it, packed or not."""
+    return next((path for end in ("", ".gz") for path in sorted(folder.rglob(f"{name}{end}")) if path.is_file()), None)
+
+
+def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
+    """Read one IDX file of bytes: two zeros, the type 8, the number of dimensions, their sizes, and the numbers.
+
+    Raises:
+        ValueError: It is missing, or something else.
+    """
+    path = _found(folder, name)
+    if path is None:
+        raise ValueError(f"`folder` must have the IDX files of MNIST, got {str(folder)!r}, which lacks {name}")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise ValueError(f"`folder` must have files that can be read, got {path.name!r} ({error})") from None
+    head = 4 + 4 * dimensions
+    sizes = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, head, 4))
+    if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) != head + math.prod(sizes) or not all(sizes):
+        raise ValueError(
+            f"`folder` must have IDX files of {dimensions} dimensions, got {path.name!r}, which is no such"
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(sizes)

@@ -1,0 +1,217 @@
+"""Forecasts of a series, one or several steps ahead."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from tasks.base import Batch, require_at_least
+from tasks.data_set import SPLITS, DataSet, Split
+from tasks.sequences import hash_of
+from tasks.tables import numbers_of, read_table, require_column
+
+NUMERICS = 1
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
+
+
+class Forecast(DataSet):
+    """The next ``horizon`` values of a series, from a window of the values before them.
+
+    The series is cut in three, in its order: the first part is for training, the last for the test, and what lies
+    between for validation. A value belongs to the part that it lies in; the window before it may reach into an earlier
+    one. The network reads each window relative to its last value, in units of ``scale``, the standard deviation of the
+    steps from one value to the next in the training part, and forecasts in the same way. So a trend takes it nowhere
+    that it has not been. Other columns are standardised by mean and standard deviation of the training part.
+
+    Args:
+        file: A CSV file with a header in UTF-8, a Parquet file, or ``co2`` or ``sunspots``, which come with the
+            package: a row for each time, in order, without a gap.
+        target: Column of the values to forecast.
+        columns: Further columns of numbers that the network reads; empty for none.
+        window: Values that the network reads, >= 1.
+        horizon: Values that it forecasts, >= 1.
+        season: Steps after which the series repeats itself, for the seasonal forecast that it is set beside, >= 1 and
+            <= ``window``.
+        validation: Share of the series that evaluations see.
+        test: Share that the test at the end sees.
+        solved_mase: The task counts as solved when the ``mase`` of the evaluation set is at most this, > 0.
+
+    Raises:
+        ValueError: The file or a value in it is not as described, or a value is out of range.
+
+    References:
+        Hyndman & Koehler (2006), Another look at measures of forecast accuracy, International Journal of Forecasting
+        22(4): MASE, the mean absolute error in units of that of the seasonal forecast within the training part.
+    """
+
+    readout = "last"
+    places = ("file",)
+    metric = "mase"
+    higher_is_better = False
+    lower_is_better = ("mase", "mae", "rmse")
+    extra_metrics = ("mae", "rmse")
+    set_metrics: ClassVar[tuple[str, ...]] = ("rmse",)
+
+    def __init__(
+        self,
+        *,
+        file: str,
+        target: str,
+        columns: Sequence[str],
+        window: int,
+        horizon: int,
+        season: int,
+        validation: float,
+        test: float,
+        solved_mase: float,
+    ) -> None:
+        for name, value in (("window", window), ("horizon", horizon), ("season", season)):
+            require_at_least(name, value, 1)
+        if season > window:
+            raise ValueError(f"`season` must be <= window ({window}), got {season}")
+        for name, share in (("validation", validation), ("test", test)):
+            if not 0 < share < 1:
+                raise ValueError(f"`{name}` must be > 0 and < 1, got {share}")
+        if not validation + test < 1:
+            raise ValueError(f"`validation` must be < 1 together with test ({test}), got {validation}")
+        if not 0 < solved_mase < math.inf:
+            raise ValueError(f"`solved_mase` must be a number > 0, got {solved_mase}")
+        table = read_table(file)
+        require_column(table, "target", target)
+        self.values = numbers_of(table, [target], "target")[:, 0]
+        others = numbers_of(table, list(columns))
+        self._window, self.horizon, self.season, self.solved_mase = window, horizon, season, solved_mase
+        self.input_size, self.output_size = 1 + len(columns), horizon
+        count = len(self.values)
+        bounds = (window, round(count * (1 - validation - test)), round(count * (1 - test)), count)
+        self.firsts: dict[Split, np.ndarray] = {}
+        for split, low, high in zip(SPLITS, bounds, bounds[1:], strict=False):
+            self.firsts[split] = np.arange(low, high - horizon + 1)
+            if not len(self.firsts[split]):
+                raise ValueError(
+                    f"`window` must leave a forecast of {horizon} in every part, and {split} of {count} rows has none, "
+                    f"got {window}"
+                )
+        trained = self.values[: bounds[1]]
+        self.scale = float(np.diff(trained).std()) or 1.0
+        self._seasonal_error = float(np.abs(trained[season:] - trained[:-season]).mean()) or 1.0
+        known = others[: bounds[1]]
+        spread = known.std(0)
+        self._others = ((others - known.mean(0)) / np.where(spread > 0, spread, 1.0)).astype(np.float32)
+
+    @property
+    def length(self) -> int:
+        """Values of a window."""
+        return self._window
+
+    @property
+    def delay(self) -> int:
+        """The length of a window, as far as the network can look back."""
+        return self._window
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the series and of where it is cut."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        return hash_of(self.values, self._others, *self.firsts.values())
+
+    def size(self, split: Split) -> int:
+        """Return the number of forecasts of a part."""
+        return len(self.firsts[split])
+
+    def take(self, split: Split, chosen: Int[Tensor, " batch"]) -> Batch:
+        """Return windows and what follows them; see :class:`tasks.data_set.DataSet`."""
+        device, first = chosen.device, self.firsts[split][chosen.cpu().numpy()]
+        before = first + np.arange(-self._window, 0)[:, None]
+        last = self.values[first - 1]
+        read = ((self.values[before] - last) / self.scale).astype(np.float32)[..., None]
+        after = (self.values[first[:, None] + np.arange(self.horizon)] - last[:, None]) / self.scale
+        answered = torch.ones(1, len(first), dtype=torch.bool, device=device)
+        return Batch(
+            inputs=torch.from_numpy(np.concatenate((read, self._others[before]), axis=-1)).to(device),
+            targets=torch.from_numpy(after.astype(np.float32)).to(device).unsqueeze(0),
+            scored=answered,
+            answer=answered,
+        )
+
+    def loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, ""]:
+        """Compute the mean squared error, in units of ``scale`` squared."""
+        return self.answer_loss(outputs, batch).mean()
+
+    def answer_loss(self, outputs: Float[Tensor, "readout batch output"], batch: Batch) -> Float[Tensor, " batch"]:
+        """Compute the same of each forecast, over its steps."""
+        return (outputs[0] - batch.targets[0]).square().mean(-1)
+
+    def scores(
+        self, outputs: Float[Tensor, "readout batch output"], batch: Batch
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """Compute ``loss``; ``mae``, the mean absolute error in units of the series; and ``mase``.
+
+        ``mase`` is ``mae`` by the mean absolute error, within the training part, of the value one season before.
+        """
+        outputs = outputs.float()
+        error = self.scale * (outputs[0] - batch.targets[0]).abs().mean(-1)
+        return {"loss": self.answer_loss(outputs, batch), "mae": error, "mase": error / self._seasonal_error}
+
+    def set_scores(
+        self, outputs: Float[Tensor, "readout sequences output"], targets: Shaped[Tensor, "readout sequences horizon"]
+    ) -> dict[str, float]:
+        """Compute ``rmse``, the root of the mean squared error, in units of the series."""
+        return {"rmse": self.scale * float((outputs - targets).square().mean().sqrt())}
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """Scores, on the test part, of the last value, which a network without memory has as well."""
+        return self._baselines
+
+    @functools.cached_property
+    def _baselines(self) -> dict[str, float]:
+        return self._scores_of(np.zeros((self.size("test"), self.horizon)))
+
+    @property
+    def references(self) -> Mapping[str, Mapping[str, float]]:
+        """Scores, on the test part, of the value one season before, and of a linear autoregression on the window.
+
+        The autoregression is fitted to the training part by least squares with a ridge of 1, a model for each step.
+        """
+        return self._references
+
+    @functools.cached_property
+    def _references(self) -> Mapping[str, Mapping[str, float]]:
+        from sklearn.linear_model import Ridge
+
+        first = self.firsts["test"]
+        ahead = np.arange(self.horizon)
+        # Beyond a season, the last known value of that phase.
+        back = first[:, None] + ahead - self.season * (1 + ahead // self.season)
+        seasonal = (self.values[back] - self.values[first - 1][:, None]) / self.scale
+        train, test = (self.take(split, torch.arange(self.size(split))) for split in ("train", "test"))
+        fitted = Ridge(alpha=1.0).fit(_flat(train.inputs), train.targets[0].numpy())
+        linear = fitted.predict(_flat(test.inputs)).reshape(len(first), self.horizon)
+        return {"one season before": self._scores_of(seasonal), "linear autoregression": self._scores_of(linear)}
+
+    def _scores_of(self, forecasts: np.ndarray) -> dict[str, float]:
+        """Return all scores of forecasts of the test part, ``(forecasts, horizon)``, as the network's outputs are."""
+        batch = self.take("test", torch.arange(self.size("test")))
+        outputs = torch.from_numpy(forecasts.astype(np.float32)).unsqueeze(0)
+        means = {name: float(values.mean()) for name, values in self.scores(outputs, batch).items()}
+        return means | self.set_scores(outputs, batch.targets)
+
+    def solved(self, metrics: Mapping[str, float]) -> bool:
+        """Return whether the ``mase`` of the evaluation set is at most ``solved_mase``."""
+        return metrics["mase"] <= self.solved_mase
+
+
+def _flat(inputs: Float[Tensor, "time batch input"]) -> np.ndarray:
+    """Return each window as one vector."""
+    return inputs.movedim(0, 1).flatten(1).numpy()

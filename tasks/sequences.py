@@ -1,0 +1,74 @@
+"""Sequences of any lengths in one piece of memory, which may lie on disk, and their padded batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+from torch import Tensor
+
+NUMERICS = 1
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences one behind the other.
+
+    Attributes:
+        steps: The steps of all sequences: vectors, ``(total, input)`` of float32, or tokens, ``(total,)`` of integers.
+            It may be memory-mapped; a batch reads what it needs.
+        ends: The number of steps up to and with each sequence, increasing.
+    """
+
+    steps: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, sequences: Sequence[np.ndarray]) -> Sequences:
+        """Return sequences, each with at least one step, in one piece."""
+        return cls(np.concatenate(sequences), np.cumsum([len(each) for each in sequences]))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self.steps[self.ends[number - 1] if number else 0 : self.ends[number]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Steps of each sequence."""
+        return np.diff(self.ends, prepend=0)
+
+    def padded(self, chosen: np.ndarray) -> tuple[Shaped[Tensor, "time batch *input"], Int[Tensor, " batch"] | None]:
+        """Return sequences side by side, with zeros behind the shorter ones, and their lengths.
+
+        Args:
+            chosen: Numbers of the sequences.
+
+        Returns:
+            The sequences, time-major, and the steps of each; ``None`` for these where all sequences have as many.
+        """
+        lengths = self.lengths[chosen]
+        batch = np.zeros((int(lengths.max()), len(chosen), *self.steps.shape[1:]), dtype=self.steps.dtype)
+        for column, number in enumerate(chosen.tolist()):
+            batch[: lengths[column], column] = self[number]
+        if self.steps.dtype.kind in "iu":
+            batch = batch.astype(np.int64)
+        return torch.from_numpy(batch), torch.from_numpy(lengths) if len(set(lengths.tolist())) > 1 else None
+
+
+def hash_of(*parts: np.ndarray | str) -> str:
+    """Return the SHA-256 of arrays, with their shapes and types, and of texts."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            found.update(part.encode())
+        else:
+            found.update(f"{part.dtype.str}{part.shape}".encode())
+            found.update(np.ascontiguousarray(part).data)
+    return found.hexdigest()

@@ -1,0 +1,98 @@
+"""Tables of the user's: CSV and Parquet files, read with a word for all that can be wrong with them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+NUMERICS = 1
+"""Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
+
+SHIPPED = Path(__file__).with_name("files")
+"""Data sets that come with the package; each is named by its file's name without the suffix."""
+
+
+def path_of(file: str) -> Path:
+    """Return the path of a data file: one that comes with the package, or one of the user's.
+
+    Raises:
+        ValueError: There is no such file.
+    """
+    shipped = {path.stem: path for path in SHIPPED.glob("*.csv")}
+    if file in shipped:
+        return shipped[file]
+    path = Path(file).expanduser()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not there"
+        raise ValueError(f"`file` must be a file, or one of {', '.join(sorted(shipped))}, got {file!r}, which {what}")
+    return path
+
+
+def read_table(file: str) -> pd.DataFrame:
+    """Read a table from a CSV file with a header, in UTF-8, or from a Parquet file (``.parquet``).
+
+    Raises:
+        ValueError: The file is missing, empty, no such table, or has no rows.
+    """
+    path = path_of(file)
+    stat = path.stat()
+    return _read(path.absolute(), file, stat.st_mtime_ns, stat.st_size).copy(deep=False)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            found = pd.read_parquet(path)
+        else:
+            found = pd.read_csv(path, encoding="utf-8", skipinitialspace=True)
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"`file` must be a table, got {file!r}, which is empty") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"`file` must be text in UTF-8, got {file!r}, whose byte {error.start} is {error.object[error.start]:#04x}"
+        ) from None
+    except OSError as error:
+        raise ValueError(f"`file` must be a file that can be read, got {file!r}: {error.strerror or error}") from None
+    except Exception as error:  # noqa: BLE001 - a reader that is fed with noise can raise anything
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"`file` must be a CSV or Parquet table, got {file!r} ({reason})") from None
+    if not len(found):
+        raise ValueError(f"`file` must be a table with rows, got {file!r}, which has none")
+    return found.rename(columns=str)
+
+
+def require_column(table: pd.DataFrame, name: str, column: str) -> None:
+    """Raise ``ValueError`` unless a table has the column that the argument ``name`` names."""
+    if column not in table.columns:
+        there = ", ".join(map(str, table.columns[:10]))
+        raise ValueError(f"`{name}` must be a column of the file ({there}), got {column!r}")
+
+
+def numbers_of(table: pd.DataFrame, columns: Sequence[str], name: str = "columns") -> np.ndarray:
+    """Return columns of finite numbers, ``(rows, columns)`` of float64.
+
+    Args:
+        table: The table.
+        columns: Their names.
+        name: The argument that names them, for the message.
+
+    Raises:
+        ValueError: A column is missing, or has anything else.
+    """
+    found = []
+    for column in columns:
+        require_column(table, name, column)
+        values = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=np.float64)
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if len(wrong):
+            raise ValueError(
+                f"`{name}` must have a finite number in every row, and {column} of row {wrong[0] + 1} has "
+                f"{table[column].iloc[wrong[0]]!r}"
+            )
+        found.append(values)
+    return np.stack(found, axis=-1) if found else np.zeros((len(table), 0))
