@@ -18,6 +18,7 @@ from torch import Tensor
 from tasks.base import Batch, require_at_least, require_choice
 from tasks.data_set import DataSet, Split
 from tasks.sequences import hash_of
+from tasks.tables import not_utf8
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
@@ -263,9 +264,8 @@ def _text(file: str) -> str:
         raise ValueError(f"`file` must be a text, or {PYTHON}, got {file!r}, which {what}")
     try:
         text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        byte = f"byte {error.start} is {error.object[error.start]:#04x}"
-        raise ValueError(f"`file` must be text in UTF-8, got {file!r}, whose {byte}") from None
+    except UnicodeDecodeError:
+        raise ValueError(not_utf8(path, file)) from None
     except OSError as error:
         raise ValueError(f"`file` must be a file that can be read, got {file!r}: {error.strerror}") from None
     if not text:

@@ -140,5 +140,6 @@ def dealt_out(labels: np.ndarray, validation: float, test: float) -> dict[Split,
         splits[split] = both[np.argsort(place[both])]
     for name, part in splits.items():
         if not len(part):
-            raise ValueError(f"`{'validation' if name == 'train' else name}` must leave every split a sequence")
+            key, share = ("test", test) if name == "test" else ("validation", validation)
+            raise ValueError(f"`{key}` must leave every split one of the {len(labels)} sequences, got {share}")
     return splits

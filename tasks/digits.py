@@ -151,9 +151,8 @@ def _fetch(folder: Path) -> None:
     Raises:
         ValueError: It is not installed, or cannot.
     """
-    wanted = (
-        f"`folder` must have the IDX files of MNIST ({IDX_FILES['train'][0]}, ...), got {str(folder)!r}, which lacks"
-    )
+    first = IDX_FILES["train"][0]
+    wanted = f"`folder` must have {first} and the other files of MNIST, got {str(folder)!r}"
     try:
         found = importlib.import_module("torchvision.datasets")
     except ImportError:
@@ -186,7 +185,5 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
     head = 4 + 4 * dimensions
     sizes = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, head, 4))
     if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) != head + math.prod(sizes) or not all(sizes):
-        raise ValueError(
-            f"`folder` must have IDX files of {dimensions} dimensions, got {path.name!r}, which is no such"
-        )
+        raise ValueError(f"`folder` must have an IDX file of {dimensions} dimensions as {name}, got another file")
     return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(sizes)

@@ -52,10 +52,8 @@ def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
             found = pd.read_csv(path, encoding="utf-8", skipinitialspace=True)
     except pd.errors.EmptyDataError:
         raise ValueError(f"`file` must be a table, got {file!r}, which is empty") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"`file` must be text in UTF-8, got {file!r}, whose byte {error.start} is {error.object[error.start]:#04x}"
-        ) from None
+    except UnicodeDecodeError:
+        raise ValueError(not_utf8(path, file)) from None
     except OSError as error:
         raise ValueError(f"`file` must be a file that can be read, got {file!r}: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001 - a reader that is fed with noise can raise anything
@@ -64,6 +62,16 @@ def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
     if not len(found):
         raise ValueError(f"`file` must be a table with rows, got {file!r}, which has none")
     return found.rename(columns=str)
+
+
+def not_utf8(path: Path, file: str) -> str:
+    """Return what is said of a file that is no text in UTF-8, with the place of the first wrong byte."""
+    content = path.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return f"`file` must be text in UTF-8, got {file!r}, whose byte {error.start} is {content[error.start]:#04x}"
+    return f"`file` must be text in UTF-8, got {file!r}"
 
 
 def require_column(table: pd.DataFrame, name: str, column: str) -> None:
@@ -92,7 +100,7 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[str], name: str = "columns
         if len(wrong):
             raise ValueError(
                 f"`{name}` must have a finite number in every row, and {column} of row {wrong[0] + 1} has "
-                f"{table[column].iloc[wrong[0]]!r}"
+                f"{table[column].tolist()[wrong[0]]!r}"
             )
         found.append(values)
     return np.stack(found, axis=-1) if found else np.zeros((len(table), 0))

@@ -14,11 +14,17 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import ROOT, TINY, Bench, composed, options, own_experiment, spec_of
+from tests.conftest import DATA, ROOT, TINY, Bench, composed, options, own_experiment, spec_of
 
 TWO_LAYERS = ("model.layers=2",)
 GATED = ("cell=foreign", "cell.module=tests.foreign_modules.Gated", "model.engine=stepwise")
 PROBED = ("probe=flow", "task.length=9")
+DIGITS = ("task=digits",)
+SEQUENCES = ("task=sequence_classification", *DATA["sequence_classification"])
+TEXTS = ("task=text_classification",)
+CHARACTERS = ("task=character_model", *DATA["character_model"])
+SERIES = ("task=forecast",)
+EVALUATED = ("training.eval_every=1",)
 SCIENCE: dict[str, tuple[str, ...]] = {
     # key=other value: further settings of both runs
     "seed=1": (),
@@ -33,6 +39,22 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "task.solved_correct=0.5": ("task=multiplication",),
     "task.classes=8": ("task=temporal_order",),
     "task.solved_accuracy=0.3": ("task=temporal_order",),
+    "task.order=permuted": DIGITS,
+    "task.target=parity": DIGITS,
+    "task.readout=mean": DIGITS,
+    "task.validation=0.3": DIGITS,
+    "task.test=0.4": DIGITS,
+    "task.solved_accuracy=0.99": DIGITS,
+    "task.step=null": SEQUENCES,
+    "task.columns=[x]": SEQUENCES,
+    "task.max_length=9": SEQUENCES,
+    "task.least_count=30": TEXTS,
+    "task.window=5": CHARACTERS,
+    "task.stride=2": CHARACTERS,
+    "task.solved_bits=1": CHARACTERS,
+    "task.horizon=3": SERIES,
+    "task.season=6": SERIES,
+    "task.solved_mase=0.1": SERIES,
     "cell.nonlinearity=relu": ("cell=rnn",),
     "cell.forget_bias=3": ("cell=lstm",),
     "cell.forget_bias=chrono": ("cell=lstm",),
@@ -57,6 +79,11 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "cell.init.input=gaussian": (),
     "model.dropout=0.5": TWO_LAYERS,
     "model.engine=stepwise": ("task.length=9",),
+    "model.embedding=3": TEXTS,
+    "model.head=[3]": (),
+    "model.head_activation=tanh": ("model.head=[3]",),
+    "model.input_dropout=0.5": (),
+    "model.readout_dropout=0.5": (),
     "model.parameter_budget=400": ("model.hidden_size=null", "model.parameter_budget=200"),
     "optimizer.lr=0.1": (),
     "optimizer.betas=[0.5,0.9]": (),
@@ -72,6 +99,14 @@ SCIENCE: dict[str, tuple[str, ...]] = {
     "training.clip_norm=0.01": ("optimizer=sgd",),
     "training.clip_value=0.001": ("optimizer=sgd", "training.clip_norm=null"),
     "training.stop_when_solved=false": (),
+    "training.max_epochs=3": ("training.max_steps=null", "training.max_epochs=2", "data.train_size=8"),
+    "training.patience=1": ("optimizer.lr=1", *EVALUATED),
+    "training.tested_weights=best": ("optimizer.lr=1", *EVALUATED),
+    "training.schedule=cosine": (),
+    "training.warm_up_steps=3": (),
+    "training.decay_every=2": ("training.schedule=step", "training.decay=0.5", "training.decay_every=1"),
+    "training.decay=0.25": ("training.schedule=step", "training.decay=0.5", "training.decay_every=1"),
+    "data.bucketing=true": TEXTS,
     "data.batch_size=5": (),
     "data.microbatch_size=2": (),
     "data.train_size=8": (),
@@ -109,6 +144,12 @@ SHOWN_ELSEWHERE = {
     "runtime.deterministic=false": "tests/training/test_process.py",
     "runtime.tf32=true": "tests/training/test_process.py",
     "runtime.flush_subnormals=false": "tests/training/test_process.py",
+    "task.solved_accuracy=0.99": "tests/tasks/test_data_sets.py",
+    "task.solved_bits=1": "tests/tasks/test_data_sets.py",
+    "task.solved_mase=0.1": "tests/tasks/test_data_sets.py",
+    "task.step=null": "tests/tasks/test_data_sets.py: the same rows, not looked at",
+    "task.max_length=9": "tests/tasks/test_data_sets.py: a limit",
+    "task.season=6": "tests/tasks/test_data_sets.py: what a forecast is set beside",
     "trainer.precision=bf16-mixed": "tests/cli/test_run.py",
 }
 
@@ -139,6 +180,7 @@ NOT_SCIENCE = {
     "logger": "logger=csv",
     "runtime.keep_pages": "runtime.keep_pages=true",
     "training.checkpoint_every": "training.checkpoint_every=2",
+    "training.keep_weights": "training.keep_weights=true",
     "rerun": "rerun=none",
     "launcher.name": "launcher=joblib",
     "launcher.workers": "launcher=joblib launcher.workers=1",
@@ -178,6 +220,8 @@ def test_every_key_is_in_one_of_these_tests():
     tested = {change.partition("=")[0] for change in (*SCIENCE, *SHOWN_ELSEWHERE)}
     # The key is null on machines without a GPU; with a GPU it changes only the number of workers.
     elsewhere = {*NOT_SCIENCE, "trainer.accelerator", "launcher.workers_per_gpu", "budget", "sweep"}
+    # tests/tasks/test_data_sets.py has what names a file, or something in one.
+    elsewhere |= {f"task.{name}" for name in ("file", "folder", "images", "sequence", "label", "text", "target")}
     assert all_keys() - tested - elsewhere == set()
 
 

@@ -19,7 +19,7 @@ from bench.runs.checkpoint import DamagedCheckpointError
 from bench.sweeps import signals
 from bench.training.loop import TrainingModule
 from tasks.adding_problem import AddingProblem
-from tests.conftest import TINY, Bench, odd_cell, results_of, stop_at, wait_for
+from tests.conftest import DATA, TINY, Bench, odd_cell, results_of, stop_at, wait_for
 from tests.processes import CLUSTERS, Process
 
 SETTINGS = {
@@ -33,6 +33,12 @@ SETTINGS = {
         "data.microbatch_size=2",
     ),
     "generated": ("cell=lstm", "model.engine=generated", "task.length=9", "training.clip_norm=null"),
+    "data set": (
+        *DATA["text_classification"], "task=text_classification", "model.embedding=3", "data.train_size=18",
+        "data.bucketing=true", "training.max_steps=null", "training.max_epochs=3", "training.eval_every=2",
+        "model.readout_dropout=0.2", "training.schedule=plateau", "training.decay=0.5", "training.decay_every=1",
+        "training.patience=3", "training.tested_weights=best", "optimizer.lr=0.1", "training.stop_when_solved=false",
+    ),
     "solved, then stops": (
         "cell=gru", "task.length=2", "model.hidden_size=32", "data.batch_size=64", "task.solved_mse=0.16",
         "optimizer.lr=1e-2", "training.max_steps=40", "training.eval_every=3",
@@ -43,7 +49,7 @@ SETTINGS = {
     ),
 }  # fmt: skip
 
-ENDS = {"solved, then stops": "solved", "diverges": "loss not finite"}
+ENDS = {"data set": "without a better accuracy", "solved, then stops": "solved", "diverges": "loss not finite"}
 
 
 @pytest.fixture
