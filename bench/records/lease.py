@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -123,13 +124,36 @@ def holder_of(folder: Path) -> Holder | None:
     return _read(lease_path(folder), now=time.time())
 
 
-def bury(folder: Path, owner: Owner) -> None:
-    """Remove the lease of a dead owner."""
+def bury(folder: Path, owner: Owner, *, ended: bool = False) -> None:
+    """Remove the lease of a dead owner.
+
+    Args:
+        folder: The folder of the run.
+        owner: Who had the lease when it was found dead; whoever has taken it since keeps it.
+        ended: Whether it is known to be dead, as by the scheduler of a cluster, however short its silence.
+    """
     path = lease_path(folder)
-    with _guarded(path):
-        holder = _read(path, now=time.time())
-        if holder is not None and holder.owner == owner and not holder.alive:
+    with _guarded(path) as guard:
+        holder = _read(path, now=_file_clock(guard))
+        if holder is not None and holder.owner == owner and (ended or not holder.alive):
             path.unlink(missing_ok=True)
+
+
+def send(owner: Owner, number: signal.Signals) -> bool:
+    """Send a signal to an owner if it is a process of this machine that is alive.
+
+    On another machine, the same number is another process, or it is one of this machine that has nothing to do with it.
+
+    Returns:
+        Whether the signal was sent.
+    """
+    if owner.machine != _machine() or not _is_alive(owner, silence=0.0):
+        return False
+    try:
+        os.kill(owner.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 class Lease:

@@ -28,12 +28,12 @@ from bench.sweeps import signals
 from bench.sweeps.invocation import Invocation
 from bench.sweeps.terminal import ended
 
-_served: str | None = None
-"""Token of the invocation that this worker had its last job from."""
+_served: Invocation | None = None
+"""The invocation that this worker had its last job from."""
 _at_work = threading.Lock()
 """Is held while a run is made."""
 SECONDS_BETWEEN_LOOKS = 1.0
-"""Time after which a worker looks again whether the process that started it is there."""
+"""Time after which a worker looks again whether the process that started it is there, and whether it is to stop."""
 
 schema.register()  # A worker composes configs, too, and imports this module first.
 
@@ -105,10 +105,10 @@ def _listen(invocation: Invocation) -> None:
     if lease.this_process().sweep == invocation.sweep:
         return
     first = _served is None
-    if invocation.token != _served:
+    if _served is None or invocation.token != _served.token:
         # In a notebook, this worker may have been stopped during an earlier sweep.
         signals.forget()
-        _served = invocation.token
+        _served = invocation
     signals.listen(patient=True)
     if first:
         # The process that started this one may be gone by now: orphans belong to process 1. Otherwise it is the parent
@@ -116,15 +116,18 @@ def _listen(invocation: Invocation) -> None:
         started_by = multiprocessing.parent_process()
         orphan = started_by is not None and os.getppid() == 1
         parent = started_by.pid if started_by is not None and orphan else os.getppid()
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: int | None) -> None:
-    """In a worker, end when the process that started it has: its queue would let the worker wait for ever.
+def _watch(parent: int | None) -> None:
+    """In a worker, stop when its sweep is told to, and end when the process that started it has.
 
-    A run that is being made stops at its next step, with a checkpoint.
+    No signal comes from another machine, so that the sweep's file says it. A queue whose other end has gone would let
+    the worker wait for ever. A run that is being made stops at its next step, with a checkpoint.
     """
     while os.getppid() == parent:
+        if _at_work.locked() and _served is not None and signals.requested() is None and _served.stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(SECONDS_BETWEEN_LOOKS)
     os.kill(os.getpid(), signal.SIGTERM)
     with _at_work:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -56,7 +55,7 @@ class Driver:
         self._suspects: set[Path] = set()
         self._deaths: Counter[tuple[Path, float]] = Counter()
         self._deaths_in_vain = 0
-        self._asked: set[int] = set()
+        self._asked: set[str] = set()
 
     def run(self) -> None:
         """Have all runs made that are to be made; what cannot be made is left out."""
@@ -160,7 +159,7 @@ class Driver:
                     self.give_up(folder, reason)
 
     def _pass_on_stop(self) -> None:
-        """Tell the workers to stop when this process was told to."""
+        """Tell the workers to stop when this process was told to: those of other machines by the file alone."""
         if signals.requested() is None:
             return
         with contextlib.suppress(OSError):
@@ -169,10 +168,9 @@ class Driver:
             holder = lease.holder_of(self._folder(run))
             if holder is None or not holder.alive or holder.owner.sweep != self.invocation.sweep:
                 continue
-            if holder.owner.pid != os.getpid() and holder.owner.pid not in self._asked:
-                self._asked.add(holder.owner.pid)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(holder.owner.pid, signal.SIGTERM)
+            if holder.owner.token != lease.this_process().token and holder.owner.token not in self._asked:
+                self._asked.add(holder.owner.token)
+                lease.send(holder.owner, signal.SIGTERM)
 
     def _folder(self, run: PlannedRun) -> Path:
         return self.inventory.results_dir / run.folder

@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.errors import StoppedError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-"""Ctrl-C, a request to end, a terminal that has gone, and the warning of a scheduler such as SLURM."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Ctrl-C, a request to end, a terminal that has gone, and the warnings of a scheduler such as SLURM."""
 
 
 class _State:

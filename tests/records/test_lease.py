@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -126,6 +127,36 @@ class TestDeadOwners:
         assert holder is not None
         lease.bury(folder, holder.owner)
         assert not path.exists()
+
+    def test_one_that_a_scheduler_has_seen_end_is_buried_however_short_its_silence(self, tmp_path: Path):
+        folder = tmp_path / "run"
+        path = leave_behind(folder, machine="elsewhere")
+        holder = lease.holder_of(folder)
+        assert holder is not None
+        lease.bury(folder, holder.owner)
+        assert path.exists()
+        leave_behind(folder, machine="elsewhere", token="who took it over")
+        lease.bury(folder, holder.owner, ended=True)
+        assert path.exists()
+        leave_behind(folder, machine="elsewhere")
+        lease.bury(folder, holder.owner, ended=True)
+        assert not path.exists()
+
+
+@pytest.mark.parametrize(("machine", "sent"), [("here", True), ("another host", False)])
+def test_a_signal_is_for_an_owner_on_this_machine_alone(machine: str, sent: bool):
+    """The number of a process means another process on another machine."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        owner = dataclasses.replace(lease.this_process(), pid=process.pid, started=fields[19])
+        again = dataclasses.replace(owner, started="1")
+        assert not lease.send(again, signal.SIGTERM), "the number is used again"
+        owner = owner if machine == "here" else dataclasses.replace(owner, machine=machine)
+        assert lease.send(owner, signal.SIGTERM) == sent
+        if not sent:
+            process.terminate()
+            assert process.poll() is None
+    assert process.returncode == -signal.SIGTERM
 
 
 def test_who_was_taken_over_notices_and_does_not_give_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

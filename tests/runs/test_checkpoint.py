@@ -192,7 +192,10 @@ def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: 
     [
         signal.SIGUSR1,
         signal.SIGKILL,
-        *[pytest.param(each, marks=pytest.mark.long_run) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)],
+        *[
+            pytest.param(each, marks=pytest.mark.long_run)
+            for each in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        ],
     ],
 )
 def test_a_real_process_goes_on_after_a_signal(bench: Bench, number: signal.Signals):

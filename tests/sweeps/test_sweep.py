@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ import torch
 
 from bench.records import lease, record
 from bench.records.read import find_records, read_record
+from bench.sweeps import signals
+from bench.sweeps.driver import Driver
+from bench.sweeps.invocation import Invocation
+from bench.sweeps.state import Inventory, PlannedRun
 from bench.training.loop import TrainingModule
 from tests import kill_sweep
 from tests.conftest import TINY, Bench, odd_cell, own_experiment, results_of, wait_for
@@ -333,6 +339,30 @@ def test_the_plan_of_a_sweep_is_kept(bench: Bench):
     assert [run["label"] for run in plan["runs"]] == [f"adding_problem gru seed={seed}" for seed in (0, 1, 2)]
     assert "seed=0,1,2" in plan["command"]
     assert [each.name for each in path.parent.iterdir() if each.name.startswith(".")] == []
+
+
+def test_a_stop_signals_no_process_of_the_number_that_a_worker_has_on_another_machine(tmp_path: Path):
+    runs = [PlannedRun("0" * 12, "runs/a/b/c/" + "0" * 12, "run", "kind", 1)]
+    invocation = Invocation.start(runs, tmp_path, "none", tmp_path / "sweeps", alone=False)
+    Path(invocation.stop_file).parent.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as innocent:
+
+        def one_pass(folders: Sequence[Path]) -> None:
+            (folder,) = folders
+            owner = dataclasses.replace(lease.this_process(invocation.sweep), pid=innocent.pid, token="worker")
+            there = dataclasses.replace(owner, machine="another host")
+            folder.parent.mkdir(parents=True)
+            lease.lease_path(folder).write_text(json.dumps({**dataclasses.asdict(there), "progress": {}}))
+            os.kill(os.getpid(), signal.SIGTERM)
+            wait_for(Path(invocation.stop_file).exists)
+
+        signals.listen()
+        try:
+            Driver(Inventory(tmp_path, runs), invocation, one_pass, lambda *_: None, 1).run()
+        finally:
+            signals.forget()
+        assert innocent.poll() is None
+        innocent.kill()
 
 
 def test_a_run_leased_by_another_process_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch):
