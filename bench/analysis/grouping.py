@@ -10,8 +10,10 @@ from typing import Any
 from bench.analysis.hyperparameters import (
     code_of,
     differing,
+    distinct,
     flat,
     hashable,
+    once,
     sortable,
     text,
 )
@@ -221,21 +223,32 @@ def _column_labels(runs: list[Run], names: Names) -> dict[Run, str]:
     labels = {}
     for name in {run.cell for run in runs}:
         members = [run for run in runs if run.cell == name]
-        cells = {run: {**flat(run.record.config["cell"]), "code": code_of(run.record, cell=True)} for run in members}
+        cells = {run: once(_of_cell, run.record.config["cell"], code_of(run.record, cell=True)) for run in members}
         shown = differing(cells.values())
-        for run, settings in cells.items():
-            extra = [f"{names.key(f'cell.{key}', key)}={text(settings.get(key))}" for key in shown]
-            labels[run] = " ".join((names.cell(name), *extra))
+        called = {
+            id(settings): " ".join(
+                (names.cell(name), *(f"{names.key(f'cell.{key}', key)}={text(settings.get(key))}" for key in shown))
+            )
+            for settings in distinct(cells.values())
+        }
+        labels |= {run: called[id(settings)] for run, settings in cells.items()}
     return labels
+
+
+def _of_cell(node: Mapping[str, Any], code: str) -> dict[str, Any]:
+    return {**flat(node), "code": code}
 
 
 def _splitting_keys(runs: list[Run], columns: Mapping[Run, str]) -> list[str]:
     """Return the settings, beside the task's and the cell's, that differ between runs of one task and one column."""
     places: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for run in runs:
-        settings = sorted((key, hashable(value)) for key, value in run.task_settings.items())
-        places.setdefault((columns[run], run.protocol, *settings), []).append(run.training)
+        places.setdefault((columns[run], run.protocol, *once(_sorted, run.task_settings)), []).append(run.training)
     return sorted({key for members in places.values() for key in differing(members)})
+
+
+def _sorted(settings: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted((key, hashable(value)) for key, value in settings.items())
 
 
 def _by_column(runs: Iterable[Run], labels: Mapping[Run, str], *, of_cells: bool) -> list[Run]:

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from bench.errors import as_override
 from bench.records.record import Record
+
+T = TypeVar("T")
+MOST_KEPT = 20_000
+"""Number of results that :func:`once` keeps at most."""
+_kept: dict[tuple[Any, ...], tuple[tuple[Any, ...], Any]] = {}
+
+
+def once(make: Callable[..., T], *given: Any) -> T:
+    """Return what a function makes of containers that many runs share, made once for all of them.
+
+    Thousands of records have a few dozen different sections, see :func:`bench.records.read.read_record`. They are known
+    by their identity, since to compare them takes as long as to make the result anew.
+
+    Args:
+        make: A pure function.
+        given: Its arguments: containers that nobody changes, texts, or ``None``.
+    """
+    key = (make, *(each if isinstance(each, str) or each is None else id(each) for each in given))
+    held = _kept.get(key)
+    if held is None:
+        if len(_kept) >= MOST_KEPT:
+            _kept.clear()
+        # What was given is kept as well, so that nothing else can have its identity.
+        held = _kept[key] = given, make(*given)
+    return held[1]
+
+
+def distinct(shared: Iterable[T]) -> list[T]:
+    """Return each object once, where many runs share some."""
+    return list({id(each): each for each in shared}.values())
 
 
 def code_of(record: Record, *, cell: bool) -> str:
@@ -32,7 +62,7 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differing(settings: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the keys that do not have the same value everywhere, sorted."""
-    settings = list(settings)
+    settings = distinct(settings)
     keys = {key for each in settings for key in each}
     return sorted(key for key in keys if len({hashable(each.get(key)) for each in settings}) > 1)
 

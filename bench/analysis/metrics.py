@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.analysis.hyperparameters import distinct
 from bench.analysis.run import Run
 from bench.errors import one_of
 from bench.stats import intervals, small_samples, survival
@@ -270,7 +271,7 @@ def _over_seeds(
     if not pairs:
         return MetricEstimate(metric, statistic, None, None, None, 0, better)
     values = [value for value, _ in pairs]
-    numbers = {stratum: number for number, stratum in enumerate(dict.fromkeys(stratum for _, stratum in pairs))}
+    numbers = {stratum: number for number, stratum in enumerate(dict.fromkeys(distinct(each for _, each in pairs)))}
     strata = [numbers[stratum] for _, stratum in pairs] if len(numbers) > 1 else None
     function = intervals.median if statistic == "median" else intervals.interquartile_mean
     found = function(values, seed=SEED, better=better, strata=strata)

@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from bench.analysis import hyperparameters
 from bench.analysis.gradient_reach import Exponents, GradientReach, gradient_reaches, leading_exponents
+from bench.analysis.kept_numbers import KeptNumbers
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import FINAL, DamagedRecordError, Record
+from bench.records.series import probe_file
+
+T = TypeVar("T")
 
 _SECTIONS = ("model", "optimizer", "data", "training")
 """Sections whose settings make two trainings different; the settings of the probes do not."""
@@ -87,46 +91,30 @@ class Run:
 
     @cached_property
     def training(self) -> Mapping[str, Any]:
-        """Everything but task, cell and seed that makes it another experiment than others."""
-        record = self.record
-        settings: dict[str, Any] = {}
-        for section in _SECTIONS:
-            own = hyperparameters.flat(record.config[section])
-            settings |= {f"{section}.{key}": value for key, value in own.items()}
-        # The record tells which engine ran; "auto" may mean another one on another machine.
-        settings["model.engine"] = record.model.get("engine") or settings.get("model.engine")
-        settings["optimizer"] = str(record.config["optimizer"].get("_target_", "")).rpartition(".")[2]
-        settings["precision"] = record.config["trainer"]["precision"]
-        settings["device"] = record.device["type"]
-        held = ("threads", "flush_subnormals", "deterministic", "tf32")
-        settings |= {f"runtime.{key}": record.runtime.get(key) for key in held}
-        settings["code"] = hyperparameters.code_of(record, cell=False)
-        return settings
+        """Everything but task, cell and seed that makes it another experiment than others; runs may share it."""
+        record, config = self.record, self.record.config
+        sections = (config[name] for name in _SECTIONS)
+        more = (config["trainer"], record.device, record.runtime, hyperparameters.code_of(record, cell=False))
+        return hyperparameters.once(_training, *sections, *more, record.model.get("engine"))
 
     @cached_property
     def task_settings(self) -> Mapping[str, Any]:
-        """Those of the task alone, without the section's name."""
-        return hyperparameters.flat(self.record.config["task"])
+        """Those of the task alone, without the section's name; runs may share it."""
+        return hyperparameters.once(hyperparameters.flat, self.record.config["task"])
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """Every setting by the key that a table knows it by: ``task``, ``cell``, ``task.length``, ..."""
-        return {
-            "task": self.task,
-            "cell": self.cell,
-            "experiment": self.experiment,
-            "budget": self.record.config.get("budget"),
-            **{f"task.{key}": value for key, value in self.task_settings.items()},
-            **{f"cell.{key}": value for key, value in hyperparameters.flat(self.record.config["cell"]).items()},
-            "cell.code": hyperparameters.code_of(self.record, cell=True),
-            **self.training,
-        }
+        """Every setting by the key that a table knows it by: ``task``, ``cell``, ``task.length``, ...; see above."""
+        names = (self.task, self.cell, self.experiment, self.record.config.get("budget"))
+        code = hyperparameters.code_of(self.record, cell=True)
+        return hyperparameters.once(
+            _settings, *names, self.task_settings, self.record.config["cell"], code, self.training
+        )
 
     @cached_property
     def stratum(self) -> tuple[tuple[str, Any], ...]:
         """What the run was drawn from but for its seed: all settings that can change a number, sorted by key."""
-        kept = ((key, value) for key, value in self.settings.items() if key not in ("experiment", "budget"))
-        return tuple(sorted((key, hyperparameters.hashable(value)) for key, value in kept))
+        return hyperparameters.once(_stratum, self.settings)
 
     @cached_property
     def curves(self) -> pa.Table:
@@ -147,6 +135,58 @@ class Run:
     def gradients(self) -> pa.Table:
         """Norms of the gradients of the parameters."""
         return read_probe(self.folder, "gradients")
+
+
+def _training(
+    model: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
+    data: Mapping[str, Any],
+    training: Mapping[str, Any],
+    trainer: Mapping[str, Any],
+    device: Mapping[str, Any],
+    runtime: Mapping[str, Any],
+    code: str,
+    engine: str | None,
+) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for section, node in zip(_SECTIONS, (model, optimizer, data, training), strict=True):
+        settings |= {f"{section}.{key}": value for key, value in hyperparameters.flat(node).items()}
+    # The record tells which engine ran; "auto" may mean another one on another machine.
+    settings["model.engine"] = engine or settings.get("model.engine")
+    settings["optimizer"] = str(optimizer.get("_target_", "")).rpartition(".")[2]
+    settings["precision"] = trainer["precision"]
+    settings["device"] = device["type"]
+    held = ("threads", "flush_subnormals", "deterministic", "tf32")
+    settings |= {f"runtime.{key}": runtime.get(key) for key in held}
+    settings["code"] = code
+    return settings
+
+
+def _settings(
+    task: str,
+    cell: str,
+    experiment: str,
+    budget: str | None,
+    of_task: Mapping[str, Any],
+    of_cell: Mapping[str, Any],
+    code: str,
+    training: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "task": task,
+        "cell": cell,
+        "experiment": experiment,
+        "budget": budget,
+        **{f"task.{key}": value for key, value in of_task.items()},
+        **{f"cell.{key}": value for key, value in hyperparameters.flat(of_cell).items()},
+        "cell.code": code,
+        **training,
+    }
+
+
+def _stratum(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    kept = ((key, value) for key, value in settings.items() if key not in ("experiment", "budget"))
+    return tuple(sorted((key, hyperparameters.hashable(value)) for key, value in kept))
 
 
 AT_ONCE = 500
@@ -186,34 +226,10 @@ def read_reaches(runs: Iterable[Run]) -> list[DamagedRecordError]:
     Returns:
         What is wrong with the tables that cannot be read; their runs have no reach.
     """
-
-    def keep(read: Sequence[Run], flows: Sequence[pa.Table]) -> None:
-        for run, reach in zip(read, gradient_reaches(flows, [run.record for run in read]), strict=True):
-            run.reach = reach
-
-    return _read_together(list(runs), "flow", REACH_COLUMNS, keep)
-
-
-def _read_together(
-    runs: Sequence[Run], name: str, columns: Sequence[str], keep: Callable[[Sequence[Run], Sequence[pa.Table]], None]
-) -> list[DamagedRecordError]:
-    """Read one table of each run, and hand those of some hundred runs on together.
-
-    Returns:
-        What is wrong with the tables that cannot be read.
-    """
-    damaged: list[DamagedRecordError] = []
-    with garbage_left():
-        for start in range(0, len(runs), AT_ONCE):
-            read, tables = [], []
-            for run in runs[start : start + AT_ONCE]:
-                try:
-                    tables.append(read_probe(run.folder, name, columns))
-                    read.append(run)
-                except DamagedRecordError as error:
-                    damaged.append(error)
-            if read:
-                keep(read, tables)
+    runs = list(runs)
+    found, damaged = _read_together(runs, "flow", REACH_COLUMNS, GradientReach, gradient_reaches)
+    for run, reach in found:
+        run.reach = reach
     return damaged
 
 
@@ -223,13 +239,51 @@ def read_exponents(runs: Iterable[Run]) -> list[DamagedRecordError]:
     Returns:
         What is wrong with the tables that cannot be read; their runs have no exponents.
     """
-
-    def keep(read: Sequence[Run], activities: Sequence[pa.Table]) -> None:
-        for run, found in zip(read, leading_exponents(activities, [run.record for run in read]), strict=True):
-            run.exponents = found
-
     measured = [run for run in runs if run.exponents is None and run.record.config.get("probe", {}).get("exponents")]
-    return _read_together(measured, "activity", EXPONENT_COLUMNS, keep)
+    found, damaged = _read_together(measured, "activity", EXPONENT_COLUMNS, Exponents, leading_exponents)
+    for run, exponents in found:
+        run.exponents = exponents
+    return damaged
+
+
+def _read_together(
+    runs: Sequence[Run],
+    name: str,
+    columns: Sequence[str],
+    kind: type[T],
+    make: Callable[[Sequence[pa.Table], Sequence[Record]], Sequence[T | None]],
+) -> tuple[list[tuple[Run, T | None]], list[DamagedRecordError]]:
+    """Make something of one table of each run; those of some hundred runs are read and used together.
+
+    Returns:
+        What was made, with its run, and what is wrong with the tables that cannot be read.
+    """
+    kept = KeptNumbers(probe_file(name), kind, (run.folder for run in runs))
+    made: list[tuple[Run, T | None]] = []
+    damaged: list[DamagedRecordError] = []
+    new: list[Run] = []
+    with garbage_left():
+        state_of = {run: kept.state(run.folder, run.record) for run in runs}
+        for run, state in state_of.items():
+            held = kept.get(run.folder, state)
+            if held is None:
+                new.append(run)
+            else:
+                made.append((run, held[0]))
+        for start in range(0, len(new), AT_ONCE):
+            read, tables = [], []
+            for run in new[start : start + AT_ONCE]:
+                try:
+                    tables.append(read_probe(run.folder, name, columns))
+                    read.append(run)
+                except DamagedRecordError as error:
+                    damaged.append(error)
+            found = make(tables, [run.record for run in read]) if read else ()
+            for run, result in zip(read, found, strict=True):
+                made.append((run, result))
+                kept.add(run.folder, state_of[run], result)
+        kept.write()
+    return made, damaged
 
 
 @contextlib.contextmanager

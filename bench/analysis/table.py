@@ -136,9 +136,8 @@ class Spec:
 def keys_of(runs: Iterable[Run]) -> list[str]:
     """Return the keys of the settings of some runs."""
     found: dict[str, None] = {}
-    for run in runs:
-        if not run.settings.keys() <= found.keys():
-            found |= dict.fromkeys(run.settings)
+    for settings in hyperparameters.distinct(run.settings for run in runs):
+        found |= dict.fromkeys(settings)
     return list(found)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from bench.records.record import (
     probed,
 )
 from bench.records.series import PROBES, probe_file, probe_table
-from bench.records.validation import MOST_LEVELS, RecordFile, check_together, readable
+from bench.records.validation import MOST_LEVELS, RecordFile, RecordParts, check_together, readable
 
 _PROBE_SCHEMAS = {name: pa.schema({"run": pa.string(), **columns}) for name, columns in PROBES.items()}
 
@@ -34,29 +35,61 @@ _PROBE_SCHEMAS = {name: pa.schema({"run": pa.string(), **columns}) for name, col
 def read_record(folder: Path) -> Record:
     """Read the record of one folder.
 
+    Records share the sections that are equal in them, such as the settings of a task: nobody may change these.
+
     Raises:
         DamagedRecordError: The record is not there, not readable, not complete, or of a newer schema.
     """
     path = folder / RECORD_FILE
     try:
         content = shapes.content_of(path)
-        data = msgspec.json.decode(content)
+        # What is plain, without an escape, and has few parts can be shown as it is, as nearly every record can.
+        plain = content.isascii() and b"\\" not in content and content.count(b"{") + content.count(b"[") < MOST_LEVELS
+        shared = _shared(content) if plain else None
+        data = shared or msgspec.json.decode(content)
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedRecordError(f"{path}: not a readable record ({error})") from error
     layout = data.get("schema") if isinstance(data, dict) else None
     if isinstance(layout, int) and layout > SCHEMA:
         raise NewerRecordError(f"{path}: `schema` must be <= {SCHEMA} for this version, got {layout}")
     try:
-        # What is plain, without an escape, and has few parts can be shown as it is, as nearly every record can.
-        plain = content.isascii() and b"\\" not in content
-        data = data if plain and content.count(b"{") + content.count(b"[") < MOST_LEVELS else readable(data)
+        data = data if plain else readable(data)
         shapes.convert(data, RecordFile)
         check_together(data)
     except ValueError as error:
         raise DamagedRecordError(f"{path}: {error}") from error
     del data["schema"]
-    older.complete(data["config"])
+    if shared is None:
+        older.complete(data["config"])
     return Record(**data)
+
+
+def _shared(content: bytes) -> dict[str, Any] | None:
+    """Decode a record whose sections are those of the records before it where they are equal; thousands have few.
+
+    Returns:
+        The record with the settings that came later, or ``None`` if it is of another shape.
+    """
+    try:
+        parts = _PARTS.decode(content)
+    except msgspec.ValidationError:
+        return None
+    data = msgspec.structs.asdict(parts)
+    data |= {name: _section("", bytes(data[name])) for name in ("code", "libraries", "device", "runtime", "task_facts")}
+    data["config"] = {name: _section(name, bytes(raw)) for name, raw in data["config"].items()}
+    return data
+
+
+_PARTS = msgspec.json.Decoder(RecordParts)
+
+
+@lru_cache(maxsize=10_000)
+def _section(name: str, content: bytes) -> Any:
+    """Return a section of a record; one of the config has a name and is completed."""
+    found = msgspec.json.decode(content)
+    if name:
+        older.complete({name: found})
+    return found
 
 
 def config_as_written(folder: Path) -> dict[str, Any]:
@@ -165,11 +198,16 @@ _OF_WANDB = re.compile(r"offline-run-\d+_\d+-")
 """Begins the name of the folder of an offline run of W&B's, which has a copy of the record."""
 
 
+def holds_no_records(name: str) -> bool:
+    """Return whether a folder of this name is a draft or W&B's copy, or something else that is hidden."""
+    return name.startswith(".") or _OF_WANDB.match(name) is not None
+
+
 def find_records(root: Path) -> list[Path]:
     """Return the folders below ``root`` that hold a record, sorted; drafts and W&B's copies are left out."""
     found = []
     for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not (name.startswith(".") or _OF_WANDB.match(name))]
+        below[:] = [name for name in below if not holds_no_records(name)]
         if RECORD_FILE in files:
             found.append(Path(folder))
     return sorted(found)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from bench.errors import shown
 from bench.records.older import Direction
@@ -107,6 +107,33 @@ class RecordFile(Struct, forbid_unknown_fields=True):
     steps: Count
     metrics: _Metrics
     time: _Times
+
+
+class RecordParts(Struct, forbid_unknown_fields=True):
+    """The same entries, without a look at what they hold; those that many records share are not decoded yet."""
+
+    schema: Any
+    run_id: Any
+    experiment: Any
+    task: Any
+    cell: Any
+    seed: Any
+    status: Any
+    reason: Any
+    traceback: Any
+    command: Any
+    config: dict[str, Raw]
+    code: Raw
+    libraries: Raw
+    device: Raw
+    runtime: Raw
+    model: Any
+    task_facts: Raw
+    solved: Any
+    steps_to_solve: Any
+    steps: Any
+    metrics: Any
+    time: Any
 
 
 def check_together(data: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from bench.records import lease, record
 from bench.records.paths import checkpoint_path
-from bench.records.read import find_records, read_record
+from bench.records.read import holds_no_records, read_record
 from bench.records.write import set_aside
 from bench.sweeps.state import Inventory, PlannedRun, RunState, count, read_sweep_plans, seconds_left
 from bench.sweeps.terminal import duration
@@ -73,22 +73,26 @@ class ResultsFolder:
         return [run for run in planned.values() if (self.results_dir / run.folder).is_relative_to(root)]
 
     def _found(self) -> list[Path]:
-        """Find the folders of runs that have, or should have, a record, and of those with a lease or a checkpoint."""
+        """Find the folders of runs that have, or should have, a record, and of those with a lease or a checkpoint.
+
+        An empty folder with the name of a run, or a link that leads nowhere, should have one.
+        """
         root = self.folder.absolute()
-        begun = [
-            path.with_name(found[1]) for path in root.rglob(".*") if (found := _RUN_ID.fullmatch(path.name)) is not None
-        ]
-        return [*find_records(root), *_without_record(root), *begun]
-
-
-def _without_record(root: Path) -> list[Path]:
-    """Find what has the name of a run, and no record in it: an empty folder, or a link that leads nowhere."""
-    return [
-        Path(parent, name)
-        for parent, folders, files in os.walk(root)
-        for name in (*folders, *files)
-        if _ID.fullmatch(name) and not Path(parent, name, record.RECORD_FILE).exists()
-    ]
+        records: list[Path] = []
+        others: list[Path] = []
+        begun: list[Path] = []
+        for parent, folders, files in os.walk(root):
+            parts = Path(parent).relative_to(root).parts
+            if record.RECORD_FILE in files and not any(map(holds_no_records, parts)):
+                records.append(Path(parent))
+            for name in (*folders, *files):
+                if name.startswith("."):
+                    begun += [Path(parent, found[1])] if (found := _RUN_ID.fullmatch(name)) is not None else []
+                elif _ID.fullmatch(name):
+                    others.append(Path(parent, name))
+        whole = set(records)
+        lost = [path for path in others if path not in whole and not (path / record.RECORD_FILE).exists()]
+        return [*sorted(records), *lost, *begun]
 
 
 def _unplanned(folder: Path, results_dir: Path) -> PlannedRun:
