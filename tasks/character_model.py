@@ -110,6 +110,11 @@ class CharacterModel(DataSet):
         return self._window
 
     @property
+    def consecutive(self) -> bool:
+        """Whether the windows lie side by side, and every character is asked for."""
+        return self.stride == self._window and self.readout == "every"
+
+    @property
     def delay(self) -> int:
         """The length of a window, as far as the network can look back."""
         return self._window

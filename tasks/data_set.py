@@ -62,6 +62,11 @@ class DataSet(Task):
         return None
 
     @property
+    def consecutive(self) -> bool:
+        """Whether each sequence of a split goes on where the one before it ends."""
+        return False
+
+    @property
     def shortest(self) -> int:
         """Steps of the shortest sequence of all splits."""
         found = [self.lengths(split) for split in SPLITS]

@@ -82,6 +82,7 @@ VARIANTS = (
     "training.schedule=cosine training.warm_up_steps=3",
     "cell=rnn task=character_model task.readout=every training.schedule=plateau training.decay_every=1 "
     "training.decay=0.5 training.eval_every=1",
+    "cell=lstm task=digits model.bidirectional=true model.layers=2 task.target=parity probe=none",
 )
 ENGINES = {
     **{f"cell={cell} model.engine={engine} model.layers=2": {f"engines.{engine}"}
@@ -123,11 +124,11 @@ def numbers_of(spec: RunSpec, *, double: bool) -> dict[str, list[float]]:
     try:
         model, task = spec.network.model(spec.seed), _doubled(spec.task) if double else spec.task
         module = TrainingModule(task, model, spec.make_optimizer(), spec.training, spec.seed, spec.device)
-        probing = Probing(spec.probe, task, spec.seed, spec.device)
+        probing = Probing(spec.probe, task, spec.seed, spec.device) if spec.probe.enabled else None
         model.warm_up(spec.data.batch_size, spec.precision)
         data = SequenceData(task, spec.data, spec.seed, spec.device)
         with quiet_lightning():
-            trainer = trainer_of(spec, [probing])
+            trainer = trainer_of(spec, [probing] if probing is not None else [])
             trainer.fit(module, datamodule=data)
             trainer.test(module, datamodule=data, verbose=False)
     finally:
@@ -140,7 +141,7 @@ def numbers_of(spec: RunSpec, *, double: bool) -> dict[str, list[float]]:
         "weights": [float(weight.double().sum()) for weight in model.state_dict().values()],
     }
     found |= {f"eval {row.step}": list(row.metrics.values()) for row in module.curves.evaluations}
-    for name, rows in probing.rows.items():
+    for name, rows in (probing.rows if probing is not None else {}).items():
         found[name] = [row[-1] for row in rows if row[-1] is not None]
     return found
 

@@ -115,9 +115,14 @@ def check_sizes(data: DataConfig, task: Task) -> None:
         for name in ("eval_size", "test_size"):
             if getattr(data, name) is None:
                 raise ValueError(f"`{name}` must be given for a task that draws its sequences, got null")
-        if data.bucketing:
-            raise ValueError("`bucketing` must be false for a task that draws its sequences, got true")
+        for name in ("bucketing", "carry_state"):
+            if getattr(data, name):
+                raise ValueError(f"`{name}` must be false for a task that draws its sequences, got true")
         return
+    if data.carry_state and not task.consecutive:
+        raise ValueError("`carry_state` must be false where sequences do not follow on one another, got true")
+    if data.carry_state and (data.train_size or task.size("train")) < data.batch_size:
+        raise ValueError(f"`batch_size` must be <= {task.size('train')} to carry the state on, got {data.batch_size}")
     if data.train_size is not None and data.train_size > (size := task.size("train")):
         raise ValueError(f"`train_size` must be null or <= {size}, the training split, got {data.train_size}")
     if data.bucketing and task.lengths("train") is None:

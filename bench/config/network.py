@@ -159,5 +159,6 @@ def _model(
             head_activation=settings.head_activation,
             input_dropout=settings.input_dropout,
             readout_dropout=settings.readout_dropout,
+            bidirectional=settings.bidirectional,
         ),
     )

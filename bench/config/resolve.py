@@ -343,6 +343,8 @@ def _network(
     """
     settings = _section(ModelConfig, config, "model")
     with _named("model"):
+        if settings.bidirectional and sections.probe.enabled:
+            raise ConfigError("`bidirectional` must be false where the probes are on (probe=none), got true")
         hidden_size = hidden_size_of(config["cell"], task, settings)
         model = model_on_meta(config["cell"], task, settings, hidden_size)
         engine = _engine(settings.engine, config["cell"], model.layers, sections, say)

@@ -39,6 +39,8 @@ class ModelConfig:
         head_activation: What follows each of them, ``relu`` or ``tanh``.
         input_dropout: Share of the entries of the input vectors that training sets to zero, in [0, 1).
         readout_dropout: The same for what the readout reads.
+        bidirectional: Give each layer a second cell, of the same size, that goes through the sequence from its end. For
+            tasks that are answered once a sequence; without probes.
     """
 
     hidden_size: int | None
@@ -52,6 +54,7 @@ class ModelConfig:
     head_activation: str = "relu"
     input_dropout: float = 0.0
     readout_dropout: float = 0.0
+    bidirectional: bool = False
 
     def __post_init__(self) -> None:
         # Torch comes with it, and a command line is read without.

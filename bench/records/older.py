@@ -26,13 +26,14 @@ A record that lacks such a setting has this value, and a run with this value kee
 
 
 SECTIONS: Mapping[str, Mapping[str, Any]] = {
-    "data": {"microbatch_size": None, "test_scales": None, "bucketing": False},
+    "data": {"microbatch_size": None, "test_scales": None, "bucketing": False, "carry_state": False},
     "model": {
         "embedding": None,
         "head": [],
         "head_activation": "relu",
         "input_dropout": 0.0,
         "readout_dropout": 0.0,
+        "bidirectional": False,
     },
     "probe": {"inputs": False, "exponents": 0, "gate_bins": 0},
     "training": {

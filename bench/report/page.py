@@ -10,7 +10,8 @@ words around it as the author wrote them::
     <!-- end -->
     <!-- claims -->                     the published claims that these records speak to
     <!-- end -->
-    <!-- figure: survival copy_memory --> a figure of the runs of that table: survival or reach
+    <!-- figure: survival copy_memory --> a figure of the runs of that table: survival, reach,
+                                        learning_curves or overfitting
     <!-- end -->
 
 The tables and figures go into ``tables/`` and ``figures/`` beside the records' folder. Nothing here imports torch.
@@ -31,6 +32,8 @@ from bench.analysis.table import Spec, read_spec
 from bench.records.write import write_whole
 from bench.report.figures.delay import draw_reach
 from bench.report.figures.drawing import Drawing, Sheet
+from bench.report.figures.learning_curves import learning_curves
+from bench.report.figures.overfitting import overfitting
 from bench.report.figures.style import STYLE
 from bench.report.figures.survival import draw_survival
 from bench.report.tables import claims as claims_table
@@ -42,6 +45,8 @@ RECORDS = re.compile(r"<!-- records: (\S+) -->")
 FIGURES: dict[str, tuple[str, Callable[[list[Run], Sheet], Drawing | None]]] = {
     "survival": ("share of seeds solved over training steps", draw_survival),
     "reach": ("share of seeds solved and reach of the gradient over delay", draw_reach),
+    "learning_curves": ("the metric on the evaluation set over training steps", learning_curves),
+    "overfitting": ("loss of training and of the evaluation set over training steps", overfitting),
 }
 """What each figure shows, and the function that draws it."""
 Files = dict[Path, bytes]

@@ -25,7 +25,7 @@ from bench.runs.trainer import quiet_lightning, trainer_of
 from bench.sweeps import signals
 from bench.training.clock import Clock
 from bench.training.curves import CURVES
-from bench.training.data import SequenceData
+from bench.training.data import SequenceData, steps_per_epoch
 from bench.training.loop import TrainingModule
 from bench.training.model import SequenceModel, parameter_count
 
@@ -99,7 +99,14 @@ def build(spec: RunSpec, built: Built) -> tuple[TrainingModule, Mapping[str, Any
     torch.manual_seed(spec.seed)
     built.model = spec.network.model(spec.seed)
     built.module = module = TrainingModule(
-        spec.task, built.model, spec.make_optimizer(), spec.training, spec.seed, spec.device, spec.data.microbatch_size
+        spec.task,
+        built.model,
+        spec.make_optimizer(),
+        spec.training,
+        spec.seed,
+        spec.device,
+        spec.data.microbatch_size,
+        steps_per_epoch(spec.task, spec.data) if spec.data.carry_state else None,
     )
     if spec.probe.enabled:
         built.probing = Probing(spec.probe, spec.task, spec.seed, spec.device)

@@ -15,6 +15,8 @@ from bench.training.settings import DataConfig
 from tasks.base import Batch, Task
 from tasks.data_set import DataSet, Split
 
+LANE = 20
+"""Sequences behind each other at least, in each lane of an evaluation that carries the state on."""
 POOL = 50
 """Batches whose sequences are sorted by length together, where ``data.bucketing`` is on."""
 
@@ -33,7 +35,8 @@ def select(batch: Batch, columns: torch.Tensor) -> Batch:
 def steps_per_epoch(task: Task, config: DataConfig) -> int | None:
     """Return the training steps that see every training sequence once; ``None`` where every step draws new ones."""
     if isinstance(task, DataSet):
-        return -(-(config.train_size or task.size("train")) // config.batch_size)
+        size = config.train_size or task.size("train")
+        return size // config.batch_size if config.carry_state else -(-size // config.batch_size)
     return config.train_size // config.batch_size if config.train_size is not None else None
 
 
@@ -82,7 +85,8 @@ class TrainingStream:
             skipped = 0
 
     def _of_split(self, task: DataSet, size: int) -> Iterator[Batch]:
-        per_epoch = -(-size // self.config.batch_size)
+        per_epoch = steps_per_epoch(task, self.config)
+        assert per_epoch is not None
         first_epoch, skipped = divmod(self.start, per_epoch)
         for epoch in itertools.count(first_epoch):
             shuffle = rng.generator("shuffle", self.seed, epoch, self.device)
@@ -92,6 +96,8 @@ class TrainingStream:
 
     def _portions(self, task: DataSet, size: int, shuffle: torch.Generator) -> list[torch.Tensor]:
         """Return the numbers of the sequences of each batch of one epoch; the last may be smaller."""
+        if self.config.carry_state:
+            return lanes(size, self.config.batch_size, self.device)
         order = torch.randperm(size, generator=shuffle, device=self.device)
         lengths = task.lengths("train")
         if not self.config.bucketing or lengths is None:
@@ -103,6 +109,15 @@ class TrainingStream:
             portions += by_length.split(self.config.batch_size)
         mixed = torch.randperm(len(portions), generator=shuffle, device=self.device).tolist()
         return [portions[number] for number in mixed]
+
+
+def lanes(size: int, count: int, device: torch.device) -> list[torch.Tensor]:
+    """Return batches of ``count`` sequences each of which follows on the one at its place in the batch before.
+
+    The last sequences, fewer than ``count``, are left out.
+    """
+    long = size // count
+    return list((torch.arange(count, device=device) * long + torch.arange(long, device=device).unsqueeze(1)).unbind())
 
 
 class SplitSet:
@@ -119,13 +134,17 @@ class SplitSet:
         size: int | None,
         batch_size: int,
         device: torch.device,
+        carry_state: bool = False,
         between: Callable[[], object] = lambda: None,
     ) -> None:
         there = task.size(split)
-        chosen = torch.arange(there if size is None else min(size, there), device=device)
+        size = there if size is None else min(size, there)
         self._task, self._between = task, between
         self._split: Split = split
-        self._portions = chosen.split(batch_size)
+        if carry_state:
+            self._portions = lanes(size, max(1, min(batch_size, size // LANE)), device)
+        else:
+            self._portions = list(torch.arange(size, device=device).split(batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
         for chosen in self._portions:
@@ -227,6 +246,7 @@ class SequenceData(L.LightningDataModule):
                 size=size,
                 batch_size=self.config.eval_batch_size,
                 device=self.device,
+                carry_state=self.config.carry_state,
                 between=self.between,
             )
         assert size is not None

@@ -15,7 +15,7 @@ from bench.training.clipping import clip_gradients
 from bench.training.clock import Clock
 from bench.training.curves import Curves, Evaluation
 from bench.training.data import pieces
-from bench.training.model import SequenceModel
+from bench.training.model import Carried, SequenceModel
 from bench.training.schedule import best_of, factor
 from bench.training.scores import Scores
 from bench.training.settings import TrainingConfig
@@ -47,6 +47,9 @@ class TrainingModule(L.LightningModule):
         test_name: Name of the further test set that is looked at; ``None`` for the test set itself.
         best_weights: The weights at the first evaluation with the best value of the task's metric, by name, where the
             settings ask for them; ``None`` before the first evaluation.
+        carry_over: Steps after which the state that goes on from batch to batch is forgotten; ``None`` begins every
+            batch anew.
+        carried: The state that the next training batch goes on from.
         without_gradient: Names of the parameters that no step of this process has given a gradient; none before the
             first.
     """
@@ -60,8 +63,12 @@ class TrainingModule(L.LightningModule):
         seed: int,
         device: torch.device,
         microbatch_size: int | None = None,
+        carry_over: int | None = None,
     ) -> None:
         super().__init__()
+        self.carry_over = carry_over
+        self.carried = Carried()
+        self._evaluation_carried = Carried()
         self.microbatch_size = microbatch_size
         self.task = task
         self.model = model
@@ -143,6 +150,7 @@ class TrainingModule(L.LightningModule):
             "solved_in_a_row": solved_in_a_row(self.curves.evaluations, self.task.solved),
             "looked_at": self.divergence.looked_at,
             "train_seconds": self.clock.seconds,
+            **({"carried": self.carried.states} if self.carry_over is not None else {}),
             **({"best_weights": self.best_weights} if self.config.tested_weights == "best" else {}),
         }
 
@@ -154,6 +162,10 @@ class TrainingModule(L.LightningModule):
         """
         if state["step"] > self.config.steps:
             raise ValueError(f"`step` must be <= {self.config.steps}, got {state['step']}")
+        if self.carry_over is not None and state["carried"] is not None:
+            self.carried.states = [
+                tuple(part.to(self.curves.loss.device) for part in each) for each in state["carried"]
+            ]
         if self.config.tested_weights == "best":
             if state["best_weights"] is not None:
                 self.model.load_state_dict(state["best_weights"])
@@ -182,7 +194,10 @@ class TrainingModule(L.LightningModule):
         if self.model.drops:
             dropout = rng.generator("dropout", self.seed, self.global_step, self.device)
         if self.microbatch_size is None:
-            loss = self.task.loss(self.model(batch.inputs, dropout, batch.lengths), batch)
+            if self.carry_over is not None and self.global_step % self.carry_over == 0:
+                self.carried.states = None
+            carried = self.carried if self.carry_over is not None else None
+            loss = self.task.loss(self.model(batch.inputs, dropout, batch.lengths, carried), batch)
             self.curves.loss[self.global_step] = loss.detach()
             return loss
         # Lightning would forget the gradients after this, when those of all pieces but the last are there.
@@ -258,7 +273,10 @@ class TrainingModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the scores of one batch of the evaluation set, or of the test set."""
-        outputs = self.model(batch.inputs, lengths=batch.lengths)
+        if batch_idx == 0:
+            self._evaluation_carried.states = None
+        carried = self._evaluation_carried if self.carry_over is not None else None
+        outputs = self.model(batch.inputs, lengths=batch.lengths, carried=carried)
         self._scores.add(self.task.scores(outputs, batch))
         if self.task.set_metrics:
             self._scores.keep(outputs, batch.targets)

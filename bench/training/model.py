@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from bench.cells import Cell
+from bench.cells import Cell, State
 from bench.cells.init import WeightRule, fill_weight
 from bench.engines import ENGINES, Engine, Unroll, fused, stepwise
 from bench.engines.compiled import Compiled
@@ -40,6 +40,8 @@ class Around:
         head_activation: What follows each of them, a key of :data:`ACTIVATIONS`.
         input_dropout: Share of the entries of the input vectors that training sets to zero, in [0, 1).
         readout_dropout: The same for what the readout reads.
+        bidirectional: Whether each layer has a second cell, which goes through the sequence from its end; the layer
+            above, or the readout, reads the hidden states of both.
 
     Raises:
         ValueError: A value is out of range.
@@ -51,6 +53,7 @@ class Around:
     head_activation: str = "relu"
     input_dropout: float = 0.0
     readout_dropout: float = 0.0
+    bidirectional: bool = False
 
     def __post_init__(self) -> None:
         if self.embedding is not None and self.tokens is None:
@@ -65,6 +68,17 @@ class Around:
         for name in ("input_dropout", "readout_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be >= 0 and < 1, got {getattr(self, name)}")
+
+
+@dataclass
+class Carried:
+    """The states that a network goes on from in the next batch, without a gradient.
+
+    Attributes:
+        states: The state of each layer; ``None`` stands for the initial state.
+    """
+
+    states: list[State] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,12 +138,15 @@ class SequenceModel(nn.Module):
             raise ValueError(f"`dropout` acts between layers: it must be 0 where layers is 1, got {dropout}")
         if engine not in ENGINES:
             raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}, got {engine!r}")
-        lowest = around.embedding or input_size
-        self.cells = nn.ModuleList(
-            make_cell(lowest if layer == 0 else hidden_size, hidden_size) for layer in range(layers)
+        if around.bidirectional and readout == "every":
+            raise ValueError("`bidirectional` must be false where every step is answered, got true")
+        lowest, wide = around.embedding or input_size, hidden_size * (2 if around.bidirectional else 1)
+        self.cells = nn.ModuleList(make_cell(wide if layer else lowest, hidden_size) for layer in range(layers))
+        self.backward_cells = nn.ModuleList(
+            make_cell(wide if layer else lowest, hidden_size) for layer in range(layers if around.bidirectional else 0)
         )
         device = next(self.cells.parameters()).device
-        sizes = (hidden_size, *around.head)
+        sizes = (wide, *around.head)
         self.readout_layer = _linear(sizes[-1], output_size, device)
         self.head = nn.ModuleList(_linear(below, above, device) for below, above in itertools.pairwise(sizes))
         table = torch.empty(input_size, around.embedding, device=device) if around.embedding is not None else None
@@ -143,11 +160,12 @@ class SequenceModel(nn.Module):
         if engine == "native" and self.layers[0].recurrence is None:
             raise ValueError(f"`engine` must not be native for {name}, which names no recurrence, got 'native'")
         self.engine: Engine = next(each for each in ENGINES if each == engine)
-        self._compiled = [Compiled() for _ in self.layers] if engine == "compiled" else []
+        unrolled = (*self.cells, *self.backward_cells)
+        self._compiled = [Compiled() for _ in unrolled] if engine == "compiled" else []
 
     @property
     def layers(self) -> list[Cell]:
-        """The cells, from the input upwards."""
+        """The cells that go forwards, from the input upwards."""
         return [cell for cell in self.cells if isinstance(cell, Cell)]
 
     @torch.no_grad()
@@ -177,6 +195,8 @@ class SequenceModel(nn.Module):
             layer.bias.uniform_(-bound, bound, generator=generator)
         if self.embedding is not None:
             self.embedding.normal_(generator=generator)
+        for cell in self.backward_cells:
+            cast(Cell, cell).reset_parameters(generator, delay)
 
     @property
     def drops(self) -> bool:
@@ -188,6 +208,7 @@ class SequenceModel(nn.Module):
         inputs: Shaped[Tensor, "time batch *input"],
         dropout_generator: torch.Generator | None = None,
         lengths: Int[Tensor, " batch"] | None = None,
+        carried: Carried | None = None,
     ) -> Float[Tensor, "readout batch output"]:
         """Compute the outputs at the steps that are read out.
 
@@ -195,13 +216,26 @@ class SequenceModel(nn.Module):
             inputs: One vector or one token for each step.
             dropout_generator: Source of the dropout masks, on the inputs' device; ``None`` means no dropout.
             lengths: The number of real steps of each sequence, which stand first; ``None`` where all steps are real.
+            carried: The states to go on from, which become those after the last step; ``None`` begins anew.
         """
         hidden = self.embed(inputs)
-        last = hidden[-1]
+        last, ends = hidden[-1], []
         for depth, cell in enumerate(self.layers):
             share = self.dropout if depth > 0 else self.around.input_dropout
-            hidden = _dropped(hidden, share, dropout_generator)
-            hidden, (last, *_) = self._unroll(depth)(cell, hidden)
+            below = _dropped(hidden, share, dropout_generator)
+            start = carried.states[depth] if carried is not None and carried.states is not None else None
+            hidden, end = self._unroll(depth)(cell, below, start)
+            last = end[0] if lengths is None else _at_end(hidden, lengths)
+            ends.append(tuple(part.detach() for part in end))
+            if self.backward_cells:
+                back, (begin, *_) = self._unroll(len(self.cells) + depth)(
+                    cast(Cell, self.backward_cells[depth]), _turned(below, lengths)
+                )
+                begin = begin if lengths is None else _at_end(back, lengths)
+                hidden = torch.cat((hidden, _turned(back, lengths)), dim=-1)
+                last = torch.cat((last, begin), dim=-1)
+        if carried is not None:
+            carried.states = ends
         return self.read(hidden, last, lengths, dropout_generator)
 
     def embed(self, inputs: Shaped[Tensor, "time batch *input"]) -> Float[Tensor, "time batch vector"]:
@@ -223,8 +257,8 @@ class SequenceModel(nn.Module):
 
         Args:
             hidden: The hidden states of all steps.
-            last: Those of the last step, where the engine returned them by themselves: the gradient of a slice would
-                hold zeros for all other steps.
+            last: Those of the last real step; ``None`` takes them from ``hidden``. An engine returns them by
+                themselves: the gradient of a slice would hold zeros for all other steps.
             lengths: See :meth:`forward`.
             dropout_generator: See :meth:`forward`.
         """
@@ -232,8 +266,6 @@ class SequenceModel(nn.Module):
             read = hidden
         elif self.readout == "mean":
             read = _mean(hidden, lengths).unsqueeze(0)
-        elif lengths is not None:
-            read = hidden[lengths - 1, torch.arange(hidden.shape[1], device=hidden.device)].unsqueeze(0)
         else:
             read = last.unsqueeze(0) if last is not None else hidden[-1:]
         for layer in self.head:
@@ -251,8 +283,8 @@ class SequenceModel(nn.Module):
         Returns:
             Seconds of compiling.
         """
-        for cell, compiled in zip(self.layers, self._compiled, strict=False):
-            compiled.warm_up(cell, batch_size, precision)
+        for cell, compiled in zip((*self.cells, *self.backward_cells), self._compiled, strict=False):
+            compiled.warm_up(cast(Cell, cell), batch_size, precision)
         return math.fsum(compiled.seconds for compiled in self._compiled)
 
     def _unroll(self, depth: int) -> Unroll:
@@ -305,6 +337,24 @@ def _dropped(values: Tensor, share: float, generator: torch.Generator | None) ->
         return values
     kept = torch.empty_like(values).bernoulli_(1 - share, generator=generator)
     return values * kept / (1 - share)
+
+
+def _at_end(
+    hidden: Float[Tensor, "time batch hidden"], lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch hidden"]:
+    """Return the hidden state at the last real step of each sequence."""
+    return hidden[lengths - 1, torch.arange(hidden.shape[1], device=hidden.device)]
+
+
+def _turned(
+    steps: Float[Tensor, "time batch vector"], lengths: Int[Tensor, " batch"] | None
+) -> Float[Tensor, "time batch vector"]:
+    """Return the real steps of each sequence from the last to the first; the padding stays behind them."""
+    if lengths is None:
+        return steps.flip(0)
+    at = torch.arange(len(steps), device=steps.device).unsqueeze(1)
+    at = torch.where(at < lengths, lengths - 1 - at, at)
+    return steps[at, torch.arange(steps.shape[1], device=steps.device)]
 
 
 def _mean(

@@ -29,6 +29,10 @@ class DataConfig:
             each > 0, not 1, and given once. ``None`` for none.
         bucketing: Put sequences of like lengths into a batch, so that there is less padding. For a data set with
             sequences of different lengths; the batches are others, and come in a random order.
+        carry_state: Let each sequence of a batch follow on the one at its place in the batch before, and the network go
+            on from the state that it had there; the gradient ends where the sequence begins (truncated backpropagation
+            through time). For data sets that are one long sequence, cut without a gap. A state is forgotten at the end
+            of an epoch. Evaluation and test do the same, with at least 20 sequences behind each other.
     """
 
     batch_size: int
@@ -39,6 +43,7 @@ class DataConfig:
     microbatch_size: int | None = None
     test_scales: Any = None
     bucketing: bool = False
+    carry_state: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "eval_size", "test_size", "eval_batch_size"):
@@ -48,6 +53,8 @@ class DataConfig:
         piece = self.microbatch_size
         if piece is not None and (piece < 1 or self.batch_size % piece):
             raise ValueError(f"`microbatch_size` must be null or divide batch_size ({self.batch_size}), got {piece}")
+        if piece is not None and self.carry_state:
+            raise ValueError(f"`microbatch_size` must be null where carry_state is true, got {piece}")
         scales = self.test_scales
         if scales is not None and not (
             isinstance(scales, list)

@@ -39,6 +39,10 @@ SETTINGS = {
         "model.readout_dropout=0.2", "training.schedule=plateau", "training.decay=0.5", "training.decay_every=1",
         "training.patience=3", "training.tested_weights=best", "optimizer.lr=0.1", "training.stop_when_solved=false",
     ),
+    "carried state": (
+        *DATA["character_model"], "task=character_model", "task.window=10", "task.stride=10", "task.readout=every",
+        "data.carry_state=true", "data.train_size=20", "cell=lstm",
+    ),
     "solved, then stops": (
         "cell=gru", "task.length=2", "model.hidden_size=32", "data.batch_size=64", "task.solved_mse=0.16",
         "optimizer.lr=1e-2", "training.max_steps=40", "training.eval_every=3",

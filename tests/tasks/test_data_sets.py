@@ -25,7 +25,7 @@ from bench.cells import Cell
 from bench.config.explain import ConfigError
 from bench.config.network import make_cell
 from bench.training.data import SequenceData, TrainingStream, select, steps_per_epoch
-from bench.training.model import Around, SequenceModel
+from bench.training.model import Around, Carried, SequenceModel
 from bench.training.rng import generator
 from bench.training.settings import DataConfig
 from docs import sentiment_grammar
@@ -204,6 +204,71 @@ def test_a_token_is_an_input_of_its_own_or_a_learned_vector():
     learned(tokens).sum().backward()
     assert learned.embedding.grad is not None
     assert (learned.embedding.grad.abs().sum(1) > 0).tolist() == [token in tokens for token in range(6)]
+
+
+def small_model(cell: str, **settings: Any) -> SequenceModel:
+    node = spec_of(*TINY, f"cell={cell}").config["cell"]
+    sizes: dict[str, Any] = {
+        "input_size": 2, "output_size": 1, "hidden_size": 5, "layers": 2, "dropout": 0.0, "readout": "last",
+        "engine": "native",
+    }  # fmt: skip
+    found = SequenceModel(lambda inputs, units: make_cell(node, inputs, units), **(sizes | settings))
+    found.reset_parameters(generator("init", 0), 5, "torch")
+    return found
+
+
+def test_two_directions_are_torchs():
+    model = small_model("lstm", around=Around(bidirectional=True))
+    theirs = torch.nn.LSTM(2, 5, num_layers=2, bidirectional=True)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    for end, cells in (("", model.cells), ("_reverse", model.backward_cells)):
+        for layer, cell in enumerate(cells):
+            for name in names:
+                getattr(theirs, f"{name}_l{layer}{end}").data.copy_(getattr(cell, name))
+    batch = make("sequence_classification").take("train", torch.arange(9))
+    assert batch.lengths is not None
+    packed = torch.nn.utils.rnn.pack_padded_sequence(batch.inputs, batch.lengths, enforce_sorted=False)
+    _, (hidden, _) = theirs(packed)
+    expected = model.readout_layer(torch.cat((hidden[-2], hidden[-1]), dim=-1))
+    found = model(batch.inputs, lengths=batch.lengths)
+    torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-6)
+
+
+class TestCarriedState:
+    def test_pieces_are_the_whole(self):
+        model, carried = small_model("lstm", readout="every"), Carried()
+        inputs = torch.randn(12, 3, 2, generator=generator("probe", 0))
+        pieces = [model(part, carried=carried) for part in inputs.split(5)]
+        torch.testing.assert_close(torch.cat(pieces), model(inputs), rtol=1e-5, atol=1e-6)
+        assert carried.states is not None
+        assert not any(part.requires_grad for state in carried.states for part in state)
+
+    def test_each_lane_is_one_text(self):
+        task = make("character_model", window=10, stride=10, readout="every")
+        assert isinstance(task, CharacterModel)
+        settings = config(batch_size=4, carry_state=True)
+        epoch = steps_per_epoch(task, settings)
+        batches = list(itertools.islice(TrainingStream(task, settings, seed=0, device=CPU), epoch))
+        for lane in range(4):
+            shown = torch.cat([batch.inputs[:, lane] for batch in batches])
+            assert shown.tolist() == task.parts["train"][lane * len(shown) :][: len(shown)].tolist()
+        data = SequenceData(task, settings, seed=0, device=CPU).val_dataloader()
+        assert len(data) == task.size("validation"), "one lane, as there are not 20 windows for two"
+
+    def test_a_step_goes_on_where_the_last_one_ended_and_an_epoch_begins_anew(self, bench: Bench):
+        words = ("task=character_model", *DATA["character_model"], "task.readout=every", "task.window=10",
+                 "task.stride=10", "optimizer.lr=1e-30", "cell=gru", "training.clip_norm=null", "data.carry_state=true")  # fmt: skip
+        spec = spec_of(*TINY, *words, "data.batch_size=2", "data.train_size=6")
+        made = bench.one(*words, "data.batch_size=2", "data.train_size=6")
+        losses = bench.curves(made)["train_loss"]
+        assert losses[:3] == pytest.approx(losses[3:], rel=1e-6), "three steps an epoch, at no learning rate"
+        model, task = spec.network.model(0), spec.task
+        assert isinstance(task, CharacterModel)
+        text = torch.from_numpy(task.parts["train"][:61].astype(np.int64))
+        lanes = torch.stack((text[:30], text[30:60]), 1)
+        asked = torch.stack((text[1:31], text[31:61]), 1)
+        whole = F.cross_entropy(model(lanes).flatten(0, 1), asked.flatten(), reduction="none").view(3, -1).mean(1)
+        assert losses[:3] == pytest.approx(whole.tolist(), rel=1e-5)
 
 
 class TestClassification:
@@ -479,6 +544,9 @@ class TestCommandLine:
             (("task=digits", "task.images=mnist", "task.test=null"), "task.folder must be given for mnist, got null"),
             (("task=digits", "data.train_size=5000"), "data.train_size must be null or <= 1258, the training split, got 5000"),
             (("task=digits", "data.bucketing=true"), "data.bucketing must be false where all sequences have one length, got true"),
+            (("task=character_model", "data.carry_state=true"), "data.carry_state must be false where sequences do not follow on one another, got true"),
+            (("model.bidirectional=true", "probe=flow"), "model.bidirectional must be false where the probes are on (probe=none), got true"),
+            (("task=copy_memory", "model.bidirectional=true"), "model.bidirectional must be false where every step is answered, got true"),
             (("data.eval_size=null",), "data.eval_size must be given for a task that draws its sequences, got null"),
             (("training.max_steps=null", "training.max_epochs=3"), "training.max_epochs must be null where every step has new sequences, got 3"),
             (("training.eval_every=null",), "training.eval_every must be given where every step has new sequences, got null"),

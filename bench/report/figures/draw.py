@@ -17,12 +17,14 @@ from bench.report.figures.delay import draw_reach
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet
 from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
 from bench.report.figures.learning_curves import learning_curves
+from bench.report.figures.overfitting import overfitting
 from bench.report.figures.style import STYLE
 from bench.report.figures.survival import draw_survival
 from bench.report.figures.time_constants import time_constants
 
 FIGURES: dict[str, Callable[[list[Run], Sheet], Drawing | None]] = {
     "learning_curves": learning_curves,
+    "overfitting": overfitting,
     "survival": draw_survival,
     "reach": draw_reach,
     "gradient_flow": gradient_flow,
