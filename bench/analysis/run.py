@@ -195,11 +195,6 @@ REACH_COLUMNS = ("step", "layer", "lag", "value")
 """The columns of the flow that the reach is computed from."""
 EXPONENT_COLUMNS = ("step", "statistic", "value")
 """The columns of the activity that have the exponents."""
-TABLES = ("curves", "flow", "activity", "gradients")
-"""The tables of a run, each of which is read when it is first asked for.
-
-To ask for one raises a :class:`bench.records.record.DamagedRecordError` where it cannot be read.
-"""
 
 
 def read_runs(root: Path) -> tuple[list[Run], list[DamagedRecordError]]:

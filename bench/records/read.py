@@ -29,6 +29,8 @@ from bench.records.record import (
 from bench.records.series import PROBES, probe_file, probe_table
 from bench.records.validation import MOST_LEVELS, RecordFile, RecordParts, check_together, readable
 
+FEW_ROWS = 100_000
+"""Number of rows up to which threads take longer to read a table than they save; tables of probes are always small."""
 _PROBE_SCHEMAS = {name: pa.schema({"run": pa.string(), **columns}) for name, columns in PROBES.items()}
 
 
@@ -142,7 +144,6 @@ def read_probe(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     try:
         with _parquet(path) as file:
             right = file.schema_arrow.equals(expected)
-            # For a table this small, threads take longer than they save.
             table = file.read(columns, use_threads=False) if right else probe_table(name, "", [])
     except DamagedRecordError as error:
         if isinstance(error.__cause__, FileNotFoundError):
@@ -161,7 +162,7 @@ def read_curves(folder: Path) -> pa.Table:
     """
     path = folder / CURVES_FILE
     with _opened(path) as file:
-        curves = file.read()
+        curves = file.read(use_threads=file.metadata.num_rows > FEW_ROWS)
     try:
         thinning.check_steps(curves)
     except ValueError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 CLOCKS = ("eval_train_seconds",)
@@ -70,3 +72,34 @@ def probe_table(name: str, run: str, rows: Iterable[Sequence[Any]]) -> pa.Table:
 def probe_file(name: str) -> str:
     """Return the file name of a table of :data:`PROBES`."""
     return f"{name}.parquet"
+
+
+def as_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of numbers or truths as an array; numbers that are missing are NaN.
+
+    Arrow's own ways from and to Python import pandas first. That takes as long as to read a thousand tables, and does
+    not hear Ctrl-C. So do those of its functions that are given a number or a text.
+    """
+    if pa.types.is_boolean(column.type):
+        return as_numpy(column.cast(pa.uint8())).astype(bool)
+    parts = [np.from_dlpack(chunk) if not chunk.null_count else _with_gaps(chunk) for chunk in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0)
+
+
+def as_texts(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Return the texts of a column, in the order in which they first come, and the place of each row's among them."""
+    coded = column.combine_chunks().dictionary_encode()
+    return coded.dictionary.to_pylist(), np.from_dlpack(coded.indices)
+
+
+def rows_where(table: pa.Table, wanted: np.ndarray) -> pa.Table:
+    """Return the wanted rows of a table."""
+    bits = pa.py_buffer(np.packbits(wanted, bitorder="little").tobytes())
+    return table.filter(pa.Array.from_buffers(pa.bool_(), len(wanted), [None, bits]))
+
+
+def _with_gaps(chunk: pa.Array) -> np.ndarray:
+    kind = np.dtype(chunk.type.to_pandas_dtype())
+    values = np.frombuffer(chunk.buffers()[1], kind)[chunk.offset : chunk.offset + len(chunk)]
+    there = np.from_dlpack(chunk.is_valid().cast(pa.uint8())).astype(bool)
+    return np.where(there, values, math.nan).astype(kind if kind.kind == "f" else float)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from msgspec import Meta
 
 from bench import shapes
+from bench.records.series import as_numpy
 
 MOST_ROWS = 200
 """Default of the most rows that are kept; more are kept only if there are more evaluations."""
@@ -72,10 +73,10 @@ def digest(table: pa.Table, without: Collection[str] = ()) -> str:
         column = table[name]
         state.update(json.dumps([name, str(column.type), len(column)]).encode())
         if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-            values = column.fill_null(0).to_numpy()
+            values = as_numpy(column.fill_null(0))
             if values.dtype.kind == "f":
                 values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
-            state.update(np.packbits(column.is_valid().to_numpy()).tobytes())
+            state.update(np.packbits(as_numpy(column.is_valid())).tobytes())
             state.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
         else:
             state.update(json.dumps(column.to_pylist()).encode())
@@ -88,7 +89,7 @@ def always_kept(curves: pa.Table) -> np.ndarray:
     keep[:1] = keep[-1:] = True
     for name in curves.column_names:
         if name.startswith("eval_"):
-            keep |= curves[name].is_valid().to_numpy()
+            keep |= as_numpy(curves[name].is_valid())
     return keep
 
 
@@ -112,7 +113,7 @@ def thin(curves: pa.Table, every: int) -> pa.Table:
         curves: Whole curves; see :func:`bench.records.series.curves_table`.
         every: Number of steps between two kept rows.
     """
-    steps = curves["step"].to_numpy().astype(np.int64)
+    steps = as_numpy(curves["step"]).astype(np.int64)
     return curves.filter(pa.array(always_kept(curves) | (steps % every == 0)))
 
 
@@ -130,6 +131,6 @@ def check_steps(curves: pa.Table) -> None:
         raise ValueError("`step` must be whole numbers, and is not there or something else")
     if curves["step"].null_count:
         raise ValueError(f"`step` must be whole numbers, {curves['step'].null_count} are missing")
-    steps = curves["step"].to_numpy()
+    steps = as_numpy(curves["step"])
     if steps.size and not (steps[0] == 1 and steps[-1] == rows and (np.diff(steps) > 0).all()):
         raise ValueError(f"`step` must increase from 1 to {rows}, got {steps[0]} to {steps[-1]}")

@@ -160,7 +160,7 @@ def _log10(values: np.ndarray) -> np.ndarray:
     return np.fromiter(map(math.log10, values.tolist()), float, len(values))
 
 
-def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | None:
+def clipped_share(before: Curve, after: Curve) -> float | None:
     """Return the share of the training steps whose gradient the clip made smaller; ``None`` if there are no steps.
 
     Args:
@@ -170,7 +170,9 @@ def clipped_share(before: Sequence[float], after: Sequence[float]) -> float | No
     Raises:
         ValueError: The numbers of steps differ.
     """
-    pairs = list(zip(before, after, strict=True))
+    early, late = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    if early.shape != late.shape:
+        raise ValueError(f"`after` must have a norm for each of {len(early)} steps, got {len(late)}")
     # Scaling by the norm meets the limit only up to rounding. The two norms of a gradient that the clip did not touch
     # may differ by rounding as well.
-    return sum(late < early * (1 - 1e-6) for early, late in pairs) / len(pairs) if pairs else None
+    return int(np.count_nonzero(late < early * (1 - 1e-6))) / len(early) if len(early) else None

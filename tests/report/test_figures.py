@@ -11,6 +11,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.lines import Line2D
 
 from bench.analysis.run import Run, read_runs
+from bench.report.figures import two_processes
 from bench.report.figures.clipping import gradient_norms
 from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
 from bench.report.figures.learning_curves import learning_curves
@@ -58,18 +59,30 @@ def test_one_panel_a_task_one_line_a_seed(bench: Bench):
     plt.close(figure)
 
 
-def test_pdf_and_png_are_written(bench: Bench, tmp_path: Path):
+def test_pdf_and_png_are_written_by_one_process_or_two(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     bench.ready("task.length=9")
     outcome = bench.call("figures", str(bench.results), f"--output={tmp_path / 'pictures'}")
     assert outcome.code == 0
-    names = ["learning_curves", "survival", "gradient_flow", "gradient_flow_in_training", "time_constants",
-             "gradient_norms"]  # fmt: skip
+    names = ["learning_curves", "survival", "gradient_norms", "gradient_flow_in_training", "gradient_flow",
+             "time_constants"]  # fmt: skip
     assert outcome.out.splitlines() == [
         str(tmp_path / "pictures" / f"{name}{suffix}") for name in names for suffix in (".pdf", ".png", ".csv")
     ]
     for name in names:
         assert (tmp_path / "pictures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert (tmp_path / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(two_processes, "MANY", 1)
+    monkeypatch.setattr(two_processes, "available_cores", lambda: 2)
+    again = bench.call("figures", str(bench.results), f"--output={tmp_path / 'again'}")
+    assert (again.code, again.out) == (0, outcome.out.replace("pictures", "again"))
+    for path in (tmp_path / "pictures").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+    # What the other process finds wrong is told, and its figures are those of the runs that are whole.
+    (flow,) = bench.results.rglob("flow.parquet")
+    flow.write_bytes(b"")
+    broken = bench.call("figures", str(bench.results), f"--output={tmp_path / 'broken'}")
+    assert (broken.code, len(broken.out.splitlines())) == (1, 9)
+    assert broken.err.startswith(f"bench figures: reading the tables of 1 runs\nbench figures: {flow}: not readable")
 
 
 def test_the_flow_of_a_run_is_what_is_drawn(bench: Bench):

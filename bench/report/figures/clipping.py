@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from bench.analysis.run import Run
+from bench.records.series import as_numpy
 from bench.records.thinning import thinning_of
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import (
@@ -62,17 +64,18 @@ def gradient_norms(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
 
 
 def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str, shared: Mapping[str, str]) -> None:
-    edges = _windows([table["step"].to_numpy() for table in tables])
+    edges = _windows([as_numpy(table["step"]) for table in tables])
     styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("grad_norm", BEFORE, {"color": color, "linestyle": LINE_STYLES[0]}),
         ("grad_norm_clipped", AFTER, {"color": "0.15", "linestyle": LINE_STYLES[2]}),
     )
+    step = np.concatenate([as_numpy(table["step"]) for table in tables])
+    places_of = np.searchsorted(edges, step, side="left") - 1
+    order = np.argsort(places_of, kind="stable")
+    bounds = np.searchsorted(places_of[order], np.arange(len(edges)))
     for name, label, style in styles:
-        series = [(table[name].to_numpy(), np.searchsorted(table["step"], edges, side="right")) for table in tables]
-        windows = [
-            np.concatenate([values[bounds[i] : bounds[i + 1]] for values, bounds in series])
-            for i in range(len(edges) - 1)
-        ]
+        values = np.concatenate([as_numpy(table[name]) for table in tables])[order]
+        windows = [values[start:end] for start, end in itertools.pairwise(bounds)]
         windows = [window[np.isfinite(window) & (window > 0)] for window in windows]
         middle = [float(np.median(window)) if window.size else np.nan for window in windows]
         places = (edges[1:] + edges[:-1]) / 2
@@ -100,7 +103,7 @@ def _windows(series: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _clipped(tables: Sequence[pa.Table]) -> float | None:
-    pairs = [(table["grad_norm"].to_pylist(), table["grad_norm_clipped"].to_pylist()) for table in tables]
-    before, after = [v for one, _ in pairs for v in one], [v for _, other in pairs for v in other]
-    kept = [(b, a) for b, a in zip(before, after, strict=True) if b is not None and a is not None]
-    return clipped_share([b for b, _ in kept], [a for _, a in kept])
+    names = ("grad_norm", "grad_norm_clipped")
+    before, after = (np.concatenate([as_numpy(table[name]) for table in tables]) for name in names)
+    there = [np.concatenate([as_numpy(table[name].is_valid()) for table in tables]) for name in names]
+    return clipped_share(before[np.all(there, axis=0)], after[np.all(there, axis=0)])

@@ -8,13 +8,13 @@ from pathlib import Path
 import matplotlib
 from matplotlib import pyplot as plt
 
-from bench.analysis.gradient_reach import gradient_reach
-from bench.analysis.run import TABLES, Run
+from bench.analysis.run import Run
 from bench.records.record import DamagedRecordError
 from bench.records.write import write_whole
 from bench.report.figures.clipping import gradient_norms
 from bench.report.figures.delay import draw_reach
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet
+from bench.report.figures.drawn_runs import readable
 from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
 from bench.report.figures.learning_curves import learning_curves
 from bench.report.figures.overfitting import overfitting
@@ -26,31 +26,39 @@ FIGURES: dict[str, Callable[[list[Run], Sheet], Drawing | None]] = {
     "learning_curves": learning_curves,
     "overfitting": overfitting,
     "survival": draw_survival,
+    "gradient_norms": gradient_norms,
     "reach": draw_reach,
     "gradient_flow": gradient_flow,
     "gradient_flow_in_training": flow_heatmap,
     "time_constants": time_constants,
-    "gradient_norms": gradient_norms,
 }
 """What draws each figure, by its name; ``None`` stands for a figure that the runs do not allow."""
+GROUPS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("learning_curves", "survival", "gradient_norms"), ("curves",)),
+    (("gradient_flow_in_training", "reach", "gradient_flow", "time_constants"), ("flow", "activity")),
+)
+"""Figures that show the same tables, and these tables. Either group takes about as long, and has first what
+takes most memory."""
 
 
-def readable(runs: Iterable[Run]) -> tuple[list[Run], list[DamagedRecordError]]:
-    """Read the tables of runs, and how far their gradients travel.
+def draw_group(
+    runs: Sequence[Run],
+    group: int,
+    output: Path,
+    forms: Sequence[str],
+    sheet: Sheet,
+    told: Callable[[Path], object],
+) -> list[DamagedRecordError]:
+    """Read what the figures of one of :data:`GROUPS` show, and write these; see :func:`draw_runs`.
 
     Returns:
-        The runs all of whose tables can be read, and what is wrong with the others.
+        What is wrong with the tables that cannot be read; their runs are in none of the figures of the group.
     """
-    whole, damaged = [], []
-    for run in runs:
-        try:
-            for name in TABLES:
-                getattr(run, name)  # Damage must show here, and not in the middle of a figure.
-            run.reach = gradient_reach(run.flow, run.record)
-            whole.append(run)
-        except DamagedRecordError as error:
-            damaged.append(error)
-    return whole, damaged
+    figures, tables = GROUPS[group]
+    whole, damaged = readable(runs, tables)
+    if whole:
+        draw_runs(whole, output, forms, sheet, told, figures)
+    return damaged
 
 
 def draw_runs(
@@ -59,8 +67,9 @@ def draw_runs(
     forms: Sequence[str],
     sheet: Sheet = PLAIN,
     told: Callable[[Path], object] = lambda path: None,
+    figures: Iterable[str] = tuple(FIGURES),
 ) -> list[Path]:
-    """Draw every figure that some runs allow, and write each file whole or not at all.
+    """Draw figures, as far as some runs allow them, and write each file whole or not at all.
 
     Args:
         runs: The runs, at least one, whose tables can be read and whose reach is known.
@@ -68,6 +77,7 @@ def draw_runs(
         forms: What to write of each figure: ``pdf``, ``png``, ``svg``, or ``csv`` for the data.
         sheet: What the figures are for.
         told: Called with each file when it is there.
+        figures: Names of the figures.
 
     Returns:
         The files.
@@ -78,8 +88,8 @@ def draw_runs(
     matplotlib.use("Agg")
     written = []
     with plt.style.context(STYLE):
-        for name, make in FIGURES.items():
-            figure = make(runs, sheet)
+        for name in figures:
+            figure = FIGURES[name](runs, sheet)
             if figure is None:
                 continue
             for form in forms:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,25 +55,33 @@ class Drawing(Figure):
 
     Attributes:
         sheet: What it is for.
-        data: What it shows, one mapping of column to value for each line of its CSV.
+        noted: What it shows, in parts: sequences of one length, or single values that stand for all of it, by column.
     """
 
     def __init__(self, *args: Any, sheet: Sheet = PLAIN, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sheet = sheet
-        self.data: list[dict[str, Any]] = []
+        self.noted: list[dict[str, Any]] = []
         self._tight: Bbox | None = None
+
+    @property
+    def data(self) -> Iterator[dict[str, Any]]:
+        """What it shows, one mapping of column to value for each line of its CSV."""
+        for columns in self.noted:
+            for i in range(_length(columns)):
+                yield {key: value[i] if _is_sequence(value) else value for key, value in columns.items()}
 
     def to_csv(self) -> str:
         """Return the data, numbers with all their digits; what a line does not have, and what is not there, is empty.
 
         An infinite number is ``inf``.
         """
-        columns = list(dict.fromkeys(column for line in self.data for column in line))
+        columns = list(dict.fromkeys(column for columns in self.noted for column in columns))
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({column: _plain(value) for column, value in line.items()} for line in self.data)
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(columns)
+        for noted in self.noted:
+            writer.writerows(zip(*(_column(noted.get(name), _length(noted)) for name in columns), strict=True))
         return buffer.getvalue()
 
     def to_bytes(self, form: str) -> bytes:
@@ -81,7 +90,10 @@ class Drawing(Figure):
             return self.to_csv().encode()
         buffer = io.BytesIO()
         undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
-        self.savefig(buffer, format=form, metadata=undated.get(form), bbox_inches=self._box())
+        # In a picture of lines only bars of colours are of dots; for each of them, dots as fine as those of a PNG take
+        # the memory of a whole PNG.
+        dots: dict[str, Any] = {"dpi": "figure"} if form in undated else {}
+        self.savefig(buffer, format=form, metadata=undated.get(form), bbox_inches=self._box(), **dots)
         return buffer.getvalue()
 
     def _box(self) -> Bbox:
@@ -91,8 +103,11 @@ class Drawing(Figure):
         their places once, for all forms, which takes longer than to draw them.
         """
         if self._tight is None:
-            self.draw_without_rendering()
-            self.set_layout_engine("none")
+            engine = self.get_layout_engine()
+            if engine is not None:
+                engine.execute(self)
+            # With none at all, each form is drawn once; with one that does nothing, twice.
+            self.set_layout_engine(None)
             self._tight = self.get_tightbbox()
         box = self._tight
         if self.sheet.width is None:
@@ -116,13 +131,18 @@ def note(axes: Axes, **columns: Any) -> None:
         columns: Sequences of one length, or single values that stand for all of it.
     """
     figure = root_of(axes)
-    if not isinstance(figure, Drawing):
-        return
+    if isinstance(figure, Drawing):
+        figure.noted.append(columns)
+
+
+def _length(columns: Mapping[str, Any]) -> int:
     lengths = {len(value) for value in columns.values() if _is_sequence(value)}
     assert len(lengths) <= 1, columns
-    for i in range(lengths.pop() if lengths else 1):
-        line: Mapping[str, Any] = {key: value[i] if _is_sequence(value) else value for key, value in columns.items()}
-        figure.data.append(dict(line))
+    return lengths.pop() if lengths else 1
+
+
+def _column(value: Any, length: int) -> Iterable[Any]:
+    return map(_plain, value) if _is_sequence(value) else itertools.repeat(_plain(value), length)
 
 
 def _is_sequence(value: Any) -> bool:

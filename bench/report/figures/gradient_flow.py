@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from bench.analysis.gradient_reach import flow_curve, flow_steps, looks
+from bench.analysis.gradient_reach import flow_points, has_flow
 from bench.analysis.grouping import RunGroup
 from bench.analysis.run import Run
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
@@ -29,6 +28,9 @@ from bench.report.figures.style import (
     rows_having,
     titled,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNDERFLOW, SOME_UNDERFLOW = "underflow: nothing arrives", "underflow for some seeds"
 NORM = "gradient norm $\\Vert dL/dx \\Vert$"
@@ -51,9 +53,8 @@ def gradient_flow(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     for pair, row in zip(axes.reshape(-1, 2), rows, strict=True):
         for panel, last, when in ((pair[0], False, "at initialisation"), (pair[1], True, "after training")):
             for column, members in row.runs.items():
-                curves = filter(None, (_curve_at(run, last=last) for run in members))
                 named = {"panel": row.label, "when": when}
-                _flow_line(panel, list(curves), column, look(columns.index(column)), named)
+                _flow_line(panel, *_curves_at(members, last=last), column, look(columns.index(column)), named)
             titled(panel, f"{row.label}, {when}", 48)
             panel.set_xlabel(LAG)
             panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -76,7 +77,8 @@ def plot_flow(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
             _, panels = grid(1, 1, width=COLUMN_INCHES, height=2.3)
             return plot_flow(frame, panels[0, 0])
     for index, (state, curve) in enumerate(frame.groupby("state", sort=False)):
-        _flow_line(axes, [(curve["lag"].tolist(), curve["value"].tolist())], str(state), look(index), {})
+        curve = curve.drop_duplicates("lag", keep="last").sort_values("lag")
+        _flow_line(axes, curve["lag"].to_numpy(), curve[["value"]].to_numpy().T, str(state), look(index), {})
     axes.set_xlabel("lag (steps before the answer)")
     axes.set_ylabel("gradient norm")
     _floor([axes])
@@ -122,26 +124,41 @@ def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: Log
     axes.grid(visible=False)
     axes.set_facecolor("0.85")
     if (values == 0).any():
-        axes.pcolor(x, y, np.ma.masked_not_equal(values.T, 0), hatch="xxxx", cmap="Greys_r", vmin=-1, vmax=0,
-                    edgecolor="0.7", linewidth=0)  # fmt: skip
+        style: dict[str, Any] = {"hatch": "xxxx", "facecolor": "white", "edgecolor": "0.7", "linewidth": 0}
+        axes.add_collection(PolyCollection(list(_fields(x, y, values == 0)), **style))
     shown = np.ma.masked_where(~np.isfinite(values.T) | (values.T <= 0), values.T)
     return axes.pcolormesh(x, y, shown, norm=norm, cmap="cividis")
 
 
 def probed_rows(runs: Iterable[Run], sheet: Sheet) -> tuple[list[RunGroup], list[str]]:
     """Return the rows with a curve over lag, and the columns of all runs, which keeps the colours of all figures."""
-    return rows_having(runs, lambda run: bool(flow_steps(run.flow)), sheet)
+    return rows_having(runs, lambda run: has_flow(run.flow), sheet)
 
 
-def _curve_at(run: Run, *, last: bool) -> tuple[list[int], list[float]] | None:
-    flow = run.flow
-    step = looks(flow, run.record)[last]
-    return flow_curve(flow, step) if step is not None else None
+def _curves_at(runs: Sequence[Run], *, last: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lags that the curves of all runs have, and the norms there, ``(run, lag)``, after one of the looks.
+
+    A run that has diverged, failed or been interrupted does not count as trained.
+    """
+    run, step, lag, norm = flow_points([run.flow for run in runs])
+    looked = [0 if not last else each.record.steps if each.status == "completed" else -1 for each in runs]
+    chosen = step == np.array(looked)[run]
+    run, lag, norm = run[chosen], lag[chosen], norm[chosen]
+    lags, shared = _shared(run, lag)
+    return lags, norm[shared].reshape(-1, max(1, len(lags)))
+
+
+def _shared(curve: np.ndarray, lag: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lags that every curve has, and which points are at these; points are sorted by curve and lag."""
+    lags, counts = np.unique(lag, return_counts=True)
+    lags = lags[counts == len(np.unique(curve))]
+    return lags, np.isin(lag, lags)
 
 
 def _flow_line(
     axes: Axes,
-    curves: Sequence[tuple[list[int], list[float]]],
+    lags: np.ndarray,
+    values: np.ndarray,
     label: str,
     style: dict[str, Any],
     named: Mapping[str, str],
@@ -149,12 +166,18 @@ def _flow_line(
     """Draw median and range over seeds, at the lags that all seeds have.
 
     Values of 0 are marked later, at the floor of the axis.
+
+    Args:
+        axes: The panel.
+        lags: The lags.
+        values: The norms, ``(seed, lag)``.
+        label: What the line is called.
+        style: How it looks.
+        named: What its data are named by.
     """
-    if not curves:
+    if not values.size:
         return
-    shared = sorted(set.intersection(*(set(lags) for lags, _ in curves)))
-    by_lag = [dict(zip(*curve, strict=True)) for curve in curves]
-    values = np.array([[each[lag] for lag in shared] for each in by_lag])
+    shared = lags.tolist()
     middle = np.median(values, axis=0)
     drawn = np.where(np.isfinite(middle) & (middle > 0), middle, np.nan)
     axes.plot(shared, drawn, label=label, gid="flow", marker="." if len(shared) == 1 else None, **style)
@@ -197,14 +220,29 @@ def _floor(panels: Sequence[Axes]) -> None:
 
 def _over_training(runs: Sequence[Run]) -> tuple[list[int], list[int], np.ndarray]:
     """Return steps, lags, and the median over the seeds that have the step, ``(step, lag)``."""
-    by_step: dict[int, list[dict[int, float]]] = {}
-    for run in runs:
-        flow = run.flow
-        for step in flow_steps(flow):
-            by_step.setdefault(step, []).append(dict(zip(*flow_curve(flow, step), strict=True)))
-    steps = sorted(by_step)
-    lags = sorted(set.intersection(*(set(curve) for curves in by_step.values() for curve in curves)))
-    return steps, lags, np.array([[np.median([c[lag] for c in by_step[step]]) for lag in lags] for step in steps])
+    run, step, lag, norm = flow_points([run.flow for run in runs])
+    order = np.lexsort((lag, run, step))
+    run, step, lag, norm = run[order], step[order], lag[order], norm[order]
+    lags, shared = _shared(step.astype(np.int64) * len(runs) + run, lag)
+    step, norm = step[shared], norm[shared]
+    steps, starts = np.unique(step, return_index=True)
+    fields = [np.median(each.reshape(-1, len(lags)), axis=0) for each in np.split(norm, starts[1:])]
+    return steps.tolist(), lags.tolist(), np.array(fields)
+
+
+def _fields(x: np.ndarray, y: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the corners of the wanted fields, ``(field, corner, 2)``; those above each other are one field.
+
+    Args:
+        x: Borders of the columns.
+        y: Borders of the rows.
+        wanted: Which fields are wanted, ``(column, row)``.
+    """
+    changes = np.diff(np.pad(wanted, ((0, 0), (1, 1))).astype(int), axis=1)
+    (column, low), (_, high) = np.nonzero(changes == 1), np.nonzero(changes == -1)
+    left, right, bottom, top = x[column], x[column + 1], y[low], y[high]
+    corners = [(left, bottom), (left, top), (right, top), (right, bottom)]
+    return np.moveaxis(np.array(corners), -1, 0)
 
 
 def _edges(places: Sequence[int]) -> np.ndarray:

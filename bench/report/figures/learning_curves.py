@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from bench.analysis.grouping import RunGroup, arrange
 from bench.analysis.run import Run
+from bench.records.series import as_numpy
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import PANEL_HEIGHT, legend, look, panels_of, titled
 
@@ -43,8 +44,8 @@ def _panel(axes: Axes, row: RunGroup, columns: list[str], sheet: Sheet) -> None:
             name = f"eval_{metric}"
             if name not in table.column_names:
                 continue
-            points = table.select(["step", name]).drop_null()
-            steps, values = points["step"].to_pylist(), points[name].to_pylist()
+            there = as_numpy(table[name].is_valid())
+            steps, values = (as_numpy(table[each])[there].tolist() for each in ("step", name))
             lines.append((steps, values))
             if not steps:
                 continue

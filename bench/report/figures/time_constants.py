@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import numpy as np
-
-from bench.analysis.gradient_reach import statistic
+from bench.analysis.gradient_reach import statistics_over
 from bench.analysis.run import Run
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import PANELS_ACROSS, STEP, legend, look, panels_of, rows_having, titled
 
+QUANTILES = ("tau_05", "tau_50", "tau_95")
+"""The statistics that it shows."""
 LONGEST_TAU = 1e6
 """Largest time constant that is drawn; longer ones, such as the infinite one of a gate of 1, are drawn there."""
 
@@ -26,7 +26,8 @@ def time_constants(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
         (row.label, column, gate): by_quantile
         for row in rows
         for column in columns
-        for gate, by_quantile in _taus(row.runs.get(column, [])).items()
+        if column in row.runs
+        for gate, by_quantile in statistics_over([run.activity for run in row.runs[column]], QUANTILES).items()
     }
     if not lines:
         return None
@@ -39,9 +40,7 @@ def time_constants(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
                 continue
             style = look(columns.index(column))
             steps = sorted(by_quantile["tau_50"])
-            low, middle, high = (
-                [min(by_quantile[q][s], LONGEST_TAU) for s in steps] for q in ("tau_05", "tau_50", "tau_95")
-            )
+            low, middle, high = ([min(by_quantile[q][s], LONGEST_TAU) for s in steps] for q in QUANTILES)
             marker = "." if len(steps) == 1 else None
             panel.plot(steps, middle, label=f"{column} {gate} gate", marker=marker, **style)
             note(panel, panel=row.label, line=column, gate=gate, step=steps, value=middle, low=low, high=high)
@@ -57,18 +56,3 @@ def time_constants(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
         panel.set_ylabel("time constant (steps)")
     legend(figure, panels, [*order, "delay of the task"])
     return figure
-
-
-def _taus(runs: Sequence[Run]) -> dict[str, dict[str, dict[int, float]]]:
-    """Return gate to quantile to step to its median over the seeds that have the step."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    for quantile in ("tau_05", "tau_50", "tau_95"):
-        values: dict[str, dict[int, list[float]]] = {}
-        for run in runs:
-            for gate, by_step in statistic(run.activity, quantile).items():
-                for step, value in by_step.items():
-                    values.setdefault(gate, {}).setdefault(step, []).append(value)
-        for gate, by_step in values.items():
-            medians = {step: float(np.median(each)) for step, each in by_step.items()}
-            found.setdefault(gate, {})[quantile] = medians
-    return found
