@@ -118,6 +118,13 @@ class Process:
         return out, err
 
 
+def child(function: Callable[..., None], *given: Any) -> BaseProcess:
+    """Return a started process that calls a function of a module."""
+    process = _server.Process(target=function, args=given)
+    process.start()
+    return process
+
+
 def _end(process: BaseProcess) -> None:
     if process.exitcode is None:
         process.kill()

@@ -24,6 +24,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bench.config.launchers import CLUSTERS
 from bench.config.schema import Config
 from bench.errors import as_override
 
@@ -50,8 +51,8 @@ def key_help(config: str, config_dir: str | None = None) -> str:
         name = str(section)
         if isinstance(value, Mapping):
             lines += ["", *_wrapped(f"{name}: {docs.get(name, 'No key of ours.')}", "")]
-            is_schema = is_dataclass(kinds.get(name))
-            lines += _node(value, name, entries(inspect.getdoc(kinds[name])) if is_schema else None, folders)
+            kind = CLUSTERS.get(str(value.get("name")), kinds[name]) if name == "launcher" else kinds.get(name)
+            lines += _node(value, name, entries(inspect.getdoc(kind)) if is_dataclass(kind) else None, folders)
         else:
             lines += ["", *_key(name, value, docs.get(name, ""), "")]
     return "\n".join(lines).strip("\n")

@@ -29,12 +29,14 @@ from bench.config.checks import (
 )
 from bench.config.command import default_of
 from bench.config.explain import ConfigError, explain
+from bench.config.launchers import ClusterConfig, kind_of
 from bench.config.network import Network, check_step, model_on_meta, smallest_cell
+from bench.config.place import Place, device_of, engine_of, settle
 from bench.config.run_spec import RunSpec, Sections
-from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConfig
+from bench.config.schema import Config, ModelConfig, TrainerConfig
 from bench.config.sweep_grid import SweepGrid
 from bench.config.targets import check_arguments, locate, named, parameters_of
-from bench.engines import Choice, choose
+from bench.engines import Choice
 from bench.engines.compiled import CHUNK
 from bench.errors import as_override, is_stop, nearest, shown
 from bench.probes.probing import check_probes
@@ -63,6 +65,7 @@ def build(
     overrides: list[str],
     say: Callable[[str], None] | None = None,
     alike: dict[str, RunSpec] | None = None,
+    place: Place | None = None,
 ) -> RunSpec:
     """Check a composed config and build what it describes, without allocating the network.
 
@@ -73,6 +76,7 @@ def build(
         say: Told when there is something to wait for.
         alike: Runs that have been built before, by a text of everything but the seed; this one joins them. A run that
             differs from one of them in the seed alone is not checked again.
+        place: What the plan has decided for this run, where it is made; ``None`` where it is planned.
 
     Raises:
         ConfigError: Anything wrong with it.
@@ -97,12 +101,12 @@ def build(
     if alike is not None and key in alike:
         return _with_seed(alike[key], seed, overrides, asked, sweep.row_of(asked))
     task = _task(config)
-    sections = _in_steps(config, task, _sections(config))
+    sections = _in_steps(config, task, _sections(config, place))
     scaled = _scaled(config, sections.data)
     shortest = min(each.length for each in (task, *scaled.values()))
     cell = _check_cell(config, task, sections.probe)
     _check_memory(config, task, scaled, sections, cell)
-    network = _network(config, task, shortest, sections, say)
+    network = _network(config, task, shortest, sections, say, place)
     _check_memory(config, task, scaled, sections, cell, network.hidden_size)
     _check_optimizer_and_logger(config)
     for name, value in _values(config, ""):
@@ -242,16 +246,20 @@ def _scaled(config: Mapping[str, Any], data: DataConfig) -> dict[str, Task]:
     return found
 
 
-def _sections(config: Mapping[str, Any]) -> Sections:
+def _sections(config: Mapping[str, Any], place: Place | None) -> Sections:
     """Return the sections with a fixed set of keys, and the values that stand by themselves."""
     runtime = _section(RuntimeConfig, config, "runtime")
     with _named("runtime"):
         check_threads(runtime)
         process.check(runtime)
-    trainer = _section(TrainerConfig, config, "trainer")
+    with _named("launcher"):
+        launcher_kind = kind_of(config["launcher"])
+    launcher = _section(launcher_kind, config, "launcher")
+    elsewhere = isinstance(launcher, ClusterConfig) and place is None
+    with _named(""):
+        runtime, trainer = settle(runtime, _section(TrainerConfig, config, "trainer"), launcher, place)
     with _named("trainer"):
-        device = process.resolve_device(trainer.accelerator)
-        process.check_precision(trainer.precision, device)
+        device = device_of(trainer, elsewhere=elsewhere)
     with _named(""):
         rerun = config["rerun"]
         if rerun not in RERUN:
@@ -267,7 +275,8 @@ def _sections(config: Mapping[str, Any]) -> Sections:
         seed=config["seed"],
         rerun=rerun,
         results_dir=results_dir,
-        launcher=_section(LauncherConfig, config, "launcher"),
+        launcher=launcher,
+        elsewhere=elsewhere,
     )
 
 
@@ -327,7 +336,8 @@ def _check_memory(
         max(1, hidden),
     )
     with _named(""):
-        memory.check(found, config, sections.device)
+        if not sections.elsewhere:
+            memory.check(found, config, sections.device)
 
 
 def _network(
@@ -336,6 +346,7 @@ def _network(
     shortest: int,
     sections: Sections,
     say: Callable[[str], None] | None,
+    place: Place | None,
 ) -> Network:
     """Return the network, its hidden size checked by one without memory, with the engine that unrolls its cells.
 
@@ -347,7 +358,7 @@ def _network(
             raise ConfigError("`bidirectional` must be false where the probes are on (probe=none), got true")
         hidden_size = hidden_size_of(config["cell"], task, settings)
         model = model_on_meta(config["cell"], task, settings, hidden_size)
-        engine = _engine(settings.engine, config["cell"], model.layers, sections, say)
+        engine = _engine(settings.engine, config["cell"], model.layers, sections, say, place)
         if engine.engine == "compiled" and shortest < CHUNK:
             raise ConfigError(
                 f"`engine` must be another one for sequences of {shortest} steps, as {CHUNK} are compiled together, "
@@ -361,12 +372,18 @@ _ENGINES: dict[Hashable, Choice] = {}
 
 
 def _engine(
-    asked: str, node: Mapping[str, Any], cells: list[Cell], sections: Sections, say: Callable[[str], None] | None
+    asked: str,
+    node: Mapping[str, Any],
+    cells: list[Cell],
+    sections: Sections,
+    say: Callable[[str], None] | None,
+    place: Place | None,
 ) -> Choice:
     sizes = [(type(cell), cell.input_size, cell.hidden_size) for cell in cells]
-    key = (asked, repr(node), tuple(sizes), sections.device, sections.precision)
+    key = (asked, repr(node), tuple(sizes), sections.device, sections.precision, sections.elsewhere, place)
     if key not in _ENGINES:
-        _ENGINES[key] = choose(asked, cells, sections.device, sections.precision, say)
+        where = (sections.device, sections.precision, say, sections.launcher, place)
+        _ENGINES[key] = engine_of(asked, cells, *where)
     return _ENGINES[key]
 
 

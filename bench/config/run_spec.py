@@ -11,6 +11,7 @@ import hydra.utils
 import torch
 
 from bench.config.network import Network
+from bench.config.place import Place
 from bench.config.schema import LauncherConfig
 from bench.probes.settings import ProbeConfig
 from bench.training.loop import MakeOptimizer
@@ -33,6 +34,7 @@ class Sections:
         rerun: What is run again: ``none``, ``failed`` or ``all``.
         results_dir: Where records go.
         launcher: How the runs of a sweep are shared out.
+        elsewhere: Whether another machine than this one makes the run, so that nothing of this one counts.
     """
 
     data: DataConfig
@@ -45,6 +47,7 @@ class Sections:
     rerun: str
     results_dir: Path
     launcher: LauncherConfig
+    elsewhere: bool
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,11 @@ class RunSpec(Sections):
     def label(self) -> str:
         """Task, cell and seed, for messages."""
         return " ".join((self.task_name, *self.row, self.cell_name, f"seed={self.seed}"))
+
+    @property
+    def place(self) -> Place:
+        """What it is made with, wherever that is."""
+        return Place(self.runtime.thread_count, self.device.type, self.network.engine)
 
     def make_optimizer(self) -> MakeOptimizer:
         """Return the optimiser's class with its settings."""

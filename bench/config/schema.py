@@ -78,12 +78,16 @@ class TrainerConfig:
     precision: str
 
 
+LAUNCHERS = ("serial", "joblib", "slurm", "ray")
+"""Names of launchers; :mod:`bench.config.launchers` has the keys of those for clusters."""
+
+
 @dataclass
 class LauncherConfig:
     """How the runs of a sweep are distributed over processes.
 
     Attributes:
-        name: ``serial`` (one after the other) or ``joblib`` (several processes).
+        name: ``serial`` (one after the other), ``joblib`` (several processes), ``slurm`` or ``ray`` (a cluster).
         workers: Processes on the CPU; ``None`` stands for the number of cores divided by the threads of a run.
         workers_per_gpu: Processes on each GPU; ``None`` stands for 1.
     """
@@ -93,8 +97,8 @@ class LauncherConfig:
     workers_per_gpu: int | None
 
     def __post_init__(self) -> None:
-        if self.name not in ("serial", "joblib"):
-            raise ValueError(f"`name` must be one of serial, joblib, got {self.name!r}")
+        if self.name not in LAUNCHERS:
+            raise ValueError(f"`name` must be one of {', '.join(LAUNCHERS)}, got {self.name!r}")
         for name in ("workers", "workers_per_gpu"):
             value = getattr(self, name)
             if value is not None and self.name == "serial":
@@ -122,7 +126,8 @@ class Config:
         runtime: Settings of the whole process.
         logger: A mirror of the run while it trains, ``logger=csv`` or ``logger=wandb``; the record is written in any
             case.
-        launcher: How the runs of a sweep are distributed: ``launcher=serial`` or ``launcher=joblib``.
+        launcher: How the runs of a sweep are distributed: ``launcher=serial``, ``launcher=joblib``, or on a cluster
+            ``launcher=slurm`` or ``launcher=ray``.
         seed: What all random numbers follow from, an integer >= 0 and < 2^63.
         results_dir: The folder of the results, relative to the one that the command is given in.
         rerun: What is run again: ``none`` (only missing runs are made), ``failed`` (failed ones too), or ``all`` (every
@@ -172,5 +177,9 @@ def register() -> None:
     """Register the schemas and the resolver with Hydra; calling this again does no harm."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config, provider="bench")
+    from bench.config.launchers import CLUSTERS
+
+    for name, kind in CLUSTERS.items():
+        store.store(name=f"{name}_launcher", node=kind, provider="bench")
     store.store(group="hydra/sweeper", name=SWEEPER, node=SweeperConfig, provider="bench")
     OmegaConf.register_new_resolver("unless", lambda given, value: value if given is None else None, replace=True)

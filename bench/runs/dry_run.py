@@ -45,13 +45,13 @@ def show(specs: Sequence[RunSpec], workers: int) -> None:
     print(f"{len(runs)} runs, {len(runs) - len(todo)} there already, {len(todo)} to do, {workers} at once")
     if not todo:
         return
-    seconds, measured = _seconds(run_states, todo, by_folder, workers)
+    time_left = _time(run_states, todo, by_folder, workers, specs[0].elsewhere)
     size = sum(_bytes(run_state, run_states, results_dir, by_folder[run_state.run.folder]) for run_state in todo)
     space = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
-    print(f"about {duration(seconds)} ({measured}), {space} on disk")
+    print(f"{time_left}, {space} on disk")
     largest = max(sum(_memory(by_folder[run_state.run.folder]).values()) for run_state in todo)
-    there = memory.available(specs[0].device)
-    print(f"about {memory.in_gib(largest)} GiB of memory for the largest run, of {memory.in_gib(there)}")
+    there = "" if specs[0].elsewhere else f", of {memory.in_gib(memory.available(specs[0].device))}"
+    print(f"about {memory.in_gib(largest)} GiB of memory for the largest run{there}")
 
 
 def _memory(spec: RunSpec) -> dict[str, int]:
@@ -60,9 +60,13 @@ def _memory(spec: RunSpec) -> dict[str, int]:
     return memory.estimate(spec.task, spec.scaled_tasks.values(), *sizes)
 
 
-def _seconds(
-    run_states: Sequence[RunState], todo: Sequence[RunState], by_folder: dict[str, RunSpec], workers: int
-) -> tuple[float, str]:
+def _time(
+    run_states: Sequence[RunState],
+    todo: Sequence[RunState],
+    by_folder: dict[str, RunSpec],
+    workers: int,
+    elsewhere: bool,
+) -> str:
     known = {run_state.run.kind for run_state in run_states if run_state.final}
     if todo and all(run_state.run.kind in known for run_state in todo):
         seconds = seconds_left(run_states, workers)
@@ -71,11 +75,15 @@ def _seconds(
             for run_state in todo
             if run_state.final and run_state.record is not None
         ]
-        return (seconds or 0.0) + sum(again) / workers, "as long as the runs that are there took"
+        whole = (seconds or 0.0) + sum(again) / workers
+        return f"about {duration(whole)} (as long as the runs that are there took)"
+    if elsewhere:
+        return "nothing is timed here, as other machines make the runs"
     one_of_each = {run_state.run.kind: by_folder[run_state.run.folder] for run_state in todo}
     paces = {kind: seconds_per_step(spec) for kind, spec in one_of_each.items()}
     each = [paces[run_state.run.kind] * run_state.run.max_steps for run_state in todo]
-    return max(sum(each) / workers, *each), "training alone, a few steps timed here, times max_steps"
+    whole = max(sum(each) / workers, *each)
+    return f"about {duration(whole)} (training alone, a few steps timed here, times max_steps)"
 
 
 def seconds_per_step(spec: RunSpec) -> float:

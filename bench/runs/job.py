@@ -9,13 +9,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bench.config import schema
+from bench.config.place import Place
 from bench.config.resolve import build
 from bench.config.run_spec import RunSpec
 from bench.records import lease
@@ -38,6 +40,23 @@ SECONDS_BETWEEN_LOOKS = 1.0
 schema.register()  # A worker composes configs, too, and imports this module first.
 
 
+class RefusedError(RuntimeError):
+    """A planned run that this machine would make as another run; one line."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What the plan says of one run to whichever machine makes it.
+
+    Attributes:
+        place: Its threads, device and engine.
+        numerics: Versions of the code that it uses.
+    """
+
+    place: Place
+    numerics: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Command:
     """One ``bench run`` as Hydra's task function.
@@ -51,6 +70,7 @@ class Command:
         config_dir: The absolute folder of the user's own configs and modules, if there is one.
         dry_run: Whether the runs are only listed.
         invocation: What its runs share; ``None`` until they are planned.
+        planned: What the plan says of each run, by its overrides, where another machine may make it.
     """
 
     overrides: tuple[str, ...]
@@ -58,6 +78,7 @@ class Command:
     config_dir: str | None
     dry_run: bool
     invocation: Invocation | None = None
+    planned: Mapping[tuple[str, ...], Planned] = field(default_factory=dict)
 
     def __call__(self, cfg: DictConfig) -> None:
         """Make one run, unless that is no longer wanted.
@@ -75,17 +96,23 @@ class Command:
 
     def _make(self, cfg: DictConfig, invocation: Invocation) -> None:
         hydra_config = HydraConfig.get()
-        with own_modules(self.config_dir):
-            spec = build(cfg, hydra_config.runtime.choices, list(hydra_config.overrides.task))
-            if spec.run_id not in invocation.run_ids:
-                changed = "must have the sources it was planned with, and they have changed"
-                print(f"bench run: {spec.label} {changed}", file=sys.stderr)
-                return
-            try:
-                _make(spec, self.of_run(spec), invocation)
-            except OSError as error:
-                where = f"results_dir must be writable, got {str(spec.results_dir)!r}"
-                print(f"bench run: {where} ({error}); {spec.label} is not made", file=sys.stderr)
+        overrides = list(hydra_config.overrides.task)
+        planned = self.planned.get(tuple(overrides))
+        try:
+            with own_modules(self.config_dir):
+                place = planned.place if planned is not None else None
+                spec = build(cfg, hydra_config.runtime.choices, overrides, place=place)
+                _check_planned(spec, planned, invocation)
+                try:
+                    _make(spec, self.of_run(spec), invocation)
+                except OSError as error:
+                    where = f"results_dir must be writable, got {str(spec.results_dir)!r}"
+                    raise RefusedError(f"{where} ({error}); {spec.label} is not made") from error
+        except RefusedError as error:
+            # Another machine has no terminal; what it raises, the launcher brings back.
+            if planned is not None:
+                raise
+            print(f"bench run: {error}", file=sys.stderr)
 
     def __str__(self) -> str:
         return self._words(["-m"] if self.multirun else [], self.overrides)
@@ -97,6 +124,20 @@ class Command:
     def _words(self, flags: Sequence[str], overrides: Sequence[str]) -> str:
         folder = [f"--config-dir={self.config_dir}"] if self.config_dir is not None else []
         return shlex.join(["bench", "run", *folder, *flags, *overrides])
+
+
+def _check_planned(spec: RunSpec, planned: Planned | None, invocation: Invocation) -> None:
+    """Make sure that a run is the one that was planned."""
+    if spec.run_id in invocation.run_ids:
+        return
+    if planned is None:
+        raise RefusedError(
+            f"{spec.label} must be the run that was planned, and its sources or its settings have changed since"
+        )
+    ours = spec.code["numerics"]
+    other = sorted(name for name in {*ours, *planned.numerics} if ours.get(name) != planned.numerics.get(name))
+    what = f"code of {', '.join(other)}" if other else "settings"
+    raise RefusedError(f"{spec.label} must have the {what} that it was planned with, and has other here")
 
 
 def _listen(invocation: Invocation) -> None:

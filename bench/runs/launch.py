@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench.config import schema
 from bench.config.command import MULTIRUN, compose_command, jobs_of, search_of
 from bench.config.hydra_app import CONFIG_NAME, opened
+from bench.config.launchers import CLUSTERS
 from bench.errors import StoppedError
 from bench.runs.outcome import LaunchError, Outcome
 from bench.runs.own_modules import own_modules
@@ -75,7 +76,7 @@ def _run(
         config = compose_command(hydra, words)
         if search_of(config) is None:
             jobs_of(config, hydra.config_loader)
-        if not dry_run and (said := cores.sleep_if_shared(_threads(config))) is not None:
+        if not dry_run and not _is_elsewhere(config) and (said := cores.sleep_if_shared(_threads(config))) is not None:
             print(f"bench run: {said}", file=sys.stderr)
         _check_installed()
         # Torch and Lightning come with it. What the words alone tell to be wrong has been said by now.
@@ -88,6 +89,11 @@ def _run(
             raise
         except (OSError, HydraException) as error:
             raise LaunchError.of(error) from error
+
+
+def _is_elsewhere(config: DictConfig) -> bool:
+    """Return whether another machine makes the runs, so that it does not matter how busy this one is."""
+    return OmegaConf.select(config, "launcher.name", default=None, throw_on_resolution_failure=False) in CLUSTERS
 
 
 def _threads(config: DictConfig) -> int:

@@ -83,6 +83,8 @@ def planned(specs: Sequence[RunSpec]) -> list[PlannedRun]:
 def workers_of(specs: Sequence[RunSpec]) -> int:
     """Return the number of runs at once, from the launcher's settings and the machine."""
     launcher, threads = specs[0].launcher, max(spec.runtime.thread_count for spec in specs)
+    if specs[0].elsewhere:
+        return min(launcher.workers or len(specs), len(specs))
     if launcher.name == "serial" or len(specs) == 1:
         return 1
     if any(spec.device.type == "cuda" for spec in specs):
@@ -180,6 +182,8 @@ def _check_together(spec: RunSpec, first: RunSpec) -> None:
             raise ConfigError(
                 f"{name} must be the same for all runs of one command: {_shown(first, name)}, got {_shown(spec, name)}"
             )
+    if spec.elsewhere:
+        return
     if spec.launcher.workers_per_gpu is not None and spec.device.type != "cuda":
         raise ConfigError(
             f"launcher.workers_per_gpu must be null on the CPU, where launcher.workers counts, "

@@ -27,6 +27,7 @@ from bench.runs.job import Command
 from bench.runs.loggers import mirror_again, offline_sign
 from bench.runs.outcome import LaunchError, Outcome
 from bench.runs.preflight import check_mirror, checked, planned, said_of_threads, workers_of
+from bench.runs.remote import elsewhere_pass
 from bench.runs.rounds import Rounds
 from bench.sweeps import signals
 from bench.sweeps.driver import Driver, Pass
@@ -92,12 +93,14 @@ def _make(
     """
     workers = workers_of(specs)
     folders = tuple(dict.fromkeys(spec.folder for spec in specs))
+    elsewhere = specs[0].elsewhere
     for note in filter(None, dict.fromkeys(spec.network.engine.note for spec in specs)):
         print(f"bench run: engine {note}", file=sys.stderr)
     if command.dry_run:
         dry_run.show(specs, workers)
         return Outcome(folders)
-    runs, alone, first = planned(specs), len(specs) == 1 and before is None, specs[0]
+    runs, first = planned(specs), specs[0]
+    alone = len(specs) == 1 and before is None and not elsewhere
     folder = folder_of(first.results_dir, first.experiment, command.overrides).absolute()
     inventory = Inventory(first.results_dir, runs)
     invocation = Invocation.start(runs, first.results_dir, first.rerun, folder, alone=alone)
@@ -111,12 +114,16 @@ def _make(
     if anything_to_do:
         check_writable(first.results_dir)
         check_mirror(specs)
-    command = replace(command, invocation=invocation)
     by_folder = {spec.folder: spec for spec in reversed(specs)}
+    command = replace(command, invocation=invocation)
+    if elsewhere and anything_to_do:
+        one_pass = elsewhere_pass(by_folder, command, config, context, folder)
+    else:
+        one_pass = _launching({place: spec.overrides for place, spec in by_folder.items()}, command, config, context)
     driver = Driver(
         inventory,
         invocation,
-        _launching({place: spec.overrides for place, spec in by_folder.items()}, command, config, context),
+        one_pass,
         lambda place, reason: give_up(by_folder[place], command.of_run(by_folder[place]), reason),
         workers,
     )

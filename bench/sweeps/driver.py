@@ -7,8 +7,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bench.records import lease
 from bench.records.paths import checkpoint_path
@@ -25,6 +27,31 @@ Pass = Callable[[Sequence[Path]], BaseException | None]
 """Has the runs of these folders made, each tried once; returns what ended it early, if anything did."""
 GiveUp = Callable[[Path, str], object]
 """Writes a record without a result for the run of a folder, whose lease this process holds; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """Why a job on another machine has left its run undone.
+
+    Attributes:
+        kind: ``refused``, where that machine cannot make the run; ``died`` on the way; or ``cancelled`` by somebody.
+        text: What is known of it, in one line.
+    """
+
+    kind: Literal["refused", "died", "cancelled"]
+    text: str
+
+
+class JobsEndedError(RuntimeError):
+    """Jobs on other machines have ended without having made their runs; each by itself, unlike joblib's workers.
+
+    Attributes:
+        left: Why, by the folder of the run.
+    """
+
+    def __init__(self, left: Mapping[Path, Left]) -> None:
+        super().__init__(f"{len(left)} jobs have left their runs undone")
+        self.left = left
 
 
 class WorkersDieError(RuntimeError):
@@ -79,7 +106,9 @@ class Driver:
                 suspect = next((folder for each in todo if (folder := self._folder(each.run)) in self._suspects
                                 and each.state != "running"), None)  # fmt: skip
                 died = self.one_pass([suspect] if suspect is not None else [self._folder(each.run) for each in todo])
-                if died is not None and not _is_death_of_worker(died):
+                if isinstance(died, JobsEndedError):
+                    self._after_jobs(died.left, todo)
+                elif died is not None and not _is_death_of_worker(died):
                     self.error = died
                 elif not self.invocation.stopped:
                     self._after_pass(died, todo, suspect)
@@ -107,12 +136,7 @@ class Driver:
         left = self._to_do()
         if died is None:
             free = {self._folder(run_state.run) for run_state in before if run_state.state != "running"}
-            mine = free if suspect is None else {suspect}
-            # What this pass tried without success will not come of another one of the same kind.
-            self._given_up |= {
-                self._folder(run_state.run) for run_state in left if not self._left_by_others(run_state)
-            } & mine
-            self._suspects -= mine
+            self._leave(left, free if suspect is None else {suspect})
             return
         dead = []
         for folder in (self._folder(run_state.run) for run_state in left):
@@ -131,6 +155,42 @@ class Driver:
         if len(dead) == 1:
             self._count_death(dead[0])
 
+    def _leave(self, left: Sequence[RunState], mine: set[Path]) -> None:
+        """Give up what a pass has tried without success: it will not come of another one of the same kind."""
+        self._given_up |= {self._folder(each.run) for each in left if not self._left_by_others(each)} & mine
+        self._suspects -= mine
+
+    def _after_jobs(self, ended: Mapping[Path, Left], before: Sequence[RunState]) -> None:
+        """Decide about the runs of jobs on other machines, of which the scheduler says that they have ended."""
+        begun, died = [], []
+        for folder, left in ended.items():
+            holder = lease.holder_of(folder)
+            if holder is not None and holder.owner.sweep == self.invocation.sweep:
+                lease.bury(folder, holder.owner, ended=True)
+                begun.append(folder)
+            if left.kind == "died":
+                died.append(folder)
+            elif self.invocation.wants(folder):
+                self._given_up.add(folder)
+                if left.kind == "refused":
+                    self._fail(folder, left.text)
+                else:
+                    print(f"bench run: {left.text}; the same command goes on from there", file=sys.stderr, flush=True)
+        if self.invocation.stopped:
+            return
+        if died:
+            runs = f"{len(died)} jobs were killed ({ended[died[0]].text}, ...)" if died[1:] else ended[died[0]].text
+            print(f"bench run: {runs}; what is not done goes on", file=sys.stderr, flush=True)
+        for folder in died:
+            if folder in begun:
+                self._count_death(folder, f": {ended[folder].text}")
+        left = self._to_do()
+        self._leave(left, {self._folder(each.run) for each in before if each.state != "running"} - {*died})
+        if died and not begun and len(left) == len(before):
+            self._deaths_in_vain += 1
+            if self._deaths_in_vain == DEATHS:
+                self.error = WorkersDieError(f"jobs ended {DEATHS} times before they began: {ended[died[0]].text}")
+
     def _left_by_others(self, run_state: RunState) -> bool:
         """Return whether another sweep had a run during our pass, and left it."""
         folder = self._folder(run_state.run)
@@ -143,15 +203,18 @@ class Driver:
             and self.invocation.is_news(folder)
         )
 
-    def _count_death(self, folder: Path) -> None:
+    def _count_death(self, folder: Path, detail: str = " (out of memory?)") -> None:
         """Count a death; give the run up at the third without a new checkpoint in between, which is its own fault."""
         saved = checkpoint_path(folder)
         version = saved.stat().st_mtime if saved.exists() else 0.0
         self._deaths[folder, version] += 1
         if self._deaths[folder, version] < DEATHS:
             return
-        reason = f"its process was killed {DEATHS} times without getting any further (out of memory?)"
         self._given_up.add(folder)
+        self._fail(folder, f"its process was killed {DEATHS} times without getting any further{detail}")
+
+    def _fail(self, folder: Path, reason: str) -> None:
+        """Write a record without a result, unless somebody else is at the run."""
         with contextlib.suppress(OSError):
             held = lease.take(folder, lease.this_process(self.invocation.sweep), dict)
             if held is not None:

@@ -102,7 +102,7 @@ COMMAND_LINE = [
         "launcher.workers_per_gpu must be null on the CPU, where launcher.workers counts, got 2",
     ),
     ("-m launcher=serial,joblib", "launcher must be the same for all runs of one command: serial, got joblib"),
-    ("launcher.name=fast", "launcher.name must be one of serial, joblib, got 'fast'"),
+    ("launcher.name=fast", "launcher.name must be one of serial, joblib, slurm, ray, got 'fast'"),
     ("hydra.launcher.n_jobs=3", "hydra.launcher.n_jobs is not for bench run, launcher.workers sets it, got 3"),
     ("-m hydra.sweep.dir=x", "hydra.sweep.dir is not for bench run, results_dir sets it, got x"),
     ("results_dir=früher", "'results_dir=früher' must have the form key=value; a value with other characters is put"),

@@ -72,6 +72,14 @@ def test_every_key_of_every_option_has_its_meaning(group: str):
         assert [key for key in keys if not re.search(rf"^  {group}\.{key}=.*\n {{6}}[^ ]", shown, re.MULTILINE)] == []
 
 
+@pytest.mark.parametrize("name", options("launcher"))
+def test_every_key_of_every_launcher_has_its_meaning(name: str):
+    node = spec_of(*TINY, f"launcher={name}").config["launcher"]
+    shown = key_help(yaml.safe_dump({"launcher": node}))
+    assert [key for key in node if not re.search(rf"^  launcher\.{key}=.*\n {{6}}[^ ]", shown, re.MULTILINE)] == []
+    assert "See " not in shown
+
+
 def test_a_cell_of_ones_own_is_read_and_not_imported(tmp_path: Path):
     folder = readme_cell(tmp_path / "mine")
     node = "cell: {_target_: leaky_gate.LeakyGate, initial_state: zeros, speed: 3}"

@@ -186,6 +186,8 @@ NOT_SCIENCE = {
     "rerun": "rerun=none",
     "launcher.name": "launcher=joblib",
     "launcher.workers": "launcher=joblib launcher.workers=1",
+    "launcher=slurm": "launcher=slurm launcher.cpus=4 launcher.partition=main",
+    "launcher=ray": "launcher=ray launcher.cpus=4 launcher.address=auto",
 }
 """Keys that cannot change a number."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import lease
+from bench.records import lease, locks
 from bench.records.lease import Owner
 from tests.conftest import wait_for
 
@@ -227,3 +227,31 @@ def test_one_whose_files_were_removed_is_lost(tmp_path: Path, monkeypatch: pytes
         wait_for(lambda: held.lost is not None)
         assert held.lost == "its files were removed while it was made"
     assert list(tmp_path.glob("runs/.*.claim")) == []
+
+
+MOUNTS = """\
+22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw,discard
+30 22 0:26 / /tmp rw,nosuid shared:5 - tmpfs tmpfs rw
+41 22 0:44 / /home rw,relatime shared:9 - nfs4 server:/home rw,vers=4.2,local_lock=none,addr=10.0.0.1
+42 22 0:45 / /old rw,relatime shared:9 - nfs server:/old rw,vers=3,nolock,local_lock=all
+43 22 0:46 / /scratch rw,relatime - lustre 10.0.0.1@tcp:/fs rw,flock
+44 43 0:47 / /scratch/two\\040words rw,relatime - lustre 10.0.0.1@tcp:/fs rw,localflock
+45 22 0:48 / /far rw,relatime - fuse.sshfs me@host:/ rw,user_id=0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"),
+    [
+        ("/work/results", None),
+        ("/home/me/results", None),
+        ("/scratch/results", None),
+        ("/homes", None),
+        ("/tmp/results", "tmpfs, which is that of one machine"),
+        ("/old/results", "nfs mounted with nolock, whose locks hold on one machine alone"),
+        ("/scratch/two words/r", "lustre mounted with localflock, whose locks hold on one machine alone"),
+        ("/far/results", "fuse.sshfs, whose locks hold on one machine alone"),
+    ],
+)
+def test_file_systems_whose_locks_hold_on_one_machine_are_known(folder: str, why: str | None):
+    assert locks.unsafe(Path(folder), MOUNTS) == why
