@@ -1,8 +1,9 @@
 """rnn-bench: how far recurrent cells carry information and gradient.
 
 What people do at a prompt or in a notebook is here by name: :func:`load` the runs of a folder, :func:`run` new ones,
-make a :func:`table`, measure and draw the :func:`gradient_flow` of a module, write a :class:`Cell` or :class:`Task`.
-Each name is imported when it is first used, so that the import of this package is light.
+make a :func:`table`, :func:`load_model` a trained network for new inputs, measure and draw the :func:`gradient_flow` of
+a module, write a :class:`Cell` or :class:`Task`. Each name is imported when it is first used, so that the import of
+this package is light.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bench.report.tables.shown import ShownTable, table
     from bench.runs.call import run
     from bench.runs.outcome import LaunchError
+    from bench.runs.trained import TrainedModel, load_model
     from tasks.base import Batch, Task
 
 __version__ = "0.1.0"
@@ -38,8 +40,10 @@ __all__ = [
     "Runs",
     "ShownTable",
     "Task",
+    "TrainedModel",
     "gradient_flow",
     "load",
+    "load_model",
     "plot_flow",
     "run",
     "table",
@@ -55,8 +59,10 @@ _HOMES = {
     "Runs": "bench.analysis.collection",
     "ShownTable": "bench.report.tables.shown",
     "Task": "tasks.base",
+    "TrainedModel": "bench.runs.trained",
     "gradient_flow": "bench.probes.own",
     "load": "bench.analysis.collection",
+    "load_model": "bench.runs.trained",
     "plot_flow": "bench.report.figures.gradient_flow",
     "run": "bench.runs.call",
     "table": "bench.report.tables.shown",

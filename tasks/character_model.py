@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from tasks.base import Batch, require_at_least, require_choice
-from tasks.data_set import DataSet, Split
+from tasks.data_set import DataSet, NewInputs, Source, Split, TextEncoder
 from tasks.sequences import hash_of
 from tasks.tables import not_utf8
 
@@ -29,6 +30,60 @@ PYTHON = "python"
 """The name of the text that every machine has: Python's own help on its language, ``pydoc_data.topics``."""
 ORDERS = (2, 3, 5)
 """Lengths of the n-grams that a model is set beside."""
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """For each character of a text but the first, those before it, as many as a window has at most."""
+
+    tokens: np.ndarray
+    window: int
+
+    def __len__(self) -> int:
+        return len(self.tokens) - 1
+
+    def padded(self, chosen: np.ndarray) -> tuple[Int[Tensor, "time batch"], Int[Tensor, " batch"] | None]:
+        """Return contexts side by side, with zeros behind the shorter ones, and their lengths, as sequences are."""
+        lengths = np.minimum(chosen + 1, self.window)
+        at = np.arange(lengths.max())[:, None]
+        found = np.where(at < lengths, self.tokens[np.minimum(chosen + 1 - lengths + at, len(self))], UNKNOWN)
+        several = len(set(lengths.tolist())) > 1
+        return torch.from_numpy(found.astype(np.int64)), torch.from_numpy(lengths) if several else None
+
+
+class CharacterEncoder(TextEncoder):
+    """Reads a text, and says how many bits each of its characters takes after those before it."""
+
+    def __init__(self, kept: Mapping[str, Any]) -> None:
+        self.window, self.characters = int(kept["window"]), tuple(map(str, kept["characters"]))
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the token of each character; none may be unknown."""
+        found = _encoded(text, self.characters)
+        if (unknown := np.flatnonzero(found == UNKNOWN)).size:
+            character, line = text[unknown[0]], text.count("\n", 0, unknown[0]) + 1
+            where = f"{character!r} of line {line}" if "\n" in text.strip() else f"{character!r}"
+            raise ValueError(f"`file` must have no characters but those of the training part, got {where}")
+        return found
+
+    def read(self, source: Source) -> NewInputs:
+        """Read a text from a file."""
+        if not isinstance(source, str):
+            raise ValueError(f"`file` must be the path of a text, got a {type(source).__name__}")
+        text = text_of(source)
+        if len(text) < 2:
+            raise ValueError(f"`file` must have two characters at least, got {source!r}, which has {len(text)}")
+        tokens = self.encode(text)
+        about = {"place": np.arange(2, len(text) + 1), "character": np.array(list(text[1:]), dtype=object)}
+        return NewInputs(Contexts(tokens, self.window), {**about, "token": tokens[1:]})
+
+    def told(
+        self, new: NewInputs, chosen: np.ndarray, outputs: Float[Tensor, "batch token"]
+    ) -> Mapping[str, np.ndarray]:
+        """Return the place of each character in the text, from 1, the character, and its bits."""
+        asked = torch.from_numpy(new.about["token"][chosen].astype(np.int64))
+        bits = F.cross_entropy(outputs.double(), asked, reduction="none") / math.log(2)
+        return {**{name: new.about[name][chosen] for name in ("place", "character")}, "bits": bits.numpy()}
 
 
 class CharacterModel(DataSet):
@@ -58,6 +113,7 @@ class CharacterModel(DataSet):
     """
 
     places = ("file",)
+    encoder = CharacterEncoder
     metric = "bits"
     higher_is_better = False
     lower_is_better = ("bits",)
@@ -84,7 +140,7 @@ class CharacterModel(DataSet):
                 raise ValueError(f"`{name}` must be > 0 and < 1, got {share}")
         if not validation + test < 1:
             raise ValueError(f"`validation` must be < 1 together with test ({test}), got {validation}")
-        text = _text(file)
+        text = text_of(file)
         first = round(len(text) * (1 - validation - test))
         second = round(len(text) * (1 - test))
         self.characters = ("", *sorted(set(text[:first])))
@@ -130,8 +186,29 @@ class CharacterModel(DataSet):
 
     def encode(self, text: str) -> np.ndarray:
         """Return the token of each character."""
-        number_of = {character: number for number, character in enumerate(self.characters) if character}
-        return np.fromiter((number_of.get(each, UNKNOWN) for each in text), dtype=np.int32, count=len(text))
+        return _encoded(text, self.characters)
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The characters that have tokens, and the length of a window."""
+        return {"characters": list(self.characters), "window": self._window}
+
+    def told(
+        self,
+        first: int,
+        outputs: Float[Tensor, "readout batch output"],
+        targets: Shaped[Tensor, "readout batch *target"],
+    ) -> Mapping[str, np.ndarray]:
+        """Return a row for each character that is asked for: its token, the likeliest one, and the bits it takes."""
+        steps, count = targets.shape
+        bits = F.cross_entropy(outputs.movedim(-1, 1).float(), targets, reduction="none") / math.log(2)
+        return {
+            "sequence": np.repeat(np.arange(first, first + count), steps),
+            "step": np.tile(np.arange(steps) + int(steps > 1), count),
+            "target": targets.T.flatten().cpu().numpy(),
+            "output": outputs.argmax(-1).T.flatten().cpu().numpy(),
+            "bits": bits.T.flatten().cpu().numpy(),
+        }
 
     def size(self, split: Split) -> int:
         """Return the number of windows of a part."""
@@ -205,6 +282,12 @@ class CharacterModel(DataSet):
         return metrics["bits"] <= self.solved_bits
 
 
+def _encoded(text: str, characters: Sequence[str]) -> np.ndarray:
+    """Return the token of each character, where ``characters`` has the character of each token."""
+    number_of = {character: number for number, character in enumerate(characters) if character}
+    return np.fromiter((number_of.get(each, UNKNOWN) for each in text), dtype=np.int32, count=len(text))
+
+
 class NGram:
     """Probabilities of the next token from the last ``order`` - 1, smoothed by those of one fewer, and so on.
 
@@ -253,7 +336,7 @@ class NGram:
         return nats / len(places), right / len(places)
 
 
-def _text(file: str) -> str:
+def text_of(file: str) -> str:
     """Return the text of a file, with line ends of one character.
 
     Raises:

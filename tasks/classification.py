@@ -6,7 +6,7 @@ import functools
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics.functional import classification as of_classes
 
 from tasks.base import Batch, require_choice
-from tasks.data_set import SPLITS, DataSet, Split
+from tasks.data_set import SPLITS, DataSet, Encoder, NewInputs, Split
 from tasks.sequences import Sequences, hash_of
 
 NUMERICS = 1
@@ -140,7 +140,7 @@ class Classification(DataSet):
 
     def predicted(self, outputs: Float[Tensor, "readout batch output"]) -> Int[Tensor, "readout batch"]:
         """Return the most probable class."""
-        return (outputs[..., 0] > 0).long() if self.output_size == 1 else outputs.argmax(-1)
+        return likeliest(outputs)
 
     def set_scores(
         self, outputs: Float[Tensor, "readout sequences output"], targets: Shaped[Tensor, "readout sequences"]
@@ -149,18 +149,37 @@ class Classification(DataSet):
 
         Both are torchmetrics'. A class that no sequence of the set has counts in neither.
         """
-        logits, truth, count = outputs[0], targets[0], len(self.classes)
-        if self.output_size == 1:
-            logits = torch.cat((torch.zeros_like(logits), logits), dim=-1)
+        truth, count = targets[0], len(self.classes)
         # An average over classes that are missing would be a warning, and 0.
         there = truth.bincount(minlength=count) > 0
-        chances = logits.softmax(-1)
+        chances = chances_of(outputs[0])
         several = int(there.sum())
         area = math.nan
         if several > 1:
             area = float(of_classes.multiclass_auroc(chances[:, there], _among(truth, there), several, average="macro"))
         f1 = of_classes.multiclass_f1_score(chances, truth, count, average="none")
         return {"auroc": area, "macro_f1": float(f1[there].mean())}
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The names of the classes; a subclass adds what its inputs need."""
+        return {"classes": list(self.classes)}
+
+    def told(
+        self,
+        first: int,
+        outputs: Float[Tensor, "readout batch output"],
+        targets: Shaped[Tensor, "readout batch *target"],
+    ) -> Mapping[str, np.ndarray]:
+        """Return target and output as numbers of classes, and the probability of each class."""
+        count, chances = outputs.shape[1], chances_of(outputs[0].float()).cpu().numpy()
+        return {
+            "sequence": np.arange(first, first + count),
+            "step": np.zeros(count, dtype=np.int64),
+            "target": targets[0].cpu().numpy(),
+            "output": self.predicted(outputs)[0].cpu().numpy(),
+            **{f"probability_{number}": column for number, column in enumerate(chances.T)},
+        }
 
     @property
     def _frequencies(self) -> np.ndarray:
@@ -213,6 +232,40 @@ class Classification(DataSet):
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Return whether at least ``solved_accuracy`` of the evaluation set is right."""
         return metrics["accuracy"] >= self.solved_accuracy
+
+
+def chances_of(outputs: Float[Tensor, "*batch output"]) -> Float[Tensor, "*batch classes"]:
+    """Return the probability of each class; one output stands for two classes."""
+    if outputs.shape[-1] == 1:
+        outputs = torch.cat((torch.zeros_like(outputs), outputs), dim=-1)
+    return outputs.softmax(-1)
+
+
+def likeliest(outputs: Float[Tensor, "*batch output"]) -> Int[Tensor, "*batch"]:
+    """Return the most probable class; one output stands for two classes."""
+    return (outputs[..., 0] > 0).long() if outputs.shape[-1] == 1 else outputs.argmax(-1)
+
+
+class ClassEncoder(Encoder):
+    """An encoder whose outputs are classes.
+
+    Attributes:
+        classes: Their names.
+    """
+
+    def __init__(self, kept: Mapping[str, Any]) -> None:
+        self.classes = tuple(map(str, kept["classes"]))
+
+    def told(
+        self, new: NewInputs, chosen: np.ndarray, outputs: Float[Tensor, "batch output"]
+    ) -> Mapping[str, np.ndarray]:
+        """Return what names each sequence, its most probable class, and the probability of every class."""
+        chances = chances_of(outputs).numpy()
+        return {
+            **{name: column[chosen] for name, column in new.about.items()},
+            "class": np.array(self.classes, dtype=object)[likeliest(outputs).numpy()],
+            **{f"probability {name}": column for name, column in zip(self.classes, chances.T, strict=True)},
+        }
 
 
 def _among(truth: Tensor, there: Tensor) -> Tensor:

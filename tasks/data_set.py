@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Literal, get_args
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from tasks.base import Batch, Task
@@ -23,6 +25,92 @@ SPLIT_SEED = 1
 """Seed of the order in which sequences are dealt out to the splits; the same for all runs, so that they compare."""
 
 
+Source = str | pd.DataFrame | Sequence[str]
+"""Where new inputs come from: the path of a file, a table, or texts."""
+
+
+@runtime_checkable
+class Padded(Protocol):
+    """Sequences that can be asked for in batches, as :class:`tasks.sequences.Sequences`."""
+
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+        ...
+
+    def padded(self, chosen: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Return some of them, ``(time, batch, ...)``, with their lengths; ``None`` where all are equally long."""
+        ...
+
+
+@dataclass(frozen=True)
+class NewInputs:
+    """New sequences as a network reads them, without targets.
+
+    Attributes:
+        sequences: The sequences, encoded.
+        about: What is known of them, one value a sequence in each array: what names them, for example.
+    """
+
+    sequences: Padded
+    about: Mapping[str, np.ndarray]
+
+
+class Encoder(ABC):
+    """Encodes new inputs as those of the training were, and says what the outputs mean.
+
+    All that it knows is what :attr:`DataSet.kept` has kept beside the weights; it needs no training data.
+
+    Args:
+        kept: That.
+    """
+
+    @abstractmethod
+    def __init__(self, kept: Mapping[str, Any]) -> None: ...
+
+    @abstractmethod
+    def read(self, source: Source) -> NewInputs:
+        """Encode new inputs, from a file in the form that the task reads, or what stands for its content.
+
+        Raises:
+            ValueError: Something is wrong with it; the message begins with ```file```.
+        """
+
+    @abstractmethod
+    def told(
+        self, new: NewInputs, chosen: np.ndarray, outputs: Float[Tensor, "batch output"]
+    ) -> Mapping[str, np.ndarray]:
+        """Return what outputs say, in the words and units of the data.
+
+        Args:
+            new: All new inputs.
+            chosen: Numbers of those that were asked.
+            outputs: What the network said of each after its last step.
+
+        Returns:
+            Columns of one length by name, in their order.
+        """
+
+
+class TextEncoder(Encoder):
+    """An encoder of the characters of texts, whose outputs are the logits of the next one.
+
+    Attributes:
+        window: The number of characters that the network has been trained to look back at most.
+        characters: The character of each token; empty for a token that stands for none.
+    """
+
+    window: int
+    characters: tuple[str, ...]
+
+    @abstractmethod
+    def encode(self, text: str) -> np.ndarray:
+        """Return the token of each character.
+
+        Raises:
+            ValueError: The training part does not have one of them; the message names it.
+        """
+
+
 class DataSet(Task):
     """A task on sequences that are there: a training, a validation and a test split, made once and always the same.
 
@@ -32,9 +120,13 @@ class DataSet(Task):
     Attributes:
         places: Names of the arguments that say where the data lies. They are no part of what a run is; the content of
             the data is, see :attr:`fingerprint`.
+        encoder: Makes an :class:`Encoder` of :attr:`kept`; ``None`` for a task that cannot read new inputs.
+        classes: Names of the classes, where targets are classes, by number.
     """
 
     places: ClassVar[tuple[str, ...]] = ()
+    encoder: ClassVar[type[Encoder] | None] = None
+    classes: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -80,6 +172,30 @@ class DataSet(Task):
         not its order, or only what lies a few steps back: they show what a memory adds.
         """
         return {}
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What an :attr:`encoder` needs of the training data, as JSON can have it."""
+        return {}
+
+    def told(
+        self,
+        first: int,
+        outputs: Float[Tensor, "readout batch output"],
+        targets: Shaped[Tensor, "readout batch *target"],
+    ) -> Mapping[str, np.ndarray] | None:
+        """Return what the network said of sequences of the test split, for a table of predictions.
+
+        Args:
+            first: Number of the first of these sequences; the others follow it.
+            outputs: What the network said.
+            targets: What it should have said.
+
+        Returns:
+            Columns by name: ``sequence``, its number; ``step``, of a forecast, from 1, or 0; ``target`` and ``output``
+            as classes or in the units of the data; and what the task has besides. ``None`` for a task without.
+        """
+        return None
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw sequences of the validation split with replacement, all of one length, for the probes.

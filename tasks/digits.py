@@ -6,13 +6,15 @@ import functools
 import gzip
 import importlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tasks.base import require_choice
-from tasks.classification import Classification
-from tasks.data_set import Split, dealt_out
+from tasks.classification import ClassEncoder, Classification
+from tasks.data_set import NewInputs, Source, Split, dealt_out
 from tasks.sequences import Sequences
 
 NUMERICS = 1
@@ -23,8 +25,34 @@ IDX_FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 """The files of MNIST; each may end in ``.gz``."""
+MOST = {"small": 16, "mnist": 255}
+"""The largest value of a pixel, which stands for 1."""
 PERMUTATION_SEED = 0
 """Seed of the one order of the pixels that ``order: permuted`` stands for."""
+
+
+class ImageEncoder(ClassEncoder):
+    """Reads the images of an IDX file, packed by gzip or not, with the size and the range of those of the training."""
+
+    def __init__(self, kept: Mapping[str, Any]) -> None:
+        super().__init__(kept)
+        self.side, self.most, self.order = int(kept["side"]), int(kept["most"]), str(kept["order"])
+
+    def read(self, source: Source) -> NewInputs:
+        """Read a file of images."""
+        if not isinstance(source, str):
+            raise ValueError(f"`file` must be the path of an IDX file, got a {type(source).__name__}")
+        path = Path(source).expanduser()
+        if not path.is_file():
+            raise ValueError(f"`file` must be an IDX file of images, got {source!r}, which is not there")
+        images = _of_idx(path, 3, "file")
+        if images.shape[1:] != (self.side, self.side):
+            got = " x ".join(map(str, images.shape[1:]))
+            raise ValueError(f"`file` must have images of {self.side} x {self.side} pixels, got {got}")
+        if images.max() > self.most:
+            raise ValueError(f"`file` must have pixels from 0 to {self.most}, got {images.max()}")
+        sequences = _sequences((images / self.most).astype(np.float32), self.order)
+        return NewInputs(sequences, {"image": np.arange(1, len(images) + 1)})
 
 
 class Digits(Classification):
@@ -56,6 +84,7 @@ class Digits(Classification):
     """
 
     places = ("folder",)
+    encoder = ImageEncoder
 
     def __init__(
         self,
@@ -85,18 +114,10 @@ class Digits(Classification):
                 raise ValueError("`folder` must be given for mnist, got null")
             pixels, labels, tested = _mnist(Path(folder).expanduser())
             splits = _without_test(labels[:-tested], validation, len(labels))
-        side = pixels.shape[-1]
-        if order == "rows":
-            steps = pixels.reshape(-1, side)
-        else:
-            flat = pixels.reshape(len(pixels), -1)
-            if order == "permuted":
-                flat = flat[:, np.random.Generator(np.random.PCG64(PERMUTATION_SEED)).permutation(side * side)]
-            steps = flat.reshape(-1, 1)
-        ends = np.arange(1, len(pixels) + 1) * (len(steps) // len(pixels))
+        self._kept = {"side": pixels.shape[-1], "most": MOST[images], "order": order}
         digits = [str(digit) for digit in range(10)]
         super().__init__(
-            Sequences(steps, ends),
+            _sequences(pixels, order),
             labels % 2 if target == "parity" else labels,
             splits,
             ["even", "odd"] if target == "parity" else digits,
@@ -104,9 +125,27 @@ class Digits(Classification):
             solved_accuracy=solved_accuracy,
         )
 
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The classes, the size and the range of an image, and the order of its pixels."""
+        return super().kept | self._kept
+
     def pooled(self, sequence: np.ndarray) -> np.ndarray:
         """Return the mean over the steps."""
         return sequence.mean(0)
+
+
+def _sequences(pixels: np.ndarray, order: str) -> Sequences:
+    """Return images, ``(images, side, side)``, as sequences."""
+    side = pixels.shape[-1]
+    if order == "rows":
+        steps = pixels.reshape(-1, side)
+    else:
+        flat = pixels.reshape(len(pixels), -1)
+        if order == "permuted":
+            flat = flat[:, np.random.Generator(np.random.PCG64(PERMUTATION_SEED)).permutation(side * side)]
+        steps = flat.reshape(-1, 1)
+    return Sequences(steps, np.arange(1, len(pixels) + 1) * (len(steps) // len(pixels)))
 
 
 @functools.cache
@@ -115,7 +154,7 @@ def _small() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    return (np.asarray(pixels) / 16).astype(np.float32).reshape(-1, 8, 8), np.asarray(labels, dtype=np.int64)
+    return (np.asarray(pixels) / MOST["small"]).astype(np.float32).reshape(-1, 8, 8), np.asarray(labels, dtype=np.int64)
 
 
 def _without_test(labels: np.ndarray, validation: float, total: int) -> dict[Split, np.ndarray]:
@@ -142,7 +181,7 @@ def _mnist(folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
         raise ValueError("`folder` must have square images of one size")
     pixels = np.concatenate([images for images, _ in parts])
     digits = np.concatenate([labels for _, labels in parts])
-    return (pixels / 255).astype(np.float32), digits.astype(np.int64), len(parts[1][0])
+    return (pixels / MOST["mnist"]).astype(np.float32), digits.astype(np.int64), len(parts[1][0])
 
 
 def _fetch(folder: Path) -> None:
@@ -170,7 +209,7 @@ def _found(folder: Path, name: str) -> Path | None:
 
 
 def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
-    """Read one IDX file of bytes: two zeros, the type 8, the number of dimensions, their sizes, and the numbers.
+    """Read one of the IDX files of a folder.
 
     Raises:
         ValueError: It is missing, or something else.
@@ -178,12 +217,23 @@ def _read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
     path = _found(folder, name)
     if path is None:
         raise ValueError(f"`folder` must have the IDX files of MNIST, got {str(folder)!r}, which lacks {name}")
+    return _of_idx(path, dimensions, "folder")
+
+
+def _of_idx(path: Path, dimensions: int, argument: str) -> np.ndarray:
+    """Read an IDX file of bytes: two zeros, the type 8, the number of dimensions, their sizes, and the numbers.
+
+    Raises:
+        ValueError: It is something else; the message names the argument that has named it.
+    """
+    where = f"`{argument}` must {'be' if argument == 'file' else 'have'} an IDX file"
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError) as error:
-        raise ValueError(f"`folder` must have files that can be read, got {path.name!r} ({error})") from None
+        raise ValueError(f"{where} that can be read, got {path.name!r} ({error})") from None
     head = 4 + 4 * dimensions
     sizes = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, head, 4))
     if content[:4] != bytes((0, 0, 8, dimensions)) or len(content) != head + math.prod(sizes) or not all(sizes):
-        raise ValueError(f"`folder` must have an IDX file of {dimensions} dimensions as {name}, got another file")
+        raise ValueError(f"{where} of {dimensions} dimensions, got {path.name!r}, which is no such")
     return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,12 +13,39 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from tasks.base import Batch, require_at_least
-from tasks.data_set import SPLITS, DataSet, Split
-from tasks.sequences import hash_of
-from tasks.tables import numbers_of, read_table, require_column
+from tasks.data_set import SPLITS, DataSet, Encoder, NewInputs, Source, Split
+from tasks.sequences import Sequences, hash_of
+from tasks.tables import as_table, numbers_of, read_table, require_column
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
+
+
+class SeriesEncoder(Encoder):
+    """Reads the last window of a series, as :class:`Forecast` does; the forecasts are of what follows its last row."""
+
+    def __init__(self, kept: Mapping[str, Any]) -> None:
+        self.target, self.columns = str(kept["target"]), list(map(str, kept["columns"]))
+        self.window, self.horizon, self.scale = int(kept["window"]), int(kept["horizon"]), float(kept["scale"])
+        self.mean, self.spread = (np.array(kept[name], dtype=np.float64) for name in ("mean", "spread"))
+
+    def read(self, source: Source) -> NewInputs:
+        """Read a table with a row for each time, in order; the last ones count, as many as a window has."""
+        table = read_table(as_table(source))
+        require_column(table, "target", self.target)
+        if len(table) < self.window:
+            raise ValueError(f"`file` must have a row for each of {self.window} times of a window, got {len(table)}")
+        values = numbers_of(table, [self.target], "target")[-self.window :, 0]
+        others = _standardised(numbers_of(table, self.columns)[-self.window :], self.mean, self.spread)
+        read = ((values - values[-1]) / self.scale).astype(np.float32)[:, None]
+        return NewInputs(Sequences.of([np.concatenate((read, others), axis=-1)]), {"last": values[-1:]})
+
+    def told(
+        self, new: NewInputs, chosen: np.ndarray, outputs: Float[Tensor, "batch horizon"]
+    ) -> Mapping[str, np.ndarray]:
+        """Return a row for each step after the last row of the file, with the value in units of the series."""
+        values = new.about["last"][chosen][:, None] + self.scale * outputs.double().numpy()
+        return {"step": np.tile(np.arange(1, self.horizon + 1), len(chosen)), self.target: values.ravel()}
 
 
 class Forecast(DataSet):
@@ -53,6 +80,7 @@ class Forecast(DataSet):
 
     readout = "last"
     places = ("file",)
+    encoder = SeriesEncoder
     metric = "mase"
     higher_is_better = False
     lower_is_better = ("mase", "mae", "rmse")
@@ -103,8 +131,10 @@ class Forecast(DataSet):
         self.scale = float(np.diff(trained).std()) or 1.0
         self._seasonal_error = float(np.abs(trained[season:] - trained[:-season]).mean()) or 1.0
         known = others[: bounds[1]]
-        spread = known.std(0)
-        self._others = ((others - known.mean(0)) / np.where(spread > 0, spread, 1.0)).astype(np.float32)
+        mean, spread = known.mean(0), known.std(0)
+        spread = np.where(spread > 0, spread, 1.0)
+        self._others = _standardised(others, mean, spread)
+        self._kept = {"target": target, "columns": list(columns), "mean": mean.tolist(), "spread": spread.tolist()}
 
     @property
     def length(self) -> int:
@@ -124,6 +154,28 @@ class Forecast(DataSet):
     @functools.cached_property
     def _fingerprint(self) -> str:
         return hash_of(self.values, self._others, *self.firsts.values())
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What the columns are, with mean and standard deviation, the scale of the values, window and horizon."""
+        return self._kept | {"window": self._window, "horizon": self.horizon, "scale": self.scale}
+
+    def told(
+        self,
+        first: int,
+        outputs: Float[Tensor, "readout batch output"],
+        targets: Shaped[Tensor, "readout batch *target"],
+    ) -> Mapping[str, np.ndarray]:
+        """Return a row for each step of each forecast, with target and output in units of the series."""
+        starts = self.firsts["test"][first : first + outputs.shape[1]]
+        ahead = np.arange(self.horizon)
+        values = self.values[starts - 1][:, None] + self.scale * outputs[0].double().cpu().numpy()
+        return {
+            "sequence": np.repeat(np.arange(first, first + len(starts)), self.horizon),
+            "step": np.tile(ahead + 1, len(starts)),
+            "target": self.values[starts[:, None] + ahead].ravel(),
+            "output": values.ravel(),
+        }
 
     def size(self, split: Split) -> int:
         """Return the number of forecasts of a part."""
@@ -210,6 +262,10 @@ class Forecast(DataSet):
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Return whether the ``mase`` of the evaluation set is at most ``solved_mase``."""
         return metrics["mase"] <= self.solved_mase
+
+
+def _standardised(values: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    return ((values - mean) / spread).astype(np.float32)
 
 
 def _flat(inputs: Float[Tensor, "time batch input"]) -> np.ndarray:

@@ -32,12 +32,18 @@ def path_of(file: str) -> Path:
     return path
 
 
-def read_table(file: str) -> pd.DataFrame:
+def read_table(file: str | pd.DataFrame) -> pd.DataFrame:
     """Read a table from a CSV file with a header, in UTF-8, or from a Parquet file (``.parquet``).
+
+    A table that is read already stays as it is.
 
     Raises:
         ValueError: The file is missing, empty, no such table, or has no rows.
     """
+    if isinstance(file, pd.DataFrame):
+        if not len(file):
+            raise ValueError("`file` must be a table with rows, got one that has none")
+        return file.rename(columns=str)
     path = path_of(file)
     stat = path.stat()
     return _read(path.absolute(), file, stat.st_mtime_ns, stat.st_size).copy(deep=False)
@@ -74,11 +80,31 @@ def not_utf8(path: Path, file: str) -> str:
     return f"`file` must be text in UTF-8, got {file!r}"
 
 
+def as_table(source: str | pd.DataFrame | Sequence[str], column: str | None = None) -> str | pd.DataFrame:
+    """Return a path or a table as it is, and a list of texts as a table with one column.
+
+    Raises:
+        ValueError: There is a list, and no column for it.
+    """
+    if isinstance(source, str | pd.DataFrame):
+        return source
+    if column is None:
+        raise ValueError(f"`file` must be the path of a file or a table, got a {type(source).__name__}")
+    return pd.DataFrame({column: list(source)})
+
+
 def require_column(table: pd.DataFrame, name: str, column: str) -> None:
     """Raise ``ValueError`` unless a table has the column that the argument ``name`` names."""
     if column not in table.columns:
         there = ", ".join(map(str, table.columns[:10]))
         raise ValueError(f"`{name}` must be a column of the file ({there}), got {column!r}")
+
+
+def require_values(table: pd.DataFrame, name: str, column: str) -> None:
+    """Raise ``ValueError`` unless a table has the column that the argument ``name`` names, with a value in each row."""
+    require_column(table, name, column)
+    if len(empty := np.flatnonzero(table[column].isna())):
+        raise ValueError(f"`{name}` must have a value in every row, and row {empty[0] + 1} has none")
 
 
 def numbers_of(table: pd.DataFrame, columns: Sequence[str], name: str = "columns") -> np.ndarray:

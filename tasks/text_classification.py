@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tasks.base import require_at_least
-from tasks.classification import Classification
-from tasks.data_set import dealt_out
+from tasks.classification import ClassEncoder, Classification
+from tasks.data_set import NewInputs, Source, dealt_out
 from tasks.sequences import Sequences
-from tasks.tables import read_table, require_column
+from tasks.tables import as_table, read_table, require_values
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
@@ -20,6 +22,23 @@ WORDS = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 """A word, which may hold an apostrophe, or a sign."""
 UNKNOWN = 0
 """The token of every word that is rare in the training split, or not in it."""
+
+
+class WordEncoder(ClassEncoder):
+    """Reads the texts of a table, as :class:`TextClassification` does; a list of texts stands for such a table."""
+
+    def __init__(self, kept: Mapping[str, Any]) -> None:
+        super().__init__(kept)
+        self.text, self.max_length = str(kept["text"]), kept["max_length"]
+        self.words = list(map(str, kept["words"]))
+
+    def read(self, source: Source) -> NewInputs:
+        """Read a table; the column of labels and others are not needed."""
+        table = read_table(as_table(source, self.text))
+        require_values(table, "text", self.text)
+        texts = table[self.text].astype(str).to_numpy()
+        sequences = _tokens(_words(texts, self.max_length), self.words)
+        return NewInputs(sequences, {"row": np.arange(1, len(texts) + 1)})
 
 
 class TextClassification(Classification):
@@ -49,6 +68,7 @@ class TextClassification(Classification):
     """
 
     places = ("file",)
+    encoder = WordEncoder
 
     def __init__(
         self,
@@ -68,17 +88,8 @@ class TextClassification(Classification):
             require_at_least("max_length", max_length, 1)
         table = read_table(file)
         for name, column in (("text", text), ("label", label)):
-            require_column(table, name, column)
-            if len(empty := np.flatnonzero(table[column].isna())):
-                raise ValueError(f"`{name}` must have a value in every row, and row {empty[0] + 1} has none")
-        texts = [words_of(each) for each in table[text].astype(str)]
-        for number, words in enumerate(texts, start=1):
-            if not words:
-                raise ValueError(f"`text` must have a word in every row, and row {number} has none")
-            if max_length is not None and len(words) > max_length:
-                raise ValueError(
-                    f"`max_length` must be null or >= {len(words)}, the words of row {number}, got {max_length}"
-                )
+            require_values(table, name, column)
+        texts = _words(table[text].astype(str), max_length)
         classes, labels = np.unique(table[label].astype(str).to_numpy(dtype=str), return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"`label` must have two classes at least, and {label} has {str(classes[0])!r} alone")
@@ -87,15 +98,20 @@ class TextClassification(Classification):
         known = sorted((word for word in counts if counts[word] >= least_count), key=lambda word: (-counts[word], word))
         self.words = ("", *known)
         self.tokens = self.input_size = len(self.words)
-        number_of = {word: number for number, word in enumerate(self.words)}
+        self._text, self._max_length = text, max_length
         super().__init__(
-            Sequences.of([np.array([number_of.get(word, UNKNOWN) for word in words], np.int32) for words in texts]),
+            _tokens(texts, self.words),
             labels,
             splits,
             [str(each) for each in classes],
             readout=readout,
             solved_accuracy=solved_accuracy,
         )
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The classes, and the words that have tokens."""
+        return super().kept | {"text": self._text, "max_length": self._max_length, "words": list(self.words)}
 
     def pooled(self, sequence: np.ndarray) -> np.ndarray:
         """Return the share of each word."""
@@ -105,3 +121,26 @@ class TextClassification(Classification):
 def words_of(text: str) -> list[str]:
     """Return the words and signs of a text, in lower case."""
     return WORDS.findall(text.lower())
+
+
+def _words(texts: Iterable[str], max_length: int | None) -> list[list[str]]:
+    """Return the words of each text.
+
+    Raises:
+        ValueError: A text has none, or too many.
+    """
+    found = [words_of(each) for each in texts]
+    for number, words in enumerate(found, start=1):
+        if not words:
+            raise ValueError(f"`text` must have a word in every row, and row {number} has none")
+        if max_length is not None and len(words) > max_length:
+            raise ValueError(
+                f"`max_length` must be null or >= {len(words)}, the words of row {number}, got {max_length}"
+            )
+    return found
+
+
+def _tokens(texts: Iterable[Sequence[str]], words: Sequence[str]) -> Sequences:
+    """Return the tokens of texts, where ``words`` has the word of each token."""
+    number_of = {word: number for number, word in enumerate(words)}
+    return Sequences.of([np.array([number_of.get(word, UNKNOWN) for word in text], np.int32) for text in texts])

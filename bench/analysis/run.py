@@ -16,7 +16,7 @@ from bench.analysis import hyperparameters
 from bench.analysis.gradient_reach import Exponents, GradientReach, gradient_reaches, leading_exponents
 from bench.analysis.kept_numbers import KeptNumbers
 from bench.records.read import find_records, read_curves, read_probe, read_record
-from bench.records.record import FINAL, DamagedRecordError, Record
+from bench.records.record import FINAL, KEEPING, DamagedRecordError, Record
 from bench.records.series import probe_file
 
 T = TypeVar("T")
@@ -150,7 +150,8 @@ def _training(
 ) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for section, node in zip(_SECTIONS, (model, optimizer, data, training), strict=True):
-        settings |= {f"{section}.{key}": value for key, value in hyperparameters.flat(node).items()}
+        own = hyperparameters.flat(node)
+        settings |= {f"{section}.{key}": value for key, value in own.items() if key not in KEEPING}
     # The record tells which engine ran; "auto" may mean another one on another machine.
     settings["model.engine"] = engine or settings.get("model.engine")
     settings["optimizer"] = str(optimizer.get("_target_", "")).rpartition(".")[2]

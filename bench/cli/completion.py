@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-COMMANDS = ("run", "check", "table", "report", "figures", "status", "runs", "replay", "publish", "push", "dashboard")
+COMMANDS = (
+    "run", "check", "table", "report", "figures", "status", "runs", "replay", "publish", "predict", "generate", "push",
+    "dashboard",
+)  # fmt: skip
 """What may follow ``bench``."""
 NAMES = "bench rnn-bench"
 

@@ -32,13 +32,14 @@ from bench.cli.report import PLACES, report_command
 from bench.cli.runs import runs_command
 from bench.cli.status import status_command
 from bench.cli.table import table_command
+from bench.cli.trained import generate_command, predict_command
 from bench.errors import shown
 from bench.training.waiting import SharedCores
 
 PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
 """What stands for characters of ours where a terminal has none of them; a question mark stands for all others."""
 
-LEAST_MEMORY = {"run": 2_000_000, "replay": 2_000_000, "table": 1_000_000}
+LEAST_MEMORY = {"run": 2_000_000, "replay": 2_000_000, "predict": 2_000_000, "generate": 2_000_000, "table": 1_000_000}
 """Address space in kB that the libraries of a command take; all others need no more than ``table``."""
 
 
@@ -211,8 +212,29 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="keep each N-th step of the curves, besides evaluations, the first and the last (default: 200 rows)",
     )
+    publish.add_argument(
+        "--weights", action="store_true", help="copy the weights beside a record, too (default: they are left out)"
+    )
     publish.add_argument("--force", action="store_true", help="replace other records of the same runs")
     publish.set_defaults(command=publish_command)
+    predict = commands.add_parser("predict", help="what a trained network makes of new inputs, as CSV")
+    predict.add_argument("run", metavar="RUN", help="the folder of a record with weights, or a run id below results")
+    predict.add_argument("file", metavar="FILE", help="in the form that the task reads; labels are not needed")
+    predict.add_argument("--output", type=Path, metavar="FILE", help="write to a file instead of the terminal")
+    predict.set_defaults(command=predict_command)
+    generate = commands.add_parser("generate", help="let a trained model of characters write a text on")
+    generate.add_argument("run", metavar="RUN", help="the folder of a record with weights, or a run id below results")
+    generate.add_argument("--prompt", required=True, metavar="TEXT", help="what the text begins with")
+    generate.add_argument("--length", type=int, default=400, metavar="N", help="characters to write (default: 400)")
+    generate.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T",
+        help="below 1 likelier characters, above 1 rarer ones, 0 the likeliest alone (default: 1)",
+    )  # fmt: skip
+    generate.add_argument("--seed", type=int, default=0, metavar="S", help="of the draws (default: 0)")
+    generate.set_defaults(command=generate_command)
+    for each in (predict, generate):
+        each.add_argument("--trust", action="append", default=[], metavar="NAME", help="a class or module of your own")
+        each.add_argument("--config-dir", metavar="DIR", help="where your own modules are")
     push = commands.add_parser(
         "push", help="bring finished records to W&B, each as one clean run; twice changes nothing"
     )

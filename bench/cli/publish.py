@@ -19,7 +19,9 @@ def publish_command(parsed: argparse.Namespace) -> int:
         there = "found none below" if not found else "there is only one, in"
         return fail("publish", f"RUNS must hold folders of records, {there} {str(parsed.folder)!r}")
     try:
-        published = publish_all(parsed.folder, parsed.destination, parsed.every, force=parsed.force)
+        published = publish_all(
+            parsed.folder, parsed.destination, parsed.every, force=parsed.force, weights=parsed.weights
+        )
     except RefusedError as error:
         return fail("publish", str(error))
     except OSError as error:

@@ -18,7 +18,7 @@ from bench.config.targets import check_arguments
 from bench.errors import shown
 from bench.training import process
 from bench.training.model import hidden_size_for_budget, parameter_count
-from bench.training.settings import DataConfig, RuntimeConfig
+from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
 from tasks.base import Task
 from tasks.data_set import DataSet
 
@@ -127,6 +127,12 @@ def check_sizes(data: DataConfig, task: Task) -> None:
         raise ValueError(f"`train_size` must be null or <= {size}, the training split, got {data.train_size}")
     if data.bucketing and task.lengths("train") is None:
         raise ValueError("`bucketing` must be false where all sequences have one length, got true")
+
+
+def check_keeping(training: TrainingConfig, task: Task) -> None:
+    """Raise ``ValueError`` unless a task has what the settings ask to keep of it."""
+    if training.keep_predictions and getattr(type(task), "told", DataSet.told) is DataSet.told:
+        raise ValueError(f"`keep_predictions` must be false for {type(task).__name__}, which tells none, got true")
 
 
 def results_folder(results_dir: str) -> Path:

@@ -13,14 +13,12 @@ from bench.config import numerics, users_code
 from bench.config.targets import locate
 from bench.engines import Engine
 from bench.records import older, provenance
+from bench.records.record import KEEPING
 from bench.training.settings import RuntimeConfig
 from tasks.data_set import DataSet
 
 CODE_SECTIONS = ("task", "cell", "optimizer")
 """Sections of the config that name classes, which may be a user's own."""
-
-KEEPING = ("checkpoint_every", "keep_weights")
-"""Settings of the training that say what is kept of it, and change no number."""
 
 
 def science(

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import hydra.utils
 import torch
@@ -140,8 +140,30 @@ def _make_cell(node: Mapping[str, Any]) -> partial[Cell]:
     return hydra.utils.instantiate({**node, "_partial_": True})
 
 
+@runtime_checkable
+class Sizes(Protocol):
+    """What a network takes from its task; see :class:`tasks.base.Task`."""
+
+    @property
+    def input_size(self) -> int: ...  # noqa: D102
+    @property
+    def output_size(self) -> int: ...  # noqa: D102
+    @property
+    def readout(self) -> Literal["every", "last", "mean"]: ...  # noqa: D102
+    @property
+    def tokens(self) -> int | None: ...  # noqa: D102
+
+
+def without_values(
+    node: Mapping[str, Any], sizes: Sizes, settings: ModelConfig, hidden_size: int, engine: Engine
+) -> SequenceModel:
+    """Return a network on the CPU whose weights have no values yet; what cells draw by themselves is given back."""
+    with torch.random.fork_rng(devices=[]):
+        return _model(node, sizes, settings, hidden_size, engine)
+
+
 def _model(
-    node: Mapping[str, Any], task: Task, settings: ModelConfig, hidden_size: int, engine: Engine
+    node: Mapping[str, Any], task: Sizes, settings: ModelConfig, hidden_size: int, engine: Engine
 ) -> SequenceModel:
     return SequenceModel(
         _make_cell(node),

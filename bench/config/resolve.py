@@ -20,6 +20,7 @@ from bench.cells import Cell
 from bench.config import identity, memory, numerics
 from bench.config.checks import (
     RERUN,
+    check_keeping,
     check_optimizer,
     check_sizes,
     check_task,
@@ -285,6 +286,7 @@ def _in_steps(config: dict[str, Any], task: Task, sections: Sections) -> Section
     with _named("data"):
         check_sizes(sections.data, task)
     with _named("training"):
+        check_keeping(sections.training, task)
         training = sections.training.in_steps(steps_per_epoch(task, sections.data))
     config["training"] |= {"max_steps": training.max_steps, "eval_every": training.eval_every}
     return replace(sections, training=training)

@@ -45,6 +45,7 @@ SECTIONS: Mapping[str, Mapping[str, Any]] = {
         "decay_every": None,
         "decay": None,
         "keep_weights": False,
+        "keep_predictions": False,
     },
 }
 """The same for the sections of a config that name no class."""

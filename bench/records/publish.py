@@ -6,6 +6,7 @@ accept it.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shlex
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.records import lease, record, thinning
-from bench.records.read import check_record, find_records, read_curves, read_probe
+from bench.records.read import check_record, find_records, read_curves, read_predictions, read_probe, read_record
 from bench.records.record import DamagedRecordError
 from bench.records.series import CLOCKS, PROBES, probe_file
 from bench.records.write import discard, move_into_place, prepare, recover, write_whole
@@ -48,6 +49,7 @@ class Published:
         there: Copies that were there already.
         without_result: Records whose status is not final; they are left out.
         damaged: Errors of the records that cannot be copied.
+        without_weights: Number of new copies that leave the weights beside the record out.
         bytes_before: Size of the files that were copied.
         bytes_after: Size of their copies.
     """
@@ -56,6 +58,7 @@ class Published:
     there: int = 0
     without_result: int = 0
     damaged: list[DamagedRecordError] = field(default_factory=list)
+    without_weights: int = 0
     bytes_before: int = 0
     bytes_after: int = 0
 
@@ -64,6 +67,8 @@ class Published:
         parts = [f"{len(self.copied)} record{'s' if len(self.copied) != 1 else ''} copied"]
         parts += [f"{self.there} there already"] if self.there else []
         parts += [f"{self.without_result} without a result left out"] if self.without_result else []
+        if self.without_weights:
+            parts.append(f"{self.without_weights} of them without their weights (--weights copies these too)")
         sizes = f": {_megabytes(self.bytes_before)} became {_megabytes(self.bytes_after)}" if self.copied else ""
         return ", ".join(parts) + sizes
 
@@ -72,7 +77,9 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.2f} MB"
 
 
-def publish_all(runs: Path, destination: Path, every: int | None = None, *, force: bool = False) -> Published:
+def publish_all(
+    runs: Path, destination: Path, every: int | None = None, *, force: bool = False, weights: bool = False
+) -> Published:
     """Copy all records with a result below one folder to the same places below another.
 
     The function writes nothing if a single copy is refused.
@@ -83,6 +90,7 @@ def publish_all(runs: Path, destination: Path, every: int | None = None, *, forc
         every: Every how many steps one row of a curve is kept, besides evaluations, the first and the last; by default
             :func:`bench.records.thinning.default_every`. Curves that are already thinned stay as they are.
         force: Whether to replace other records of the same runs.
+        weights: Whether to copy the weights that are kept beside a record.
 
     Raises:
         RefusedError: A place is taken by something else, or is among the runs.
@@ -100,7 +108,7 @@ def publish_all(runs: Path, destination: Path, every: int | None = None, *, forc
                 outcome.without_result += 1
                 continue
             _clear(target)
-            odd = difference(folder, target, every) if target.exists() else "it is not there"
+            odd = difference(folder, target, every, weights=weights) if target.exists() else "it is not there"
         except DamagedRecordError as error:
             outcome.damaged.append(error)
             continue
@@ -116,12 +124,13 @@ def publish_all(runs: Path, destination: Path, every: int | None = None, *, forc
         raise RefusedError(f"DEST must not hold {allowed}, got {refused[0]}{more}")
     for folder, target in to_copy:
         try:
-            contents = dict(files_of(folder, every))
+            contents = dict(files_of(folder, every, weights=weights))
         except DamagedRecordError as error:
             outcome.damaged.append(error)
             continue
         _put(contents, target)
         outcome.copied.append(target)
+        outcome.without_weights += (folder / record.WEIGHTS_FILE).exists() and not weights
         outcome.bytes_before += sum((folder / name).stat().st_size for name in contents)
         outcome.bytes_after += sum(map(len, contents.values()))
     return outcome
@@ -144,25 +153,31 @@ def _put(contents: Mapping[str, bytes], target: Path) -> None:
         discard(draft)
 
 
-def difference(folder: Path, target: Path, every: int | None) -> str | None:
+def difference(folder: Path, target: Path, every: int | None, *, weights: bool = False) -> str | None:
     """Say how a copy would differ from what is in its place; return ``None`` if they are equal, value for value.
+
+    Weights count only if they are to be copied.
 
     Raises:
         DamagedRecordError: The record to be copied is damaged.
     """
     curves = published_curves(read_curves(folder), every)
-    wanted = {record.CURVES_FILE: curves, **probes_of(folder)}
+    wanted = {record.CURVES_FILE: curves, **probes_of(folder), **_predictions_of(folder)}
     if not (target / record.RECORD_FILE).is_file():
         return "it is no record"
     if _read(target / record.RECORD_FILE) != published_record(folder):
         return f"its {record.RECORD_FILE} differs"
     try:
-        there = {record.CURVES_FILE: read_curves(target), **probes_of(target)}
+        there = {record.CURVES_FILE: read_curves(target), **probes_of(target), **_predictions_of(target)}
     except DamagedRecordError:
         return "it is damaged"
     for name in sorted(wanted.keys() | there.keys()):
         if name not in wanted or name not in there or not _equal(wanted[name], there[name]):
             return f"its {name} differs"
+    if weights and (content := _weights_of(folder)) is not None:
+        path = target / record.WEIGHTS_FILE
+        if not path.is_file() or _read(path) != content:
+            return f"its {record.WEIGHTS_FILE} differs"
     return None
 
 
@@ -206,8 +221,35 @@ def probes_of(folder: Path) -> dict[str, pa.Table]:
     return {file: read_probe(folder, name) for file, name in names.items() if (folder / file).exists()}
 
 
-def files_of(folder: Path, every: int | None) -> Iterator[tuple[str, bytes]]:
+def _predictions_of(folder: Path) -> dict[str, pa.Table]:
+    """Read the predictions that a record has, by file name.
+
+    Raises:
+        DamagedRecordError: See :func:`bench.records.read.read_predictions`.
+    """
+    found = read_predictions(folder)
+    return {record.PREDICTIONS_FILE: found} if found is not None else {}
+
+
+def _weights_of(folder: Path) -> bytes | None:
+    """Return the weights beside a record; ``None`` where there are none.
+
+    Raises:
+        DamagedRecordError: They are not those that the record names.
+    """
+    path = folder / record.WEIGHTS_FILE
+    if not path.exists():
+        return None
+    content, named = _read(path), (read_record(folder).model.get("weights") or {}).get("sha256")
+    if hashlib.sha256(content).hexdigest() != named:
+        raise DamagedRecordError(f"{path}: must be the weights that the record names")
+    return content
+
+
+def files_of(folder: Path, every: int | None, *, weights: bool = False) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents of the files of a copy: the record as it is, its tables as small as they get.
+
+    The weights are among them only if asked for, and as they are.
 
     Raises:
         DamagedRecordError: The record is damaged.
@@ -215,8 +257,10 @@ def files_of(folder: Path, every: int | None) -> Iterator[tuple[str, bytes]]:
     yield record.RECORD_FILE, published_record(folder)
     whole = read_curves(folder)
     curves = published_curves(whole, every)
-    for name, table in {record.CURVES_FILE: curves, **probes_of(folder)}.items():
+    for name, table in {record.CURVES_FILE: curves, **probes_of(folder), **_predictions_of(folder)}.items():
         yield name, smallest(table, [] if table is curves is not whole else [_read(folder / name)])
+    if weights and (content := _weights_of(folder)) is not None:
+        yield record.WEIGHTS_FILE, content
 
 
 def published_record(folder: Path) -> bytes:

@@ -19,11 +19,13 @@ from bench.records import older, thinning
 from bench.records.record import (
     CURVES_FILE,
     FINAL,
+    PREDICTIONS_FILE,
     RECORD_FILE,
     SCHEMA,
     DamagedRecordError,
     NewerRecordError,
     Record,
+    predicted,
     probed,
 )
 from bench.records.series import PROBES, probe_file, probe_table
@@ -126,7 +128,34 @@ def check_record(folder: Path) -> Record:
         for name in PROBES:
             with _parquet(folder / probe_file(name)):
                 pass
+    if predicted(made):
+        with _parquet(folder / PREDICTIONS_FILE) as file:
+            _check_predictions(folder / PREDICTIONS_FILE, file.schema_arrow)
     return made
+
+
+_PREDICTED = ("sequence", "step", "target", "output")
+
+
+def _check_predictions(path: Path, schema: pa.Schema) -> None:
+    for name in _PREDICTED:
+        kind = schema.field(name).type if name in schema.names else None
+        if kind is None or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise DamagedRecordError(f"{path}: must have the columns {', '.join(_PREDICTED)}, all numbers")
+
+
+def read_predictions(folder: Path) -> pa.Table | None:
+    """Read what the network of a run says of the test set; ``None`` where the run has not kept it.
+
+    Raises:
+        DamagedRecordError: The table is not readable, or does not have the right columns.
+    """
+    path = folder / PREDICTIONS_FILE
+    if not path.exists():
+        return None
+    with _parquet(path) as file:
+        _check_predictions(path, file.schema_arrow)
+        return file.read(use_threads=False)
 
 
 def read_probe(folder: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -193,6 +222,24 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
         # What Arrow says may have several lines, and names that are no texts any more.
         reason = " ".join(str(error).split())
         raise DamagedRecordError(f"{path}: not readable curves ({reason})") from error
+
+
+def run_folder(run: str | Path, results: Path = Path("results")) -> Path:
+    """Return the folder of a run that is named by it, or by its run id below the results.
+
+    Raises:
+        ValueError: There is no such run, or there are several.
+    """
+    folder = Path(run).expanduser()
+    if folder.is_dir():
+        return folder
+    found = [each for each in find_records(results) if each.name == str(run)]
+    if len(found) != 1:
+        raise ValueError(
+            f"RUN must be the folder of a record, or a run id below {results}, found {len(found)} records of "
+            f"{str(run)!r}"
+        )
+    return found[0]
 
 
 _OF_WANDB = re.compile(r"offline-run-\d+_\d+-")

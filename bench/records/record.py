@@ -1,8 +1,9 @@
 """The record of a run: one folder, written whole or not at all, and the source of all tables and figures.
 
 A record is ``record.json`` (what was run, where, and how it ended) and ``curves.parquet`` (one row for each step; a
-published copy keeps some of them, see :mod:`bench.records.thinning`). Its folder is named by the run id, which is a
-hash of the scientific config and of the code that computes. No clock enters it.
+published copy keeps some of them, see :mod:`bench.records.thinning`). On request there are the weights beside it,
+``weights.safetensors``, and what the network says of the test set, ``predictions.parquet``. Its folder is named by the
+run id, which is a hash of the scientific config and of the code that computes. No clock enters it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ SCHEMA = 1
 """Version of the record's layout; a reader refuses a record with a newer one."""
 RECORD_FILE = "record.json"
 CURVES_FILE = "curves.parquet"
+
+WEIGHTS_FILE = "weights.safetensors"
+PREDICTIONS_FILE = "predictions.parquet"
+KEEPING = ("checkpoint_every", "keep_weights", "keep_predictions")
+"""Settings of the training that say what is kept of it, and change no number."""
 
 Status = Literal["completed", "diverged", "failed", "interrupted"]
 FINAL: tuple[Status, ...] = ("completed", "diverged")
@@ -61,7 +67,7 @@ class Record:
             machine.
         runtime: How the process was set up.
         model: Hidden size, engine, parameters, names of those that no step gave a gradient, and the residual to a
-            parameter budget.
+            parameter budget; and ``weights``, the SHA-256 and the size of the file of the weights, where they are kept.
         task_facts: What tables need to know about the task: its metric, whether higher is better, extra metrics,
             length, delay and baselines; of a data set also ``references``, the scores of further predictors, by name.
         solved: Whether the criterion was met at three evaluations in a row, looks after the end included.
@@ -130,3 +136,8 @@ def run_id(science: Mapping[str, Any], code_hash: str) -> str:
 def probed(made: Record) -> bool:
     """Return whether a record comes with the tables of its probes."""
     return made.status in FINAL and bool(made.config.get("probe", {}).get("enabled"))
+
+
+def predicted(made: Record) -> bool:
+    """Return whether a record comes with the table of its predictions."""
+    return made.status == "completed" and bool(made.config["training"].get("keep_predictions"))

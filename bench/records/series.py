@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -67,6 +68,22 @@ def probe_table(name: str, run: str, rows: Iterable[Sequence[Any]]) -> pa.Table:
     rows = list(rows)
     columns = {key: pa.array([row[i] for row in rows], kind) for i, (key, kind) in enumerate(PROBES[name].items())}
     return pa.table({"run": pa.array([run] * len(rows), pa.string()), **columns})
+
+
+CLASSES = b"classes"
+"""The entry of a table's metadata that has the names of the classes, as JSON."""
+
+
+def predictions_table(columns: Mapping[str, Any], classes: Sequence[str]) -> pa.Table:
+    """Make the table of what a network says of the test set.
+
+    Args:
+        columns: ``sequence``, ``step``, ``target``, ``output`` and others, all of one length; see
+            :meth:`tasks.data_set.DataSet.told`.
+        classes: Names of the classes, where targets are numbers of classes; else none.
+    """
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    return table.replace_schema_metadata({CLASSES: json.dumps(list(classes))} if classes else None)
 
 
 def probe_file(name: str) -> str:

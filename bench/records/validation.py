@@ -53,9 +53,14 @@ class _Runtime(Struct):
     threads: Count
 
 
+class _Weights(Struct):
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z", description="64 hexadecimal digits")]
+
+
 class _Model(Struct):
     parameters: Count | None
     cell_year: Count | None = None
+    weights: _Weights | None = None
 
 
 class _TaskFacts(Struct):

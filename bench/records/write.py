@@ -32,7 +32,14 @@ def prepare(folder: Path) -> Path:
     return draft
 
 
-def commit(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: Mapping[str, pa.Table]) -> None:
+def commit(
+    draft: Path,
+    folder: Path,
+    record: Record,
+    curves: pa.Table,
+    probes: Mapping[str, pa.Table],
+    kept: Mapping[str, pa.Table | bytes] | None = None,
+) -> None:
     """Fill a draft and rename it into place, so that a final name never stands for half a record.
 
     Args:
@@ -41,10 +48,15 @@ def commit(draft: Path, folder: Path, record: Record, curves: pa.Table, probes: 
         record: The record.
         curves: See :func:`bench.records.series.curves_table`.
         probes: Tables of :data:`bench.records.series.PROBES`; there are none if nothing was measured.
+        kept: What else is kept beside the record, by the name of its file: tables and whole files.
     """
     draft.mkdir(parents=True, exist_ok=True)  # Somebody may have cleared hidden folders away while the run was made.
     _write(draft / RECORD_FILE, _as_json(record))
-    for name, table in {CURVES_FILE: curves, **{probe_file(name): probes[name] for name in probes}}.items():
+    tables = {CURVES_FILE: curves, **{probe_file(name): probes[name] for name in probes}}
+    for name, table in {**tables, **(kept or {})}.items():
+        if isinstance(table, bytes):
+            _write(draft / name, table)
+            continue
         with (draft / name).open("wb") as file:
             pq.write_table(table, file, compression="zstd", write_page_checksum=True)
             os.fsync(file.fileno())

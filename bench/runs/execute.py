@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-
 from bench.analysis.run import Run
 from bench.config.run_spec import RunSpec
 from bench.records import record
@@ -53,7 +51,7 @@ def execute(
             result = train(spec, mirror, pulse, lost, title)
         made = record_of(spec, result, command, {**runtime, **mirror.facts})
         if not lost():
-            there = _put_in_place(draft, spec.folder, made, curves_of(result), probes_of(spec, result))
+            there = _put_in_place(draft, spec, made, result)
             # A run that goes on later is mirrored as a whole then.
             mirrored = Run(made, spec.folder) if there and made.status != "interrupted" else None
     finally:
@@ -82,26 +80,27 @@ def give_up(spec: RunSpec, command: str, reason: str) -> Record:
     try:
         result = Result(Outcome("failed", reason))
         made = record_of(spec, result, command, {"threads": spec.runtime.thread_count})
-        _put_in_place(draft, spec.folder, made, curves_of(result), probes_of(spec, result))
+        _put_in_place(draft, spec, made, result)
     finally:
         discard(draft)
     return made
 
 
-def _put_in_place(draft: Path, folder: Path, made: Record, curves: pa.Table, probes: dict[str, pa.Table]) -> bool:
+def _put_in_place(draft: Path, spec: RunSpec, made: Record, result: Result) -> bool:
     """Commit a record to its place: a result anywhere, anything else only where there is no result.
 
     Returns:
         Whether the record is now that of the run.
     """
+    folder, files = spec.folder, (curves_of(result), probes_of(spec, result), result.kept)
     if made.status in record.FINAL:
-        commit(draft, folder, made, curves, probes)
+        commit(draft, folder, made, *files)
         discard(failed_path(folder))
         checkpoint_path(folder).unlink(missing_ok=True)
     elif not has_result(folder):
-        commit(draft, folder, made, curves, probes)
+        commit(draft, folder, made, *files)
     elif made.status == "failed":
-        commit(draft, failed_path(folder), made, curves, probes)
+        commit(draft, failed_path(folder), made, *files)
         return False
     else:
         return False

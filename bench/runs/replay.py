@@ -127,7 +127,7 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> RunSpec:
     changes = {
         "logger": {"_target_": "bench.runs.loggers.no_logger", "_partial_": True},
         "launcher": {"name": "serial", "workers": None, "workers_per_gpu": None},
-        "training": {"checkpoint_every": None},
+        "training": {"checkpoint_every": None, "keep_weights": False, "keep_predictions": False},
         "trainer": {"accelerator": "gpu" if on_gpu else "cpu"},
         "runtime": {"threads": old.runtime["threads"]},
         "results_dir": str(scratch),

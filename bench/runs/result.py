@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from bench.probes.probing import Rows
 from bench.records.record import Status
 from bench.training.curves import CURVES, Evaluation
@@ -44,6 +46,7 @@ class Result:
         train_seconds: Time of the training steps alone, earlier tries included.
         compile_seconds: Time that the engine took to compile.
         probe_seconds: Time that the probes took.
+        kept: What is kept beside the record, by the name of its file; see :mod:`bench.runs.keeping`.
     """
 
     outcome: Outcome
@@ -60,3 +63,4 @@ class Result:
     train_seconds: float = 0.0
     compile_seconds: float = 0.0
     probe_seconds: float = 0.0
+    kept: Mapping[str, pa.Table | bytes] = field(default_factory=dict)

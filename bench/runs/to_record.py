@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from typing import Any, cast
@@ -13,7 +14,7 @@ from bench.cells import Cell
 from bench.config.run_spec import RunSpec
 from bench.config.targets import locate
 from bench.records import provenance
-from bench.records.record import Record
+from bench.records.record import WEIGHTS_FILE, Record
 from bench.records.series import curves_table, probe_table
 from bench.runs.result import Result
 from bench.training import process
@@ -92,6 +93,10 @@ def _device(device: torch.device) -> dict[str, str]:
 
 
 def _model_facts(spec: RunSpec, result: Result) -> dict[str, Any]:
+    weights = result.kept.get(WEIGHTS_FILE)
+    kept = {}
+    if isinstance(weights, bytes):
+        kept = {"weights": {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}}
     parameters, budget = result.parameters, spec.network.settings.parameter_budget
     return {
         "hidden_size": spec.network.hidden_size,
@@ -102,6 +107,7 @@ def _model_facts(spec: RunSpec, result: Result) -> dict[str, Any]:
         "cell_year": cast(type[Cell], locate(spec.config["cell"], "cell")).year,
         "parameter_budget": budget,
         "budget_residual": parameters - budget if parameters is not None and budget is not None else None,
+        **kept,
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pyarrow as pa
 import torch
 
 from bench.config.run_spec import RunSpec
@@ -18,6 +19,7 @@ from bench.probes.probing import Probing
 from bench.records.paths import checkpoint_path
 from bench.runs import checkpoint, live_log
 from bench.runs.checkpoint import Checkpointing
+from bench.runs.keeping import kept_of
 from bench.runs.loggers import Mirror
 from bench.runs.progress import Progress, Pulse
 from bench.runs.result import Outcome, Result
@@ -39,6 +41,7 @@ class Built:
     module: TrainingModule | None = None
     probing: Probing | None = None
     compile_seconds: float = 0.0
+    kept: Mapping[str, pa.Table | bytes] = field(default_factory=dict)
 
 
 def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], str | None], title: str | None) -> Result:
@@ -66,6 +69,8 @@ def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], str | 
         start = resumed["state"]["step"] if resumed is not None else 0
         fit(spec, built, module, callbacks, mirror, start, checkpointing.stop_if_asked)
         outcome = _outcome_of(spec, module)
+        if outcome.status == "completed":
+            built.kept = kept_of(spec, module)
     except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
         outcome = _failure(error)
     except BaseException as error:  # noqa: BLE001
@@ -212,6 +217,7 @@ def _result_of(built: Built, outcome: Outcome) -> Result:
         train_seconds=module.clock.seconds,
         compile_seconds=built.compile_seconds,
         probe_seconds=probing.seconds if probing is not None else 0.0,
+        kept=built.kept,
     )
 
 

@@ -44,6 +44,8 @@ class TrainingModule(L.LightningModule):
         solved_at: The step at which the task counts as solved, see :func:`bench.training.stopping.solved_at`.
         looks_again: The metrics of further sequences after the last step, see :attr:`undecided`.
         test_metrics: Filled by the one look at the test set; those of a further set have its name behind an ``@``.
+        test_told: What the network says of the test set, as :meth:`tasks.data_set.DataSet.told` has it, batch by batch,
+            where the settings ask for it.
         test_name: Name of the further test set that is looked at; ``None`` for the test set itself.
         best_weights: The weights at the first evaluation with the best value of the task's metric, by name, where the
             settings ask for them; ``None`` before the first evaluation.
@@ -82,6 +84,8 @@ class TrainingModule(L.LightningModule):
         self.solved_at: int | None = None
         self.looks_again: list[dict[str, float]] = []
         self.test_metrics: dict[str, float] = {}
+        self.test_told: list[Mapping[str, Any]] = []
+        self._tested = 0
         self.test_name: str | None = None
         self.without_gradient: set[str] | None = None
         self.best_weights: dict[str, Tensor] | None = None
@@ -272,7 +276,11 @@ class TrainingModule(L.LightningModule):
         self.stop_clock()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the scores of one batch of the evaluation set, or of the test set."""
+        """Add the scores of one batch of the evaluation set."""
+        self._score(batch, batch_idx)
+
+    def _score(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Add the scores of one batch of a set, and return the outputs."""
         if batch_idx == 0:
             self._evaluation_carried.states = None
         carried = self._evaluation_carried if self.carry_over is not None else None
@@ -280,6 +288,7 @@ class TrainingModule(L.LightningModule):
         self._scores.add(self.task.scores(outputs, batch))
         if self.task.set_metrics:
             self._scores.keep(outputs, batch.targets)
+        return outputs
 
     def on_validation_epoch_end(self) -> None:
         """Keep the metrics of the evaluation set; stop if the task has been solved often enough in a row."""
@@ -322,7 +331,15 @@ class TrainingModule(L.LightningModule):
         self.look_for_divergence()
         self.stop_clock()
 
-    test_step = validation_step
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the scores of one batch of the test set, and keep what the network says of it, if asked to."""
+        outputs = self._score(batch, batch_idx)
+        if self.config.keep_predictions and isinstance(self.task, DataSet):
+            told = self.task.told(self._tested, outputs, batch.targets)
+            if told is None:
+                raise ValueError(f"`told` of {type(self.task).__name__} must return columns, got None")
+            self.test_told.append(told)
+            self._tested += outputs.shape[1]
 
     def on_test_epoch_end(self) -> None:
         """Keep the metrics of the test set; the last update may have made them infinite or NaN."""

@@ -88,6 +88,8 @@ class TrainingConfig:
         tested_weights: The weights that the test set sees: ``last``, or ``best``, those of the first evaluation with
             the best value of the task's metric.
         keep_weights: Keep the weights that were tested, as a file beside the record. Changes no number.
+        keep_predictions: Keep what the network says of each sequence of the test set, as a table beside the record, for
+            a data set. Changes no number.
         schedule: How the learning rate changes: ``constant``; ``cosine``, down to 0 at the last step; ``step``, by
             ``decay`` after every ``decay_every`` steps; ``plateau``, by ``decay`` after ``decay_every`` evaluations in
             a row without a better value of the task's metric. Those of torch.optim.lr_scheduler.
@@ -108,6 +110,7 @@ class TrainingConfig:
     patience: int | None = None
     tested_weights: str = "last"
     keep_weights: bool = False
+    keep_predictions: bool = False
     schedule: str = "constant"
     warm_up_steps: int = 0
     decay_every: int | None = None
