@@ -23,9 +23,10 @@ demo: setup
 	@$(BIN)/bench figures results/runs/demo --output results/figures > /dev/null
 	@$(BIN)/bench table results/runs/demo
 
-# results/README.md with its tables and figures, anew from the records beside it; trains nothing.
+# The pages of results with their tables and figures, anew from the records beside them; trains nothing.
 results: setup
 	$(BIN)/bench report results/README.md
+	$(BIN)/bench report results/sequences/README.md
 
 # Threads sleep while they wait, since the tests of two workers share the cores.
 test: lint

@@ -51,6 +51,9 @@ DATA: dict[str, tuple[str, ...]] = {
 }
 """Tasks on data sets, with the overrides that name a small one."""
 
+DATA_EXPERIMENTS = ("char_lm", "classifier", "digits", "forecast", "overfitting", "sentiment")
+"""Experiments on data sets, which have settings of their one task."""
+
 TINY = (
     "model.hidden_size=4",
     "data.batch_size=4",

@@ -16,6 +16,8 @@ PLACES = """places of a page that are filled, each up to the next <!-- end -->:
   <!-- figure: survival NAME -->   the share of seeds that have solved it, for the runs of
                                    that table; writes figures/survival_NAME.png and .pdf
   <!-- figure: reach NAME -->      the reach of their gradients over the delay
+  <!-- figure: learning_curves NAME -->   their metric on the evaluation set over steps
+  <!-- figure: overfitting NAME -->       their loss of training beside that of evaluation
 """
 
 

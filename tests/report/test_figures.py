@@ -15,6 +15,7 @@ from bench.report.figures import two_processes
 from bench.report.figures.clipping import gradient_norms
 from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
 from bench.report.figures.learning_curves import learning_curves
+from bench.report.figures.overfitting import overfitting
 from bench.report.figures.time_constants import time_constants
 from tests.conftest import Bench
 
@@ -144,6 +145,27 @@ def test_a_cell_without_gates_or_probes_has_no_such_figure(bench: Bench):
     names = {path.stem for path in (bench.results / "figures").iterdir()}
     assert names == {"learning_curves", "survival", "gradient_norms"}
     assert made.model["parameters"] > 0
+
+
+def test_the_loss_of_training_stands_beside_that_of_the_evaluation_set(bench: Bench):
+    words = ("data.train_size=9", "training.max_steps=7", "training.eval_every=2", "probe=none")
+    for seed in (0, 1, 2):
+        bench.one(*words, f"seed={seed}")
+    drawn = bench.one("training.max_steps=7", "probe=none")
+    assert overfitting([Run(drawn, bench.folder(drawn))]) is None, "every step has new sequences"
+    runs, _ = read_runs(bench.results)
+    figure = overfitting(runs)
+    assert figure is not None
+    (axes,) = figure.axes
+    trained, evaluated = axes.get_lines()
+    curves = [run.curves.to_pydict() for run in runs if run.record.config["data"]["train_size"] == 9]
+    assert np.asarray(evaluated.get_xdata()).tolist() == [2, 4, 6, 7]
+    losses = np.array([[curve["train_loss"][i] for i in range(7)] for curve in curves])
+    means = [losses[:, begin:end].mean(1) for begin, end in ((0, 2), (2, 4), (4, 6), (6, 7))]
+    assert np.asarray(trained.get_ydata()).tolist() == pytest.approx(np.median(means, axis=1).tolist())
+    looks = np.array([[curve["eval_loss"][step - 1] for step in (2, 4, 6, 7)] for curve in curves])
+    assert np.asarray(evaluated.get_ydata()).tolist() == pytest.approx(np.median(looks, axis=0).tolist())
+    plt.close(figure)
 
 
 def test_gradient_norms_before_and_after_the_clip(bench: Bench):

@@ -57,6 +57,9 @@ def page(tmp_path: Path, origin: Path) -> Path:
     return tmp_path / "README.md"
 
 
+PAGES = ("README.md", "results/README.md", "results/sequences/README.md")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Return all files except the records."""
     files = [path for path in folder.rglob("*") if path.is_file() and "runs" not in path.relative_to(folder).parts]
@@ -145,9 +148,9 @@ def test_the_readme_is_such_a_page(tmp_path: Path):
 def test_markers_are_those_of_the_documentation(bench: Bench):
     shown = bench.call("report", "--help").out
     told = re.findall(r"<!-- [^>]+ -->", (ROOT / "docs" / "paper.md").read_text())
-    assert len(told) == 7
+    assert len(told) == 9
     assert all(marker in shown for marker in told)
-    pages = "".join((ROOT / name).read_text() for name in ("README.md", "results/README.md"))
+    pages = "".join((ROOT / name).read_text() for name in PAGES)
     known = [re.sub(r"NAME|FOLDER", r"\\S+", marker) for marker in told]
     for marker in re.findall(r"<!-- .*? -->", pages):
         assert any(re.fullmatch(each, marker) for each in known), marker
@@ -241,10 +244,13 @@ def test_without_what_trains(page: Path, tmp_path: Path):
     assert (tmp_path / "drawn" / "learning_curves.pdf").exists()
 
 
-def test_the_committed_page_is_what_its_records_give(tmp_path: Path):
+@pytest.mark.parametrize("name", PAGES[1:])
+def test_the_committed_page_is_what_its_records_give(tmp_path: Path, name: str):
     page = tmp_path / "README.md"
-    shutil.copytree(ROOT / "results" / "published", tmp_path / "published")
-    shutil.copy(ROOT / "results" / "README.md", page)
+    for folder in ("published", "runs", "tables", "figures"):
+        if (there := (ROOT / name).parent / folder).exists():
+            shutil.copytree(there, tmp_path / folder)
+    shutil.copy(ROOT / name, page)
     kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "runs" not in path.parts}
     written = fill_page(page)
     assert set(written) == set(kept)
