@@ -15,7 +15,7 @@ import pyarrow as pa
 from bench.analysis import hyperparameters
 from bench.analysis.gradient_reach import Exponents, GradientReach, gradient_reaches, leading_exponents
 from bench.analysis.kept_numbers import KeptNumbers
-from bench.records.read import find_records, read_curves, read_probe, read_record
+from bench.records.read import find_records, read_curves, read_predictions, read_probe, read_record
 from bench.records.record import FINAL, KEEPING, DamagedRecordError, Record
 from bench.records.series import probe_file
 
@@ -135,6 +135,11 @@ class Run:
     def gradients(self) -> pa.Table:
         """Norms of the gradients of the parameters."""
         return read_probe(self.folder, "gradients")
+
+    @cached_property
+    def predictions(self) -> pa.Table | None:
+        """What the network says of the test set; ``None`` where the run has not kept it."""
+        return read_predictions(self.folder)
 
 
 def _training(

@@ -12,9 +12,11 @@ from bench.analysis.run import Run
 from bench.records.record import DamagedRecordError
 from bench.records.write import write_whole
 from bench.report.figures.clipping import gradient_norms
+from bench.report.figures.confusion import confusion
 from bench.report.figures.delay import draw_reach
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet
 from bench.report.figures.drawn_runs import readable
+from bench.report.figures.forecasts import forecasts
 from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
 from bench.report.figures.learning_curves import learning_curves
 from bench.report.figures.overfitting import overfitting
@@ -31,11 +33,16 @@ FIGURES: dict[str, Callable[[list[Run], Sheet], Drawing | None]] = {
     "gradient_flow": gradient_flow,
     "gradient_flow_in_training": flow_heatmap,
     "time_constants": time_constants,
+    "confusion": confusion,
+    "forecasts": forecasts,
 }
 """What draws each figure, by its name; ``None`` stands for a figure that the runs do not allow."""
 GROUPS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("learning_curves", "survival", "gradient_norms"), ("curves",)),
-    (("gradient_flow_in_training", "reach", "gradient_flow", "time_constants"), ("flow", "activity")),
+    (("learning_curves", "overfitting", "survival", "gradient_norms"), ("curves",)),
+    (
+        ("gradient_flow_in_training", "reach", "gradient_flow", "time_constants", "confusion", "forecasts"),
+        ("flow", "activity", "predictions"),
+    ),
 )
 """Figures that show the same tables, and these tables. Either group takes about as long, and has first what
 takes most memory."""

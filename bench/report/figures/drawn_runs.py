@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from bench.analysis.gradient_reach import INPUT, LOWEST, GradientReach, gradient_reaches, rows_of
 from bench.analysis.run import Run, garbage_left
-from bench.records.read import read_curves, read_probe
+from bench.records.read import read_curves, read_predictions, read_probe
 from bench.records.record import DamagedRecordError
 from bench.records.series import rows_where
+from bench.report.figures.overfitting import LOSSES, has_fixed_sequences
 from bench.report.figures.time_constants import QUANTILES
 
 PROBES = {"flow": ("step", "layer", "lag", "value"), "activity": ("step", "layer", "name", "statistic", "value")}
@@ -74,7 +75,7 @@ def readable(runs: Sequence[Run], names: Collection[str]) -> tuple[list[Run], li
 
     Args:
         runs: The runs.
-        names: Of ``curves``, ``flow`` and ``activity``.
+        names: Of ``curves``, ``flow``, ``activity`` and ``predictions``; the last are read again when they are drawn.
 
     Returns:
         The runs all of whose tables can be read, and what is wrong with the others.
@@ -83,12 +84,15 @@ def readable(runs: Sequence[Run], names: Collection[str]) -> tuple[list[Run], li
     damaged: list[DamagedRecordError] = []
     for start in range(0, len(runs), AT_ONCE):
         read: list[Run] = []
-        tables: dict[str, list[pa.Table]] = {name: [] for name in names}
+        kept = [name for name in names if name != "predictions"]
+        tables: dict[str, list[pa.Table]] = {name: [] for name in kept}
         with garbage_left():
             for run in runs[start : start + AT_ONCE]:
                 try:
                     # Damage must show here, and not in the middle of a figure.
-                    found = {name: _read(run, name) for name in names}
+                    found = {name: _read(run, name) for name in kept}
+                    if "predictions" in names:
+                        read_predictions(run.folder)
                 except DamagedRecordError as error:
                     damaged.append(error)
                 else:
@@ -130,7 +134,8 @@ def _compact(runs: Sequence[Run], curves: Sequence[pa.Table]) -> list[_Part | No
     alike: dict[tuple[str, ...], list[int]] = {}
     for place, (run, table) in enumerate(zip(runs, curves, strict=True)):
         if table.num_rows <= MOST_ROWS:
-            shown = ("step", *NORMS, f"eval_{run.record.task_facts['metric']}")
+            losses = LOSSES if has_fixed_sequences(run) else ()
+            shown = ("step", *NORMS, *dict.fromkeys((f"eval_{run.record.task_facts['metric']}", *losses)))
             alike.setdefault(tuple(name for name in shown if name in table.column_names), []).append(place)
     found: list[_Part | None] = [None] * len(curves)
     for names, places in alike.items():

@@ -13,6 +13,8 @@ from bench.analysis.run import Run
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import PANEL_HEIGHT, legend, look, panels_of, rows_having, titled
 
+LOSSES = ("train_loss", "eval_loss")
+"""The columns of the curves that are drawn."""
 TRAINING, EVALUATION = "training", "evaluation"
 
 
@@ -23,7 +25,7 @@ def overfitting(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     dropout that training has; that of the evaluation set is thick. Lines are medians over seeds, as far as all seeds
     have them. The function returns ``None`` where every run draws new sequences in every step.
     """
-    rows, columns = rows_having(runs, _has_fixed_sequences, sheet)
+    rows, columns = rows_having(runs, _is_drawn, sheet)
     if not rows:
         return None
     figure, panels = panels_of(len(rows), height=PANEL_HEIGHT, sheet=sheet, sharey=True)
@@ -41,9 +43,16 @@ def overfitting(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     return figure
 
 
-def _has_fixed_sequences(run: Run) -> bool:
-    fixed = "references" in run.record.task_facts or run.record.config["data"].get("train_size") is not None
-    return fixed and "eval_loss" in run.curves.column_names and run.curves["eval_loss"].null_count < run.curves.num_rows
+def has_fixed_sequences(run: Run) -> bool:
+    """Return whether a run trains on the same sequences again and again."""
+    return "references" in run.record.task_facts or run.record.config["data"].get("train_size") is not None
+
+
+def _is_drawn(run: Run) -> bool:
+    if not has_fixed_sequences(run):
+        return False
+    curves = run.curves
+    return "eval_loss" in curves.column_names and curves["eval_loss"].null_count < curves.num_rows
 
 
 def _lines(axes: Axes, tables: list[pa.Table], column: str, color: str, label: str) -> None:
