@@ -1,4 +1,4 @@
-# make setup | demo | results | test | test-long | test-gpu | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | mirroring | gpu-speed | kills | clean
+# make setup | demo | results | test | test-long | test-gpu | test-cluster | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | mirroring | gpu-speed | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 PEERS := benchmarks/.venv
+CLUSTER := tests/cluster/.venv
 
-.PHONY: setup demo results test test-long test-gpu numerics coverage lint format bench throughput probe-cost reading mirroring gpu-speed kills clean
+.PHONY: setup demo results test test-long test-gpu test-cluster numerics coverage lint format bench throughput probe-cost reading mirroring gpu-speed kills clean
 
 setup: $(READY)
 
@@ -39,6 +40,17 @@ test-long: setup
 # What needs an NVIDIA GPU; skipped where there is none.
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
+
+# SLURM as two nodes on this machine, and Ray, in an environment of its own; skipped, with a word, where that cannot be.
+test-cluster: setup $(CLUSTER)/.ready
+	OMP_WAIT_POLICY=passive $(CLUSTER)/bin/python -m pytest -m cluster -rs --basetemp=tests/cluster/.work --durations=0 tests/cluster
+
+# It sees what the first environment has, and adds the launchers.
+$(CLUSTER)/.ready: pyproject.toml constraints.txt $(READY)
+	$(BIN)/python -m venv --clear $(CLUSTER)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(CLUSTER)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/first.pth"
+	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'submitit>=1.5' 'ray>=2.50'
+	@touch $@
 
 # `make test` with the lines that no test reaches; a third slower.
 coverage: setup
@@ -88,4 +100,4 @@ kills: setup
 	$(BIN)/python -m tests.kill_sweep --kills 50
 
 clean:
-	rm -rf $(VENV) $(PEERS) .coverage .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(CLUSTER) tests/cluster/.slurm tests/cluster/.work .coverage .pytest_cache .ruff_cache .import_linter_cache

@@ -23,8 +23,8 @@ SECONDS_BETWEEN_QUESTIONS = 5.0
 """Seconds until ``squeue`` is asked again; the end of a job shows sooner, by its file."""
 SECONDS_TO_ANSWER = 20.0
 """Seconds after which a program of SLURM's counts as one that does not answer."""
-SECONDS_UNTIL_DEAD = 12.0
-"""Seconds after which a job that the scheduler calls ended, and that has left no result, counts as killed."""
+SECONDS_UNTIL_SURE = 12.0
+"""Seconds from one sign of a job's end to the other: the scheduler's word, and the file of its result."""
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 ACTIVE = ("CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED")
 """States of a job that has not ended, as ``squeue`` names them."""
@@ -55,7 +55,8 @@ class Slurm:
             raise ConfigError(f"launcher=slurm needs {lacking[0]} on the path, as a login node of SLURM's has it")
         self._folder = folder / "jobs"
         self._seen: dict[str, tuple[str, str]] = {}
-        self._ended: dict[str, float] = {}
+        self._results: set[str] = set()
+        self._since: dict[str, float] = {}
         self._asked = 0.0
         _check(launcher)
         logging.getLogger("submitit").setLevel(logging.ERROR)
@@ -76,12 +77,16 @@ class Slurm:
 
     def look(self, handles: Sequence[Any]) -> Sequence[JobState]:
         """See :meth:`bench.runs.cluster.Cluster.look`."""
+        ended = {job.job_id for job in handles if job.paths.result_pickle.exists()}
+        since, news = time.monotonic() - self._asked, ended - self._results
         try:
-            if time.monotonic() - self._asked > SECONDS_BETWEEN_QUESTIONS:
+            if since > SECONDS_BETWEEN_QUESTIONS or (news and since > 1):
                 self._ask(handles)
+                self._results |= ended
         except SchedulerSilentError:
-            if not all(job.paths.result_pickle.exists() for job in handles):
+            if len(ended) < len(handles):
                 raise
+            return [self._result(job) for job in handles]
         return [self._state(job) for job in handles]
 
     def _ask(self, jobs: Sequence[Any]) -> None:
@@ -105,17 +110,19 @@ class Slurm:
         state, reason = self._seen.get(job.job_id, ("PENDING", USUAL[0]))
         if state.startswith("CANCELLED"):
             return JobState("cancelled", f"its job {job.job_id} was cancelled")
-        if job.paths.result_pickle.exists():
-            return self._result(job)
         if state in WAITING:
             return JobState("waiting", "" if reason in USUAL else reason)
-        # The file with what a job returns may come late, and a job that is requeued seems to have ended for a moment.
-        first = self._ended.setdefault(job.job_id, time.monotonic())
-        if state in ACTIVE:
-            del self._ended[job.job_id]
-        if state in ACTIVE or time.monotonic() - first < SECONDS_UNTIL_DEAD:
+        # What a job returns may come late, and so may the word that it has ended, or was cancelled; and a job that is
+        # requeued seems to have ended for a moment.
+        there = job.job_id in self._results
+        if state in ACTIVE and not there:
+            self._since.pop(job.job_id, None)
             return JobState("running")
-        return JobState("died", f"job {job.job_id} ended as {state}")
+        first = self._since.setdefault(job.job_id, time.monotonic())
+        late = time.monotonic() - first > SECONDS_UNTIL_SURE
+        if there and (late or state not in ACTIVE):
+            return self._result(job)
+        return JobState("died", f"job {job.job_id} ended as {state}") if late and not there else JobState("running")
 
     def _result(self, job: Any) -> JobState:
         try:
