@@ -68,11 +68,13 @@ class Digits(Classification):
         order: ``"rows"``: a row a step, from above; ``"pixels"``: a pixel a step, row by row; ``"permuted"``: a pixel
             a step in an order drawn once, the same for all images and runs.
         target: ``"digit"``, or ``"parity"``: odd or even, two classes.
-        readout: ``"last"`` or ``"mean"``; see :class:`tasks.base.Task`.
+        readout: What the answer is read from: ``"last"``, the state after the last real step, or ``"mean"``, the mean
+            of the states of all real steps.
         validation: Share of the images that evaluations see, of each class the same; of ``mnist``, of those for
             training.
         test: Share of ``small`` that the test at the end sees; ``None`` for ``mnist``.
-        solved_accuracy: See :class:`tasks.classification.Classification`.
+        solved_accuracy: The task counts as solved when at least this share of the evaluation set is right; more than
+            the most frequent class has, and at most 1.
 
     Raises:
         ValueError: There are no images where they should be, or a value is out of range.

@@ -59,10 +59,12 @@ class SequenceClassification(Classification):
         label: Column of the class, the same in all rows of a sequence.
         columns: Columns of numbers that the network reads; ``None`` for all others.
         max_length: Steps of a sequence at most, >= 1; ``None`` for no limit.
-        readout: ``"last"`` or ``"mean"``; see :class:`tasks.base.Task`.
+        readout: What the answer is read from: ``"last"``, the state after the last real step, or ``"mean"``, the mean
+            of the states of all real steps.
         validation: Share of the sequences that evaluations see, of each class the same.
         test: Share that the test at the end sees.
-        solved_accuracy: See :class:`tasks.classification.Classification`.
+        solved_accuracy: The task counts as solved when at least this share of the evaluation set is right; more than
+            the most frequent class has, and at most 1.
 
     Raises:
         ValueError: The file or a value in it is not as described, or a value is out of range.

@@ -58,10 +58,12 @@ class TextClassification(Classification):
         label: Column of the class.
         least_count: A word has a token of its own if the training split has it so many times, >= 1.
         max_length: Words of a text at most, >= 1; ``None`` for no limit.
-        readout: ``"last"`` or ``"mean"``; see :class:`tasks.base.Task`.
+        readout: What the answer is read from: ``"last"``, the state after the last real step, or ``"mean"``, the mean
+            of the states of all real steps.
         validation: Share of the texts that evaluations see, of each class the same.
         test: Share that the test at the end sees.
-        solved_accuracy: See :class:`tasks.classification.Classification`.
+        solved_accuracy: The task counts as solved when at least this share of the evaluation set is right; more than
+            the most frequent class has, and at most 1.
 
     Raises:
         ValueError: The file or a value in it is not as described, or a value is out of range.

@@ -51,7 +51,14 @@ DATA: dict[str, tuple[str, ...]] = {
 }
 """Tasks on data sets, with the overrides that name a small one."""
 
-DATA_EXPERIMENTS = ("char_lm", "classifier", "digits", "forecast", "overfitting", "sentiment")
+DATA_EXPERIMENTS = {
+    "char_lm": "character_model",
+    "classifier": "digits",
+    "digits": "digits",
+    "forecast": "forecast",
+    "overfitting": "digits",
+    "sentiment": "text_classification",
+}
 """Experiments on data sets, which have settings of their one task."""
 
 TINY = (

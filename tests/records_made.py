@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.analysis.run import Run
 from bench.analysis.table import Spec
+from bench.records import older
 from bench.records.record import Record
 from bench.records.series import curves_table
 from bench.records.write import commit, prepare
@@ -35,10 +36,10 @@ def make(**changes: Any) -> Record:
                 "reset": "after",
                 "initial_state": "zeros",
             },
-            "model": {"hidden_size": 8, "layers": 1},
+            "model": {"hidden_size": 8, "layers": 1, **older.SECTIONS["model"]},
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
-            "data": {"batch_size": 4, "microbatch_size": None, "test_scales": None},
-            "training": {"max_steps": 100},
+            "data": {"batch_size": 4, **older.SECTIONS["data"]},
+            "training": {"max_steps": 100, **older.SECTIONS["training"]},
             "trainer": {"precision": "32"},
         },
         "code": {"version": "0.1.0", "sources": "s1", "cell": "c1", "commit": None, "dirty": None},

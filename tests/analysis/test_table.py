@@ -17,7 +17,7 @@ from bench.analysis.grouping import arrange_by
 from bench.analysis.run import Run
 from bench.analysis.table import Spec, read_spec, spec_names
 from bench.report.tables.render import render
-from tests.conftest import ROOT, options
+from tests.conftest import DATA_EXPERIMENTS, ROOT, TINY, options, spec_of
 from tests.records_made import CONFIG, SWEEP, changed, csv_of, run
 
 
@@ -142,11 +142,12 @@ class TestSpec:
         (experiment,) = spec.where["experiment"]
         assert experiment in options("experiment")
         assert spec.only is None
+        task_name = spec.where.get("task", [DATA_EXPERIMENTS.get(experiment, "adding_problem")])[0]
+        scores = ("mse", "loss", "recall", "accuracy", "within_tolerance")
+        if experiment in DATA_EXPERIMENTS:
+            scores = tuple(spec_of(*TINY, f"task={task_name}").task.baselines)
         for metric in spec.metrics or ():
-            scores = ("mse", "loss", "recall", "accuracy", "within_tolerance")
             assert metric.partition("@")[0] in (*metrics.EVERY_RUN, *scores)
         keys = [key for group in (spec.where, spec.rows or (), spec.columns or ()) for key in group]
         for key in (key for key in keys if key.startswith("task.")):
-            assert key.partition(".")[2] in yaml.safe_load(
-                (ROOT / "conf" / "task" / f"{spec.where.get('task', ['adding_problem'])[0]}.yaml").read_text()
-            )
+            assert key.partition(".")[2] in yaml.safe_load((ROOT / "conf" / "task" / f"{task_name}.yaml").read_text())

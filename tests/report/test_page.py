@@ -169,8 +169,8 @@ def test_markers_are_those_of_the_documentation(bench: Bench):
         ("table: demo.yaml", "table: horizon", "where must leave at least one run, got experiment=horizon"),
         ("table: demo.yaml", "table: no-such-table", "got 'no-such-table'"),
         ("figure: survival", "figure: survivl", "must have places such as table: NAME, table: NAME terminal, claims, "
-                                                "or figure: survival or reach NAME, got "
-                                                "'<!-- figure: survivl demo.yaml -->'"),
+                                                "or figure: survival or reach or learning_curves or overfitting NAME, "
+                                                "got '<!-- figure: survivl demo.yaml -->'"),
         ("figure: survival demo.yaml", "figure: survival", "got '<!-- figure: survival -->'"),
         ("figure: survival", "figure: reach", "must have figures that its records allow, got reach demo"),
         ("an old table\n<!-- end -->", "", "must have an <!-- end --> for each of its 2 places, got 1"),
