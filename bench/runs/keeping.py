@@ -82,7 +82,8 @@ def weights_file(run_id: str, task: Task, weights: Mapping[str, torch.Tensor]) -
     about = json.dumps(msgspec.to_builtins(About(SCHEMA, run_id, sizes, kept)), allow_nan=False)
     # Two names may share memory, which the format does not have.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in weights.items()}
-    return safetensors.torch.save(tensors, {"format": "pt", ENTRY: about})
+    # One entry alone: the format writes several in any order, and the same weights are to be the same bytes.
+    return safetensors.torch.save(tensors, {ENTRY: about})
 
 
 def read_weights(folder: Path, sha256: str) -> tuple[About, dict[str, torch.Tensor]]:
