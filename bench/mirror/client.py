@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -188,7 +189,7 @@ def started(
         with described("take a run"):
             yield live
     except BaseException:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), _unheard_log():
             live.finish(exit_code=1)
         raise
 
@@ -299,6 +300,17 @@ def _without_variables() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _unheard_log() -> Iterator[None]:
+    """Say nothing where W&B cannot write its log, as on a full disk: that takes 20 lines for each of its own."""
+    before = logging.raiseExceptions
+    logging.raiseExceptions = False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = before
+
+
+@contextlib.contextmanager
 def described(doing: str) -> Iterator[None]:
     """Turn what W&B raises into one line.
 
@@ -312,10 +324,11 @@ def described(doing: str) -> Iterator[None]:
     import wandb
 
     try:
-        # Otherwise it greets the user when it first looks at the key, and looks at none if WANDB_MODE is offline.
-        with _without_variables():
-            wandb.setup(settings("online"))
-        yield
+        with _unheard_log():
+            # Otherwise it greets the user when it first looks at the key, and looks at none if WANDB_MODE is offline.
+            with _without_variables():
+                wandb.setup(settings("online"))
+            yield
     except (MirrorError, DamagedRecordError):
         raise
     # It raises its own errors, those of pydantic, of its workspaces, and plain ones.

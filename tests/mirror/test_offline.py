@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.mirror.client import described
 from bench.mirror.offline import folders
 from bench.records.read import find_records, read_record
 from tests import processes
@@ -131,6 +134,22 @@ def test_a_diverged_run_and_one_of_which_a_table_is_damaged(
 
 
 @pytest.mark.parametrize("mode", ["offline", "online"])
+def test_a_log_that_cannot_be_written_is_not_told(capfd: pytest.CaptureFixture[str]):
+    handler = logging.FileHandler("/dev/full")
+    logger = logging.getLogger("wandb")
+    logger.addHandler(handler)
+    try:
+        with described("take a run"):
+            logger.error("a line")
+        assert capfd.readouterr().err == ""
+        logger.error("a line of somebody else's")
+        assert "Logging error" in capfd.readouterr().err
+    finally:
+        logger.removeHandler(handler)
+        with contextlib.suppress(OSError):
+            handler.close()
+
+
 def test_a_place_that_cannot_be_written_costs_no_run(
     mode: str, server: WandbServer, words: list[str], results: Path, call: Call
 ):
