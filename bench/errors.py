@@ -1,4 +1,4 @@
-"""What all wings share: the request to stop; for messages, the nearest name and a value as text."""
+"""What all wings share: the request to stop; for messages, their width, the nearest name and a value as text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import difflib
 import signal
 from collections.abc import Iterable
 from typing import Any
+
+WIDTH = 80
+"""Width of a terminal in characters."""
 
 
 class StoppedError(BaseException):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli.common import fail
+from bench.errors import WIDTH
 from bench.training.settings import available_cores
 from bench.training.waiting import SharedCores
 
 if TYPE_CHECKING:
     from bench.config.run_spec import RunSpec
 
-WIDTH = 80
 HELP = """usage: bench check cell=NAME [KEY=VALUE ...] [--config-dir DIR]
 
 Whether a cell keeps the contract: state, finite numbers, repeatability, batches, order of time, gradients; which engine

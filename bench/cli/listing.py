@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
-WIDTH = 80
 SCORES = (
     "loss",
     "mse",

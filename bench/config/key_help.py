@@ -26,9 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.config.launchers import CLUSTERS
 from bench.config.schema import Config
-from bench.errors import as_override
-
-WIDTH = 80
+from bench.errors import WIDTH, as_override
 
 
 def key_help(config: str, config_dir: str | None = None) -> str:

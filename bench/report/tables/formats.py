@@ -13,12 +13,11 @@ from typing import Any
 
 from tabulate import SEPARATING_LINE, tabulate
 
+from bench.errors import WIDTH
 from bench.report.tables.grid import Entry, Grid
 from bench.report.tables.html import html_page
 from bench.report.tables.latex import Layout, latex
 
-WIDTH = 80
-"""Width of a terminal in characters."""
 PLAIN = Layout()
 """How LaTeX sets a table where nothing else is asked for."""
 
