@@ -19,6 +19,7 @@ from bench.report.tables.grid import Grid
 from bench.runs.execute import execute
 from bench.runs.progress import Pulse
 from tests.conftest import TINY, Bench, spec_of, specs_of
+from tests.records_made import make
 
 
 def each(**values: list[object]) -> list[str]:
@@ -164,6 +165,32 @@ def test_threads_are_part_of_what_a_run_is(bench: Bench):
         spec for command in commands for spec in specs_of(MULTIRUN, *shlex.split(command.replace(" -m ", " "))[2:])
     ]
     assert sorted(spec.run_id for spec in again) == sorted(each.run_id for each in made)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "asked", "engine", "said"),
+    [
+        ("cpu", "32", "auto", "native", ""),
+        ("cpu", "32", "auto", "generated", ""),
+        ("cpu", "32", "auto", "fused", " model.engine=fused"),
+        ("cpu", "32", "fused", "fused", ""),
+        ("cpu", "bf16-mixed", "auto", "fused", ""),
+        ("cuda", "32", "auto", "fused", " trainer=gpu"),
+    ],
+)
+def test_device_and_engine_are_said_where_another_machine_would_choose_others(
+    device: str, precision: str, asked: str, engine: str, said: str
+):
+    config = make().config
+    config = {
+        **config,
+        "model": {**config["model"], "engine": asked},
+        "trainer": {"accelerator": "auto", "precision": precision},
+    }
+    made = make(
+        config=config, device={"type": device, "name": "one"}, model={"engine": engine}, command="bench run cell=gru"
+    )
+    assert command_of(made) == f"bench run cell=gru{said}"
 
 
 def test_the_command_below_a_table_makes_its_runs(bench: Bench, tmp_path: Path):

@@ -17,6 +17,8 @@ SAID = "launcher"
 WHOLE = ("-", "~")
 """Beginnings of a flag, and of the deletion of a key."""
 THREADS = "runtime.threads"
+COMPILED = ("native", "generated")
+"""The engines that are chosen on the CPU in float32 where there is a compiler."""
 ELSEWHERE = "..."
 """Stands for the folders above a path that is not below the working folder: they may name a person."""
 _PATH = re.compile(r"(?<![\w./~-])(file://)?((?:~(?=/|$)|(?=/(?!/)))[^\s,'\"()\[\]{}]*)")
@@ -24,12 +26,23 @@ _PATH = re.compile(r"(?<![\w./~-])(file://)?((?:~(?=/|$)|(?=/(?!/)))[^\s,'\"()\[
 
 
 def command_of(record: Record) -> str:
-    """Return the command that makes a run, on a machine of another number of cores, too.
+    """Return the command that makes a run, on another machine, too.
 
-    The threads of a run are part of what it is. Where the command leaves them to the machine, the record has them.
+    Threads, device and engine are part of what a run is. Where the command leaves them to the machine, the record has
+    them. Threads are always said. The others are said where they are not what a machine without a GPU and with a
+    compiler chooses, as most have: a run on a GPU, and one on the CPU without C++ of ours.
     """
-    left_open = record.config.get("runtime", {"threads": 1}).get("threads") is None and record.device["type"] == "cpu"
-    return f"{record.command} {THREADS}={record.runtime['threads']}" if left_open else record.command
+    config, on_cpu = record.config, record.device["type"] == "cpu"
+    said = [record.command]
+    if on_cpu and config.get("runtime", {"threads": 1}).get("threads") is None:
+        said.append(f"{THREADS}={record.runtime['threads']}")
+    if not on_cpu and config["trainer"].get("accelerator") == "auto":
+        said.append("trainer=gpu")
+    engine = record.model.get("engine")
+    is_usual = engine in COMPILED or not on_cpu or config["trainer"]["precision"] != "32"
+    if engine and not is_usual and config["model"].get("engine") == "auto":
+        said.append(f"model.engine={engine}")
+    return " ".join(said)
 
 
 def merged(commands: Iterable[str]) -> list[str]:
