@@ -180,6 +180,9 @@ def read_probe(folder: Path, name: str, columns: Sequence[str] | None = None) ->
         raise
     if not right:
         raise DamagedRecordError(f"{path}: must have the columns {', '.join(expected.names)}, and only those")
+    for column in table.column_names:
+        if column != "value" and (missing := table[column].null_count):
+            raise DamagedRecordError(f"{path}: `{column}` must be there in every row, {missing} are missing")
     return table
 
 

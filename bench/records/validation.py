@@ -28,6 +28,12 @@ class _Training(Struct):
     max_steps: Count = 0
 
 
+class _Probe(Struct, frozen=True):
+    enabled: bool = False
+    inputs: bool = False
+    exponents: Count = 0
+
+
 class _Config(Struct):
     task: Settings
     cell: Settings
@@ -36,6 +42,7 @@ class _Config(Struct):
     data: Settings
     training: _Training
     trainer: _Trainer
+    probe: _Probe = _Probe()
 
 
 class _Code(Struct):

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from bench.records import provenance, record
-from bench.records.read import find_records, read_curves, read_record
+from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import DamagedRecordError
+from bench.records.series import probe_table
 from bench.records.write import commit, discard, prepare
 from tests.records_made import CURVES, make, write
 
@@ -91,6 +94,26 @@ def test_newer_schema(tmp_path: Path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
     with pytest.raises(DamagedRecordError, match=r"`schema` must be <= 1 for this version, got 2"):
         read_record(tmp_path / "abc")
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        (7, "`config.probe` must be a mapping with enabled, inputs, exponents, got 7"),
+        ({"exponents": "many"}, "`config.probe.exponents` must be an integer >= 0 and < 2^63, got 'many'"),
+    ],
+)
+def test_settings_of_probes_are_those_that_readers_know(tmp_path: Path, probe: object, message: str):
+    write(tmp_path / "abc", make(config={**make().config, "probe": probe}))
+    with pytest.raises(DamagedRecordError, match=re.escape(message)):
+        read_record(tmp_path / "abc")
+
+
+def test_a_lag_that_is_missing_is_damage(tmp_path: Path):
+    rows = [[0, 0, "x", 1, 0.5], [0, 0, "x", None, None]]
+    pq.write_table(probe_table("flow", "abc", rows), tmp_path / "flow.parquet")
+    with pytest.raises(DamagedRecordError, match="`lag` must be there in every row, 1 are missing"):
+        read_probe(tmp_path, "flow")
 
 
 class TestWhatIsBetter:

@@ -68,7 +68,7 @@ def _survival_panel(axes: Axes, row: RunGroup, columns: list[str]) -> None:
     lines = key_above(axes, keys)
     titled(axes, row.label)
     axes.set_title(axes.get_title(), pad=6 + KEY_POINTS * lines)
-    axes.set_xlim(0, 1.02 * budget)
+    axes.set_xlim(0, 1.02 * max(1, budget))
     axes.set_ylim(-0.04, 1.04)  # this keeps lines at 0 and 1 away from the frame
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.set_xlabel("training step")
