@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.collections import QuadMesh
@@ -178,6 +179,10 @@ def test_gradient_norms_before_and_after_the_clip(bench: Bench):
     assert list(np.asarray(after.get_ydata())) == curves["grad_norm_clipped"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["100% of steps clipped"]
     plt.close(figure)
+    plt.close(figure)
+    curves = bench.folder(made) / "curves.parquet"
+    pq.write_table(pq.read_table(curves).drop_columns("grad_norm"), curves)
+    assert gradient_norms([Run(made, bench.folder(made))]) is None
 
 
 def test_a_diverged_run_with_infinite_gradients_and_many_cells_are_drawn(bench: Bench):

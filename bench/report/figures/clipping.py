@@ -37,9 +37,9 @@ def gradient_norms(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
 
     Lines are medians over seeds and over windows of steps. The band of the norm before the clip goes from the smallest
     to the largest value of both. Thinned curves contribute the steps that they keep. The function returns ``None`` if
-    there is no step.
+    there is no step, or none with both norms.
     """
-    rows, every = rows_having(runs, lambda run: run.curves.num_rows > 0, sheet)
+    rows, every = rows_having(runs, _has_norms, sheet)
     if not rows:
         return None
     places, across = panels_of_cells(rows, sheet)
@@ -61,6 +61,11 @@ def gradient_norms(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     legend(figure, list(axes.flat), [BEFORE, AFTER])
     figure.legends[0].get_lines()[0].set_color("0.5")
     return figure
+
+
+def _has_norms(run: Run) -> bool:
+    curves = run.curves
+    return curves.num_rows > 0 and {"grad_norm", "grad_norm_clipped"} <= set(curves.column_names)
 
 
 def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str, shared: Mapping[str, str]) -> None:
