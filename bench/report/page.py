@@ -38,6 +38,7 @@ from bench.report.figures.style import STYLE
 from bench.report.figures.survival import draw_survival
 from bench.report.tables import claims as claims_table
 from bench.report.tables.render import render
+from bench.shapes import content_of
 
 OPEN = r"<!-- (?P<kind>(?!end\b|records\b)\w+)(?:: (?P<what>[^>]+?))? -->\n"
 PLACE = re.compile(rf"(?P<open>{OPEN})(?:(?!<!-- ).)*?(?P<end><!-- end -->)", re.S)
@@ -78,7 +79,7 @@ def fill_page(path: Path) -> list[Path]:
         ValueError: The page has no records or an unknown place, or a record is damaged.
         OSError: Something cannot be read or written.
     """
-    text = path.read_text(encoding="utf-8")
+    text = content_of(path).decode("utf-8")
     places, openings = PLACE.findall(text), re.findall(OPEN, text)
     if len(places) != len(openings) or len(places) != text.count("<!-- end -->"):
         raise ValueError(
