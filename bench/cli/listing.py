@@ -8,22 +8,12 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
+from bench.errors import WIDTH
+
 SCORES = (
-    "loss",
-    "mse",
-    "within_tolerance",
-    "absolute_error",
-    "recall",
-    "exact",
-    "accuracy",
-    "accuracy_all",
-    "auroc",
-    "macro_f1",
-    "bits",
-    "mase",
-    "mae",
-    "rmse",
-)
+    "loss", "mse", "within_tolerance", "absolute_error", "recall", "exact", "accuracy", "accuracy_all", "auroc",
+    "macro_f1", "bits", "mase", "mae", "rmse",
+)  # fmt: skip
 """The scores of our tasks. A task knows its own, but comes with torch, for which a help does not wait."""
 SECTIONS = ("model", "optimizer", "data", "training")
 """Sections of a config whose settings are keys; those of the task and the cell are, too."""
