@@ -156,7 +156,7 @@ class CharacterModel(DataSet):
                     f"`window` must be shorter than each part of the text, and {name} has {len(part)} characters, "
                     f"got {window}"
                 )
-        if not 0 < solved_bits < (most := self.baselines["bits"]):
+        if not 0 < solved_bits < (most := self._of_frequencies()["bits"]):
             raise ValueError(f"`solved_bits` must be > 0 and below the baseline {most:.4f}, got {solved_bits}")
         self.solved_bits = solved_bits
 
@@ -247,35 +247,38 @@ class CharacterModel(DataSet):
 
     @functools.cached_property
     def _baselines(self) -> dict[str, float]:
+        return self._of_frequencies()
+
+    def _of_frequencies(self) -> dict[str, float]:
         counts = np.bincount(self.parts["train"], minlength=self.output_size) + 1
-        asked = self._asked("test")
+        asked = self.parts["test"][self._asked()[0]]
         nats = -float(np.log(counts / counts.sum())[asked].mean())
         return {"loss": nats, "bits": nats / math.log(2), "accuracy": float((asked == counts.argmax()).mean())}
 
     @property
     def references(self) -> Mapping[str, Mapping[str, float]]:
-        """Scores, on the test part, of n-grams with Witten and Bell's smoothing, which look n - 1 characters back."""
+        """Scores, on the test part, of n-grams with Witten and Bell's smoothing, which look n - 1 characters back.
+
+        Like the network, they know nothing of what stands before a window.
+        """
         return self._references
 
     @functools.cached_property
     def _references(self) -> Mapping[str, Mapping[str, float]]:
         found = {}
         for order in ORDERS:
-            nats, right = NGram(self.parts["train"], order, self.output_size).score(
-                self.parts["test"], self._places("test")
-            )
+            nats, right = NGram(self.parts["train"], order, self.output_size).score(self.parts["test"], *self._asked())
             found[f"{order}-gram"] = {"loss": nats, "bits": nats / math.log(2), "accuracy": right}
         return found
 
-    def _places(self, split: Split) -> np.ndarray:
-        """Return where in a part the characters stand that are asked for."""
-        begins = np.arange(self.size(split)) * self.stride
-        if self.readout == "last":
-            return begins + self._window
-        return np.unique(begins[:, None] + np.arange(1, self._window + 1))
+    def _asked(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the places of all characters of the test part that are asked for, and how many are known before each.
 
-    def _asked(self, split: Split) -> np.ndarray:
-        return self.parts[split][self._places(split)]
+        A character stands in it as often as windows ask for it.
+        """
+        ahead = np.arange(1, self._window + 1) if self.readout == "every" else np.array([self._window])
+        begins = np.arange(self.tested_size)[:, None] * self.stride
+        return (begins + ahead).ravel(), np.broadcast_to(ahead, (len(begins), len(ahead))).ravel()
 
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Return whether the evaluation set takes at most ``solved_bits`` bits a character."""
@@ -320,13 +323,19 @@ class NGram:
             found /= total + different
         return found
 
-    def score(self, tokens: np.ndarray, places: np.ndarray) -> tuple[float, float]:
-        """Return the mean cross entropy in nats, and the share of tokens that were the likeliest, at some places."""
+    def score(self, tokens: np.ndarray, places: np.ndarray, known_before: np.ndarray) -> tuple[float, float]:
+        """Return the mean cross entropy in nats, and the share of tokens that were the likeliest.
+
+        Args:
+            tokens: A text.
+            places: Where the tokens stand that are asked for.
+            known_before: How many tokens before each may be looked at.
+        """
         listed, back = tokens.tolist(), self.order - 1
         known: dict[tuple[int, ...], tuple[np.ndarray, int]] = {}
         nats = right = 0.0
-        for place in places.tolist():
-            context = tuple(listed[max(0, place - back) : place])
+        for place, before in zip(places.tolist(), known_before.tolist(), strict=True):
+            context = tuple(listed[place - min(back, before) : place])
             if context not in known:
                 chances = self.probabilities(context)
                 known[context] = np.log(chances), int(chances.argmax())

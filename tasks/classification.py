@@ -193,7 +193,7 @@ class Classification(DataSet):
 
     @functools.cached_property
     def _baselines(self) -> dict[str, float]:
-        return self._scores_of(np.tile(np.log(self._frequencies), (self.size("test"), 1)))
+        return self._scores_of(np.tile(np.log(self._frequencies), (self.tested_size, 1)))
 
     @property
     def references(self) -> Mapping[str, Mapping[str, float]]:
@@ -202,11 +202,12 @@ class Classification(DataSet):
 
     @functools.cached_property
     def _references(self) -> Mapping[str, Mapping[str, float]]:
+        from scipy.sparse import issparse
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
-        train, test = self._pooled("train"), self._pooled("test")
-        scaler = StandardScaler().fit(train)
+        train, test = (self.pooled_of(self._numbers(split)) for split in ("train", "test"))
+        scaler = StandardScaler(with_mean=not issparse(train)).fit(train)
         fitted = LogisticRegression(max_iter=1000).fit(scaler.transform(train), self.labels[self.splits["train"]])
         chances = fitted.predict_proba(scaler.transform(test))
         return {LINEAR: self._scores_of(np.log(np.maximum(chances, 1e-12)))}
@@ -215,15 +216,20 @@ class Classification(DataSet):
     def pooled(self, sequence: np.ndarray) -> np.ndarray:
         """Return the mean of the vectors of one sequence, ``(input,)``."""
 
-    def _pooled(self, split: Split) -> np.ndarray:
-        return np.stack([self.pooled(self.sequences[number]) for number in self.splits[split].tolist()])
+    def pooled_of(self, numbers: np.ndarray) -> Any:
+        """Return the same of some sequences, a row for each; a sparse matrix will do, too."""
+        return np.stack([self.pooled(self.sequences[number]) for number in numbers.tolist()])
+
+    def _numbers(self, split: Literal["train", "test"]) -> np.ndarray:
+        """Return the numbers of the training sequences, or of those that are tested."""
+        return self.splits[split][: self.tested_size if split == "test" else None]
 
     def _scores_of(self, logits: np.ndarray) -> dict[str, float]:
         """Return all scores that the logarithms of the classes' probabilities have on the test split."""
         outputs = torch.from_numpy(logits).float().unsqueeze(0)
         if self.output_size == 1:
             outputs = outputs[..., 1:] - outputs[..., :1]
-        targets = torch.from_numpy(self.labels[self.splits["test"]]).unsqueeze(0)
+        targets = torch.from_numpy(self.labels[self._numbers("test")]).unsqueeze(0)
         answered = torch.ones_like(targets, dtype=torch.bool)
         batch = Batch(torch.zeros(1, targets.shape[1], 1), targets, answered, answered)
         means = {name: float(values.mean()) for name, values in self.scores(outputs, batch).items()}

@@ -120,11 +120,14 @@ class DataSet(Task):
     Attributes:
         places: Names of the arguments that say where the data lies. They are no part of what a run is; the content of
             the data is, see :attr:`fingerprint`.
+        tested: How many sequences of the test split are looked at, the first ones; ``None`` for all. ``baselines`` and
+            ``references`` are those of the same ones.
         encoder: Makes an :class:`Encoder` of :attr:`kept`; ``None`` for a task that cannot read new inputs.
         classes: Names of the classes, where targets are classes, by number.
     """
 
     places: ClassVar[tuple[str, ...]] = ()
+    tested: int | None = None
     encoder: ClassVar[type[Encoder] | None] = None
     classes: tuple[str, ...] = ()
 
@@ -159,10 +162,9 @@ class DataSet(Task):
         return False
 
     @property
-    def shortest(self) -> int:
-        """Steps of the shortest sequence of all splits."""
-        found = [self.lengths(split) for split in SPLITS]
-        return min(int(lengths.min()) if lengths is not None else self.length for lengths in found)
+    def tested_size(self) -> int:
+        """Number of sequences of the test split that are looked at."""
+        return min(self.tested or self.size("test"), self.size("test"))
 
     @property
     def references(self) -> Mapping[str, Mapping[str, float]]:

@@ -6,6 +6,7 @@ import functools
 import gzip
 import importlib
 import math
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,7 @@ def _of_idx(path: Path, dimensions: int, argument: str) -> np.ndarray:
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{where} that can be read, got {path.name!r} ({error})") from None
     head = 4 + 4 * dimensions
     sizes = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, head, 4))

@@ -228,7 +228,7 @@ class Forecast(DataSet):
 
     @functools.cached_property
     def _baselines(self) -> dict[str, float]:
-        return self._scores_of(np.zeros((self.size("test"), self.horizon)))
+        return self._scores_of(np.zeros((self.tested_size, self.horizon)))
 
     @property
     def references(self) -> Mapping[str, Mapping[str, float]]:
@@ -242,19 +242,20 @@ class Forecast(DataSet):
     def _references(self) -> Mapping[str, Mapping[str, float]]:
         from sklearn.linear_model import Ridge
 
-        first = self.firsts["test"]
+        first = self.firsts["test"][: self.tested_size]
         ahead = np.arange(self.horizon)
         # Beyond a season, the last known value of that phase.
         back = first[:, None] + ahead - self.season * (1 + ahead // self.season)
         seasonal = (self.values[back] - self.values[first - 1][:, None]) / self.scale
-        train, test = (self.take(split, torch.arange(self.size(split))) for split in ("train", "test"))
+        train = self.take("train", torch.arange(self.size("train")))
+        test = self.take("test", torch.arange(self.tested_size))
         fitted = Ridge(alpha=1.0).fit(_flat(train.inputs), train.targets[0].numpy())
         linear = fitted.predict(_flat(test.inputs)).reshape(len(first), self.horizon)
         return {"one season before": self._scores_of(seasonal), "linear autoregression": self._scores_of(linear)}
 
     def _scores_of(self, forecasts: np.ndarray) -> dict[str, float]:
         """Return all scores of forecasts of the test part, ``(forecasts, horizon)``, as the network's outputs are."""
-        batch = self.take("test", torch.arange(self.size("test")))
+        batch = self.take("test", torch.arange(self.tested_size))
         outputs = torch.from_numpy(forecasts.astype(np.float32)).unsqueeze(0)
         means = {name: float(values.mean()) for name, values in self.scores(outputs, batch).items()}
         return means | self.set_scores(outputs, batch.targets)

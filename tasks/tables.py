@@ -55,7 +55,8 @@ def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
         if path.suffix.lower() in (".parquet", ".pq"):
             found = pd.read_parquet(path)
         else:
-            found = pd.read_csv(path, encoding="utf-8", skipinitialspace=True)
+            # "None" and "NA" may be words, or the names of classes.
+            found = pd.read_csv(path, encoding="utf-8", skipinitialspace=True, keep_default_na=False, na_values=[""])
     except pd.errors.EmptyDataError:
         raise ValueError(f"`file` must be a table, got {file!r}, which is empty") from None
     except UnicodeDecodeError:
@@ -65,6 +66,8 @@ def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
     except Exception as error:  # noqa: BLE001 - a reader that is fed with noise can raise anything
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"`file` must be a CSV or Parquet table, got {file!r} ({reason})") from None
+    if not isinstance(found.index, pd.RangeIndex):
+        raise ValueError(f"`file` must have as many names as values in a row, got {file!r}, which has more values")
     if not len(found):
         raise ValueError(f"`file` must be a table with rows, got {file!r}, which has none")
     return found.rename(columns=str)
@@ -121,7 +124,12 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[str], name: str = "columns
     found = []
     for column in columns:
         require_column(table, name, column)
-        values = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=np.float64)
+        if list(table.columns).count(column) > 1:
+            raise ValueError(f"`{name}` must name one column, and the table has {column!r} more than once")
+        try:
+            values = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=np.float64)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"`{name}` must have numbers in {column} ({error})") from None
         wrong = np.flatnonzero(~np.isfinite(values))
         if len(wrong):
             raise ValueError(

@@ -119,6 +119,15 @@ class TextClassification(Classification):
         """Return the share of each word."""
         return np.bincount(sequence, minlength=len(self.words)) / len(sequence)
 
+    def pooled_of(self, numbers: np.ndarray) -> Any:
+        """Return the same of some texts as a sparse matrix: most words are in few of them."""
+        from scipy.sparse import csr_matrix
+
+        texts = [self.sequences[number] for number in numbers.tolist()]
+        shares = np.concatenate([np.full(len(text), 1 / len(text)) for text in texts])
+        rows = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+        return csr_matrix((shares, (rows, np.concatenate(texts))), shape=(len(texts), len(self.words)))
+
 
 def words_of(text: str) -> list[str]:
     """Return the words and signs of a text, in lower case."""

@@ -46,6 +46,7 @@ DATA: dict[str, tuple[str, ...]] = {
     "character_model": ("task.file=" + str(ROOT / "tests" / "files" / "text.txt"),),
     "digits": (),
     "forecast": (),
+    "series": ("task.file=co2", "task.target=ppm"),
     "sequence_classification": ("task.file=" + str(ROOT / "tests" / "files" / "sequences.csv"), "task.step=step"),
     "text_classification": (),
 }

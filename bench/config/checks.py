@@ -129,8 +129,10 @@ def check_sizes(data: DataConfig, task: Task) -> None:
         raise ValueError("`bucketing` must be false where all sequences have one length, got true")
 
 
-def check_keeping(training: TrainingConfig, task: Task) -> None:
+def check_keeping(training: TrainingConfig, data: DataConfig, task: Task) -> None:
     """Raise ``ValueError`` unless a task has what the settings ask to keep of it."""
+    if training.keep_predictions and data.carry_state:
+        raise ValueError("`keep_predictions` must be false where data.carry_state is true, got true")
     if training.keep_predictions and getattr(type(task), "told", DataSet.told) is DataSet.told:
         raise ValueError(f"`keep_predictions` must be false for {type(task).__name__}, which tells none, got true")
 

@@ -48,6 +48,7 @@ from bench.training import process
 from bench.training.data import steps_per_epoch
 from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
 from tasks.base import Task
+from tasks.data_set import DataSet
 
 T = TypeVar("T")
 
@@ -286,8 +287,10 @@ def _in_steps(config: dict[str, Any], task: Task, sections: Sections) -> Section
     with _named("data"):
         check_sizes(sections.data, task)
     with _named("training"):
-        check_keeping(sections.training, task)
+        check_keeping(sections.training, sections.data, task)
         training = sections.training.in_steps(steps_per_epoch(task, sections.data))
+    if isinstance(task, DataSet):
+        task.tested = sections.data.test_size
     config["training"] |= {"max_steps": training.max_steps, "eval_every": training.eval_every}
     return replace(sections, training=training)
 

@@ -28,7 +28,7 @@ from bench.records.record import (
     predicted,
     probed,
 )
-from bench.records.series import PROBES, probe_file, probe_table
+from bench.records.series import CLASSES, PROBES, probe_file, probe_table
 from bench.records.validation import MOST_LEVELS, RecordFile, RecordParts, check_together, readable
 
 FEW_ROWS = 100_000
@@ -155,7 +155,23 @@ def read_predictions(folder: Path) -> pa.Table | None:
         return None
     with _parquet(path) as file:
         _check_predictions(path, file.schema_arrow)
-        return file.read(use_threads=False)
+        table = file.read(use_threads=False)
+    named = (table.schema.metadata or {}).get(CLASSES)
+    if named is not None:
+        _check_classes(path, table, named)
+    return table
+
+
+def _check_classes(path: Path, table: pa.Table, named: bytes) -> None:
+    try:
+        classes = msgspec.json.decode(named, type=list[str])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise DamagedRecordError(f"{path}: must name its classes as a list of texts") from None
+    for name in ("target", "output"):
+        numbers = table[name]
+        whole = pa.types.is_integer(numbers.type) and numbers.null_count == 0
+        if not whole or (len(numbers) and not 0 <= min(found := numbers.to_pylist()) <= max(found) < len(classes)):
+            raise DamagedRecordError(f"{path}: {name} must be the numbers of its {len(classes)} classes")
 
 
 def read_probe(folder: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:

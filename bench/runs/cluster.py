@@ -93,14 +93,18 @@ def wait_for(cluster: Cluster, jobs: Mapping[Path, Job], is_alive: Callable[[Pat
         LaunchError: The scheduler does not take the jobs, or does not answer while no run is going on.
         KeyboardInterrupt: A second request to stop; all jobs are cancelled.
     """
-    folders = list(jobs)
+    folders, left = list(jobs), {}
     for first in range(0, len(folders), cluster.most):
         if signals.requested() is None:
             some = folders[first : first + cluster.most]
-            _wait(cluster, dict(zip(some, cluster.submit([jobs[folder] for folder in some]), strict=True)), is_alive)
+            handles = dict(zip(some, cluster.submit([jobs[folder] for folder in some]), strict=True))
+            left |= _wait(cluster, handles, is_alive)
+    if left:
+        raise JobsEndedError(left)
 
 
-def _wait(cluster: Cluster, handles: Mapping[Path, Any], is_alive: Callable[[Path], bool]) -> None:
+def _wait(cluster: Cluster, handles: Mapping[Path, Any], is_alive: Callable[[Path], bool]) -> dict[Path, Left]:
+    """Wait for one submission, and return what has left its runs undone."""
     watch = _Watch(cluster, handles, is_alive)
     try:
         while not watch.over:
@@ -109,7 +113,7 @@ def _wait(cluster: Cluster, handles: Mapping[Path, Any], is_alive: Callable[[Pat
     except KeyboardInterrupt:
         cluster.cancel(list(handles.values()), waiting=False)
         raise
-    watch.judge()
+    return watch.judge()
 
 
 class _Watch:
@@ -161,8 +165,8 @@ class _Watch:
             self._told.add(what)
             _say(text)
 
-    def judge(self) -> None:
-        """Raise what the sweep must know of jobs that have not ended by themselves."""
+    def judge(self) -> dict[Path, Left]:
+        """Return what the sweep must know of jobs that have not ended by themselves."""
         left: dict[Path, Left] = {}
         well = [folder for folder, state in self._states.items() if state == JobState("ended")]
         self._cluster.tidy([self._handles[folder] for folder in well])
@@ -176,8 +180,7 @@ class _Watch:
                 left[folder] = Left("cancelled", state.text)
             elif state.kind != "ended":
                 _say(f"a job has not stopped in {SECONDS_TO_STOP:.0f} s, see {where}")
-        if left:
-            raise JobsEndedError(left)
+        return left
 
 
 def _say(text: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pyarrow as pa
@@ -14,9 +16,9 @@ from bench.cells import Cell
 from bench.config.run_spec import RunSpec
 from bench.config.targets import locate
 from bench.records import provenance
-from bench.records.record import WEIGHTS_FILE, Record
+from bench.records.record import FINAL, WEIGHTS_FILE, Record
 from bench.records.series import curves_table, probe_table
-from bench.runs.result import Result
+from bench.runs.result import Outcome, Result
 from bench.training import process
 from tasks.base import Task
 from tasks.data_set import DataSet
@@ -34,7 +36,9 @@ def record_of(spec: RunSpec, result: Result, command: str, runtime: Mapping[str,
         command: The command line that makes this run.
         runtime: How the process was set up, see :func:`bench.training.process.set_up`.
     """
-    outcome = result.outcome
+    outcome, facts = result.outcome, _task_facts(spec.task, spec.scaled_tasks)
+    if isinstance(spec.task, DataSet):
+        outcome, facts["references"] = _references(spec.task, outcome)
     return Record(
         run_id=spec.run_id,
         experiment=spec.experiment,
@@ -51,7 +55,7 @@ def record_of(spec: RunSpec, result: Result, command: str, runtime: Mapping[str,
         device=_device(spec.device),
         runtime=dict(runtime),
         model=_model_facts(spec, result),
-        task_facts=_task_facts(spec.task, spec.scaled_tasks),
+        task_facts=facts,
         solved=result.solved_at is not None,
         steps_to_solve=result.solved_at,
         steps=result.steps,
@@ -113,7 +117,6 @@ def _model_facts(spec: RunSpec, result: Result) -> dict[str, Any]:
 
 def _task_facts(task: Task, scaled: Mapping[str, Task]) -> dict[str, Any]:
     further = {f"{name}@{at}": value for at, other in scaled.items() for name, value in other.baselines.items()}
-    data = {"references": task.references} if isinstance(task, DataSet) else {}
     return {
         "metric": task.metric,
         "higher_is_better": task.higher_is_better,
@@ -122,8 +125,18 @@ def _task_facts(task: Task, scaled: Mapping[str, Task]) -> dict[str, Any]:
         "delay": task.delay,
         "baselines": task.baselines | further,
         "directions": task.directions,
-        **data,
     }
+
+
+def _references(task: DataSet, outcome: Outcome) -> tuple[Outcome, Mapping[str, Any]]:
+    """Return the scores that a result is set beside, and how the run has ended; no error of theirs loses a training."""
+    if outcome.status not in FINAL:
+        return outcome, {}
+    try:
+        return outcome, task.references
+    except Exception as error:  # noqa: BLE001
+        reason = f"{outcome.reason}; no references, {type(error).__name__}: {error}"
+        return replace(outcome, reason=textwrap.shorten(reason, 300, placeholder=" ...")), {}
 
 
 def _times(result: Result) -> dict[str, float | None]:

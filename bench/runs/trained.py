@@ -170,8 +170,8 @@ def _network(
     config: Mapping[str, Any], sizes: Sizes, facts: Mapping[str, Any], weights: Mapping[str, Tensor], folder: Path
 ) -> SequenceModel:
     """Return the network that a config describes, with its weights."""
-    settings, hidden_size = ModelConfig(**config["model"]), facts["hidden_size"]
     try:
+        settings, hidden_size = ModelConfig(**config["model"]), facts["hidden_size"]
         plain = without_values(config["cell"], sizes, settings, hidden_size, "stepwise")
         engine = _engine(str(facts.get("engine")), plain.layers)
         network = without_values(config["cell"], sizes, settings, hidden_size, engine)

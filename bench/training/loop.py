@@ -147,7 +147,8 @@ class TrainingModule(L.LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         return {
             "step": self.global_step,
-            "model": self.model.state_dict(),
+            # Those of now: the best weights may take their place before this is written.
+            "model": {name: value.detach().clone() for name, value in self.model.state_dict().items()},
             "optimizer": optimizer.state_dict(),
             **self.curves.state(self.global_step),
             "solved_at": self.solved_at,

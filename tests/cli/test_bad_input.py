@@ -26,7 +26,7 @@ from bench.records import record
 from bench.training import process
 from tasks.adding_problem import AddingProblem
 from tasks.base import Batch
-from tests.conftest import ROOT, TINY, Bench, assert_one_line, spec_of
+from tests.conftest import ROOT, TINY, Bench, assert_one_line, options, spec_of
 
 COMMAND_LINE = [
     # unknown options
@@ -34,8 +34,7 @@ COMMAND_LINE = [
     ("cell=lsmt", "cell must be one of foreign, gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
     (
         "task=temporal",
-        "task must be one of adding_1997, adding_problem, copy_memory, multiplication, temporal_order, got "
-        "'temporal', did you mean temporal_order?",
+        f"task must be one of {', '.join(options('task'))}, got 'temporal', did you mean temporal_order?",
     ),
     ("optimizer=adamw", "optimizer must be one of adam, rmsprop, sgd, got 'adamw', did you mean adam?"),
     ("trainer=tpu", "trainer must be one of auto, cpu, gpu, got 'tpu'"),
@@ -95,7 +94,7 @@ COMMAND_LINE = [
     ("--config-dir /nowhere cell=mine", "--config-dir must be a folder, got '/nowhere'"),
     # the distribution of runs over workers, and the runs that are made again
     ("-m rerun=all,none", "rerun must be the same for all runs of one command: all, got none"),
-    ("launcher=threads", "launcher must be one of joblib, serial, got 'threads'"),
+    ("launcher=threads", "launcher must be one of joblib, ray, serial, slurm, got 'threads'"),
     ("launcher=null", "launcher must be the name of one option, got null"),
     (
         "launcher=joblib launcher.workers_per_gpu=2",

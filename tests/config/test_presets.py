@@ -15,7 +15,7 @@ from bench.config.hydra_app import opened
 from bench.config.run_spec import RunSpec
 from bench.papers.claims import read_claims
 from bench.papers.matching import matching
-from tests.conftest import ROOT, Bench, assert_one_line, specs_of
+from tests.conftest import DATA_EXPERIMENTS, ROOT, Bench, assert_one_line, specs_of
 from tests.records_made import make
 
 
@@ -170,7 +170,7 @@ class TestPresets:
 
     def test_all_are_tested(self):
         there = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
-        assert there == {*PRESETS, "demo"}
+        assert there == {*PRESETS, *DATA_EXPERIMENTS, "demo"}
         assert {preset for preset, _, _ in FACTS} == {*PRESETS} - {*self.SWEPT}
 
     @pytest.mark.first
@@ -275,7 +275,7 @@ class TestCommandLine:
             ("+experiment=arjovsky2016 budget=short,long seed=0", "budget must be one of paper, short, got long"),
             ("+experiment=demo budget=short", "budget must be null where no experiment has budgets, got short"),
             ("budget=short", "budget must be null where no experiment has budgets, got short"),
-            ("+experiment=arjovsky2016 task=nope", "task must be one of adding_1997, adding_problem, copy_memory, "),
+            ("+experiment=arjovsky2016 task=nope", "task must be one of adding_1997, adding_problem, "),
             (
                 "+experiment=arjovsky2016 task=temporal_order",
                 "task must be one of this experiment's, copy_memory, adding_problem, got temporal_order",

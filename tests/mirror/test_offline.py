@@ -133,7 +133,6 @@ def test_a_diverged_run_and_one_of_which_a_table_is_damaged(
     assert stored.history
 
 
-@pytest.mark.parametrize("mode", ["offline", "online"])
 def test_a_log_that_cannot_be_written_is_not_told(capfd: pytest.CaptureFixture[str]):
     handler = logging.FileHandler("/dev/full")
     logger = logging.getLogger("wandb")
@@ -150,6 +149,7 @@ def test_a_log_that_cannot_be_written_is_not_told(capfd: pytest.CaptureFixture[s
             handler.close()
 
 
+@pytest.mark.parametrize("mode", ["offline", "online"])
 def test_a_place_that_cannot_be_written_costs_no_run(
     mode: str, server: WandbServer, words: list[str], results: Path, call: Call
 ):

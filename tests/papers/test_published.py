@@ -17,7 +17,7 @@ from bench.papers.claims import Published, read_claims
 from bench.papers.matching import matching
 from bench.papers.verdicts import Judgement, judge
 from tests.claims_made import CLAIM, NEVER, SOLVED, claim, run, runs
-from tests.conftest import ROOT
+from tests.conftest import ROOT, options
 from tests.records_made import make
 
 
@@ -123,9 +123,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a protocol": (
         CLAIM | {"protocol": "bai2081"},
-        "`protocol` must be one of arjovsky2016, bai2018, campos2018, demo, hochreiter1997, horizon, keller2024, "
-        "le2015, length_generalization, li2018, longest_delay, sutskever2013, tallec2018, yuret2016, got 'bai2081', "
-        "did you mean bai2018?",
+        f"`protocol` must be one of {', '.join(options('experiment'))}, got 'bai2081', did you mean bai2018?",
     ),
     "a kind of claim": (
         CLAIM | {"says": "solve"},
@@ -184,8 +182,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a task": (
         CLAIM | {"says": "before", "against": {"task": "copy"}},
-        "`against.task` must be one of adding_1997, adding_problem, copy_memory, multiplication, temporal_order, "
-        "got 'copy', did you mean copy_memory?",
+        f"`against.task` must be one of {', '.join(options('task'))}, got 'copy', did you mean copy_memory?",
     ),
     "a key of no config": (
         CLAIM | {"runs": CLAIM["runs"] | {"length": 100}},

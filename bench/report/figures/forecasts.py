@@ -39,7 +39,10 @@ def forecasts(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
 
 def _has_forecasts(run: Run) -> bool:
     table = run.predictions
-    return table is not None and table.num_rows > 0 and not classes_of(run) and min(table["step"].to_pylist()) >= 1
+    # A model of characters tells bits, and no values of a series.
+    if table is None or "bits" in table.column_names:
+        return False
+    return table.num_rows > 0 and not classes_of(run) and min(table["step"].to_pylist()) >= 1
 
 
 def _panel(axes: Axes, row: RunGroup, columns: Sequence[str]) -> None:
