@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,21 @@ def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
             found = pd.read_parquet(path)
         else:
             # "None" and "NA" may be words, or the names of classes.
-            found = pd.read_csv(path, encoding="utf-8", skipinitialspace=True, keep_default_na=False, na_values=[""])
+            with warnings.catch_warnings():
+                # Otherwise a row with more values than names is read shifted, without a word.
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                found = pd.read_csv(
+                    path,
+                    encoding="utf-8",
+                    skipinitialspace=True,
+                    keep_default_na=False,
+                    na_values=[""],
+                    index_col=False,
+                )
+    except pd.errors.ParserWarning:
+        raise ValueError(
+            f"`file` must have as many names as values in a row, got {file!r}, which has more values"
+        ) from None
     except pd.errors.EmptyDataError:
         raise ValueError(f"`file` must be a table, got {file!r}, which is empty") from None
     except UnicodeDecodeError:
@@ -66,8 +81,6 @@ def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
     except Exception as error:  # noqa: BLE001 - a reader that is fed with noise can raise anything
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"`file` must be a CSV or Parquet table, got {file!r} ({reason})") from None
-    if not isinstance(found.index, pd.RangeIndex):
-        raise ValueError(f"`file` must have as many names as values in a row, got {file!r}, which has more values")
     if not len(found):
         raise ValueError(f"`file` must be a table with rows, got {file!r}, which has none")
     return found.rename(columns=str)

@@ -121,6 +121,10 @@ def stop_in_evaluations(monkeypatch: pytest.MonkeyPatch, sequences: int) -> None
 
 EVALUATIONS = {
     "in training and at the end": ("training.max_steps=5", "training.eval_every=3", "probe.exponents=1"),
+    # What is tested are not the weights of the last step, and those are what the probes see when the run goes on.
+    "the best weights are tested": (
+        "training.max_steps=5", "training.eval_every=3", "training.tested_weights=best", "optimizer.lr=0.3",
+    ),
     "solved early, at more delays": (
         "training.max_steps=60", "training.eval_every=4", "task.solved_mse=0.1666", "data.test_scales=[2]",
         "model.hidden_size=32", "data.batch_size=64", "optimizer.lr=1e-2", "task.length=2",

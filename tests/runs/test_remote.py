@@ -13,8 +13,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import pytest
@@ -25,6 +27,7 @@ from bench.records.read import find_records
 from bench.runs import cluster, remote
 from bench.runs.cluster import JobState, SchedulerSilentError
 from bench.runs.remote import RemoteJob
+from bench.sweeps.driver import JobsEndedError
 from tests.conftest import TINY, Bench, assert_one_line, results_of, spec_of, specs_of
 from tests.nodes import be_a_node, die, have_other_code, lack_a_compiler
 from tests.processes import child
@@ -99,6 +102,41 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nodes:
 def owners(results: Path) -> list[lease.Owner]:
     found = [lease.holder_of(path.with_name(path.name[1:-6])) for path in results.glob("runs/*/*/*/.*.claim")]
     return [holder.owner for holder in found if holder is not None and holder.progress.get("step", 0) > 0]
+
+
+class Dead:
+    """A scheduler that takes two jobs at a time, of which the first of all dies."""
+
+    most = 2
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def submit(self, jobs: Sequence[Any]) -> list[int]:
+        numbers = [int(job()) for job in jobs]
+        self.taken += numbers
+        return numbers
+
+    def look(self, handles: Sequence[int]) -> list[JobState]:
+        return [JobState("died", "job 0 ended as FAILED") if job == 0 else JobState("ended") for job in handles]
+
+    def cancel(self, handles: Sequence[int], *, waiting: bool) -> None: ...
+
+    def log_of(self, handle: int) -> str:
+        return f"log of {handle}"
+
+    def tidy(self, handles: Sequence[int]) -> None: ...
+
+
+def test_a_dead_job_keeps_no_other_from_being_submitted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster, "SECONDS_BETWEEN_LOOKS", 0)
+    scheduler, jobs = Dead(), {Path(f"run-{number}"): partial(str, number) for number in range(6)}
+    with pytest.raises(JobsEndedError) as caught:
+        cluster.wait_for(scheduler, jobs, lambda _: False)
+    assert scheduler.taken == [0, 1, 2, 3, 4, 5]
+    assert {path.name: left.text for path, left in caught.value.left.items()} == {
+        "run-0": "job 0 ended as FAILED, see log of 0"
+    }
 
 
 def test_a_sweep_makes_the_records_of_a_serial_one_and_leaves_nothing_else(bench: Bench, nodes: Nodes):

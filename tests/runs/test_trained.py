@@ -51,6 +51,7 @@ def outputs_of(task: DataSet, model: TrainedModel, count: int = 8) -> tuple[torc
 VARIANTS = {
     "character_model": ("task.readout=every", "model.embedding=3"),
     "digits": ("task.order=permuted", "cell=lstm", "model.layers=2", "model.dropout=0.2"),
+    "series": ("task.horizon=2", "task.season=12"),
     "forecast": ("task.file=sunspots", "task.target=number", "task.columns=[year]", "task.horizon=3"),
     "sequence_classification": ("task.readout=mean", "model.head=[3]", "cell=rnn"),
     "text_classification": ("model.embedding=5", "training.tested_weights=best", "training.eval_every=2"),

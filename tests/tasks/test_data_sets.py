@@ -499,7 +499,7 @@ WRONG: dict[str, tuple[str, str | bytes | None, dict[str, Any], str]] = {
     "empty": ("forecast", "", {}, "`file` must be a table, got '.*', which is empty"),
     "no rows": ("forecast", "ppm\n", {}, "`file` must be a table with rows, got '.*', which has none"),
     "one row": ("forecast", "ppm\n3\n", {}, "`window` must leave a forecast of 12 in every part, and train of 1 rows has none, got 24"),
-    "no table": ("forecast", "a,b\n1,2,3\n4\n", {}, "`target` must be a column of the file|`file` must be a CSV"),
+    "no table": ("forecast", "a,b\n1,2,3\n4\n", {}, "`file` must have as many names as values in a row"),
     "noise": ("forecast", bytes(range(256)), {}, "`file` must be"),
     "no UTF-8": ("sequence_classification", "sequence,label,x\né,a,1\n".encode("latin-1"), {}, "`file` must be text in UTF-8, got '.*', whose byte 17 is 0xe9"),
     "no column": ("forecast", "a,b\n1,2\n", {}, r"`target` must be a column of the file \(a, b\), got 'ppm'"),
