@@ -96,6 +96,8 @@ class Nodes:
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nodes:
     found = Nodes(tmp_path)
     monkeypatch.setattr(remote, "cluster_of", lambda *_: found)
+    # A run of a test ends within the time between two looks at a real scheduler.
+    monkeypatch.setattr(cluster, "SECONDS_BETWEEN_LOOKS", 0.02)
     return found
 
 
@@ -168,16 +170,20 @@ def test_a_stop_reaches_runs_on_other_machines_by_the_file(bench: Bench, nodes: 
     assert list(bench.results.rglob("*.stop")) == []
 
 
+@pytest.mark.long_run
 def test_a_killed_one_is_made_by_another_job_at_once(bench: Bench, nodes: Nodes):
+    killed: list[BaseProcess] = []
+
     def kill(nodes: Nodes, jobs: list[Job]) -> None:
         (owner, *_) = owners(bench.results) or (None,)
         mine = [job.process for job in jobs if owner is not None and job.process.pid == owner.pid]
-        if mine and len(nodes.submitted) == 2:
+        if mine and not killed:
+            killed.append(mine[0])
             mine[0].kill()
             mine[0].join()
 
     nodes.at_look = kill
-    words = (*SWEEP, "training.max_steps=600", "training.checkpoint_every=50")
+    words = (*SWEEP, "training.max_steps=3000", "training.checkpoint_every=50")
     outcome = bench.run(*words)
     assert outcome.code == 0
     assert re.search(r"^bench run: job 7 ended as FAILED, see .*; what is not done goes on$", outcome.err, re.M)
