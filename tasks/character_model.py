@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from tasks.base import Batch, require_at_least, require_choice
-from tasks.data_set import DataSet, NewInputs, Source, Split, TextEncoder
+from tasks.data_set import DataSet, NewInputs, Source, Split, TextEncoder, check_shares
 from tasks.sequences import hash_of
 from tasks.tables import not_utf8
 
@@ -135,11 +135,7 @@ class CharacterModel(DataSet):
         require_choice("readout", readout, ("last", "every"))
         self.readout: Literal["every", "last", "mean"] = "every" if readout == "every" else "last"
         self._window, self.stride = window, stride
-        for name, share in (("validation", validation), ("test", test)):
-            if not 0 < share < 1:
-                raise ValueError(f"`{name}` must be > 0 and < 1, got {share}")
-        if not validation + test < 1:
-            raise ValueError(f"`validation` must be < 1 together with test ({test}), got {validation}")
+        check_shares(validation, test)
         text = text_of(file)
         first = round(len(text) * (1 - validation - test))
         second = round(len(text) * (1 - test))

@@ -228,6 +228,15 @@ def last_steps(batch: Batch, steps: int) -> Batch:
     return Batch(batch.inputs[at, columns], batch.targets, batch.scored, batch.answer)
 
 
+def check_shares(validation: float, test: float) -> None:
+    """Raise ``ValueError`` unless the shares of a data set leave something for the training: each > 0, together < 1."""
+    for name, share in (("validation", validation), ("test", test)):
+        if not 0 < share < 1:
+            raise ValueError(f"`{name}` must be > 0 and < 1, got {share}")
+    if not validation + test < 1:
+        raise ValueError(f"`validation` must be < 1 together with test ({test}), got {validation}")
+
+
 def dealt_out(labels: np.ndarray, validation: float, test: float) -> dict[Split, np.ndarray]:
     """Deal sequences out to the splits, of each label the same share, in an order that is the same for all runs.
 
@@ -242,11 +251,7 @@ def dealt_out(labels: np.ndarray, validation: float, test: float) -> dict[Split,
     Raises:
         ValueError: A share is out of range, or leaves a split empty.
     """
-    for name, share in (("validation", validation), ("test", test)):
-        if not 0 < share < 1:
-            raise ValueError(f"`{name}` must be > 0 and < 1, got {share}")
-    if not validation + test < 1:
-        raise ValueError(f"`validation` must be < 1 together with test ({test}), got {validation}")
+    check_shares(validation, test)
     order = np.random.Generator(np.random.PCG64(SPLIT_SEED)).permutation(len(labels))
     found: dict[Split, list[np.ndarray]] = {split: [] for split in SPLITS}
     for label in np.unique(labels):

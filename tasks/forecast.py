@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from tasks.base import Batch, require_at_least
-from tasks.data_set import SPLITS, DataSet, Encoder, NewInputs, Source, Split
+from tasks.data_set import SPLITS, DataSet, Encoder, NewInputs, Source, Split, check_shares
 from tasks.sequences import Sequences, hash_of
 from tasks.tables import as_table, numbers_of, read_table, require_column
 
@@ -104,11 +104,7 @@ class Forecast(DataSet):
             require_at_least(name, value, 1)
         if season > window:
             raise ValueError(f"`season` must be <= window ({window}), got {season}")
-        for name, share in (("validation", validation), ("test", test)):
-            if not 0 < share < 1:
-                raise ValueError(f"`{name}` must be > 0 and < 1, got {share}")
-        if not validation + test < 1:
-            raise ValueError(f"`validation` must be < 1 together with test ({test}), got {validation}")
+        check_shares(validation, test)
         if not 0 < solved_mase < math.inf:
             raise ValueError(f"`solved_mase` must be a number > 0, got {solved_mase}")
         table = read_table(file)
