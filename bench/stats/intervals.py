@@ -265,10 +265,11 @@ def _median(values: Numbers, better: str | None, confidence: float) -> Estimate:
     if n == 1:
         return Estimate(middle, None, n, failed, "median; a single value gives no interval")
     # The median lies below the value of rank k + 1 if at most k values lie below it.
-    outside, left = 1, 0
-    while left < n // 2 and (outside + math.comb(n, left + 1)) / 2 ** (n - 1) <= 1 - confidence:
+    outside, left, ways = 1, 0, n
+    while left < n // 2 and (outside + ways) / 2 ** (n - 1) <= 1 - confidence:
         left += 1
-        outside += math.comb(n, left)
+        outside += ways
+        ways = ways * (n - left) // (left + 1)
     interval = Interval(float(ranked[left]), float(ranked[n - 1 - left]), confidence)
     return Estimate(middle, interval, n, failed, "median, sign-test interval")
 

@@ -159,17 +159,21 @@ def improvement(
     given = {name: numbers(name, values) for name, values in (("first", first), ("second", second))}
     here, there = (failed_as_worst(name, values, better) for name, values in given.items())
     sign = 1 if better == "higher" else -1
-    # For every pair: 1 for a better run, 0 for a tie, -1 for a worse one. Comparing instead of subtracting also works
-    # for infinite values, which have no difference.
-    wins = sign * ((here[:, None] > there).astype(np.float64) - (here[:, None] < there))
-    value = float((wins.mean() + 1) / 2)
+    # A run has beaten as many of the other cell as come before it in order, and lost to those that come after it.
+    # Places in the order also work for infinite values, which have no difference, and need no table of all pairs.
+    order, pairs = np.argsort(there), len(here) * len(there)
+    before, upto = (np.searchsorted(there[order], here, side) for side in ("left", "right"))
+    value = (sign * float(np.sum(before + upto - len(there))) / pairs + 1) / 2
     n = len(here) + len(there)
     failed = int(sum(np.sum(~np.isfinite(values)) for values in given.values()))
     if min(len(here), len(there)) < 2:
         return Estimate(value, None, n, failed, "probability of improvement; a single run gives no interval")
-    # Counting how often each run was drawn makes the wins of a resample an exact product of counts.
-    rows, columns = (_drawn_counts(k, resamples, random) for k in wins.shape)
-    resampled = (np.einsum("rj,rj->r", rows @ wins, columns) / wins.size + 1) / 2
+    # Counting how often each run was drawn makes the wins of a resample an exact sum of counts.
+    rows, columns = (_drawn_counts(len(each), resamples, random) for each in (here, there))
+    below = np.zeros((resamples, len(there) + 1), dtype=np.int64)
+    np.cumsum(columns[:, order], axis=1, out=below[:, 1:])
+    wins = np.einsum("rj,rj->r", rows, below[:, before]) + np.einsum("rj,rj->r", rows, below[:, upto]) - pairs
+    resampled = (sign * wins / pairs + 1) / 2
     interval = percentile_interval(resampled, confidence)
     method = f"probability of improvement, percentile bootstrap, {resamples} resamples"
     return Estimate(value, interval, n, failed, method)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,7 +81,8 @@ class Drawing(Figure):
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(columns)
         for noted in self.noted:
-            writer.writerows(zip(*(_column(noted.get(name), _length(noted)) for name in columns), strict=True))
+            length = _length(noted)
+            writer.writerows(zip(*(_column(noted.get(name), length) for name in columns), strict=True))
         return buffer.getvalue()
 
     def to_bytes(self, form: str) -> bytes:
@@ -142,11 +143,17 @@ def _length(columns: Mapping[str, Any]) -> int:
 
 
 def _column(value: Any, length: int) -> Iterable[Any]:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     return map(_plain, value) if _is_sequence(value) else itertools.repeat(_plain(value), length)
 
 
+_SEQUENCES = (list, tuple, range, np.ndarray)
+"""What a figure notes as values of many points; to ask whether something is any sequence takes ten times as long."""
+
+
 def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+    return isinstance(value, _SEQUENCES)
 
 
 def _plain(value: Any) -> Any:
