@@ -35,8 +35,7 @@ def check_command(arguments: list[str], cores: SharedCores) -> int:
     from bench.config.explain import ConfigError
     from bench.runs.own_modules import own_modules
 
-    if (said := cores.sleep_if_shared(available_cores())) is not None:
-        print(f"bench check: {said}", file=sys.stderr)
+    said = cores.sleep_if_shared(available_cores())
     parsed = hydra_app.parse(arguments)
     if parsed.multirun or parsed.cfg or parsed.info:
         return fail("check", "takes overrides and --config-dir alone, no other flag")
@@ -46,6 +45,8 @@ def check_command(arguments: list[str], cores: SharedCores) -> int:
             spec, reference = _specs(parsed.overrides, folder)
         except ConfigError as error:
             return fail("check", str(error))
+        if said is not None:
+            print(f"bench check: {said}", file=sys.stderr)
         return _report(spec, reference)
 
 

@@ -69,6 +69,7 @@ class Command:
         multirun: Whether it asks for a sweep with ``-m``.
         config_dir: The absolute folder of the user's own configs and modules, if there is one.
         dry_run: Whether the runs are only listed.
+        note: What is said of this machine before the first run is made; a command that is wrong is answered alone.
         invocation: What its runs share; ``None`` until they are planned.
         planned: What the plan says of each run, by its overrides, where another machine may make it.
     """
@@ -77,6 +78,7 @@ class Command:
     multirun: bool
     config_dir: str | None
     dry_run: bool
+    note: str | None = None
     invocation: Invocation | None = None
     planned: Mapping[tuple[str, ...], Planned] = field(default_factory=dict)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,13 +75,13 @@ def _run(
         config = compose_command(hydra, words)
         if search_of(config) is None:
             jobs_of(config, hydra.config_loader)
-        if not dry_run and not _is_elsewhere(config) and (said := cores.sleep_if_shared(_threads(config))) is not None:
-            print(f"bench run: {said}", file=sys.stderr)
+        here = not dry_run and not _is_elsewhere(config)
+        said = cores.sleep_if_shared(_threads(config)) if here else None
         _check_installed()
         # Torch and Lightning come with it. What the words alone tell to be wrong has been said by now.
         from bench.runs.job import Command
 
-        command = Command(tuple(overrides), multirun, folder, dry_run)
+        command = Command(tuple(overrides), multirun, folder, dry_run, said)
         try:
             return hydra.multirun(CONFIG_NAME, command, words)
         except BrokenPipeError:

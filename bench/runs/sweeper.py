@@ -114,6 +114,8 @@ def _make(
     if anything_to_do:
         check_writable(first.results_dir)
         check_mirror(specs)
+        if command.note is not None and not before:
+            print(f"bench run: {command.note}", file=sys.stderr)
     by_folder = {spec.folder: spec for spec in reversed(specs)}
     command = replace(command, invocation=invocation)
     if elsewhere and anything_to_do:

@@ -19,6 +19,7 @@ from bench.config.checks import check_task
 from bench.config.experiments import names
 from bench.config.explain import ConfigError, explain
 from bench.training import process
+from bench.training.waiting import SharedCores
 from tasks.adding_problem import AddingProblem
 from tasks.base import Batch
 from tests.conftest import ROOT, TINY, Bench, assert_one_line, options, spec_of
@@ -305,6 +306,14 @@ def test_files(bench: Bench, tmp_path: Path, name: str):
     assert_one_line(outcome, "run", message.replace("{folder}", str(tmp_path)))
     assert len(outcome.err) < 600
     assert not bench.results.exists()
+
+
+def test_a_busy_machine_is_told_of_only_where_something_is_run(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(SharedCores, "sleep_if_shared", lambda *_: "others use the cores")
+    assert_one_line(bench.run("task.length=x"), "run", "task.length must be an integer, got 'x'")
+    assert_one_line(bench.call("check", "cell=nope"), "check", "cell must be one of ")
+    assert bench.run(*TINY).err.startswith("bench run: others use the cores\n")
+    assert "others use" not in bench.run(*TINY).err
 
 
 def test_gpu_where_there_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch):
