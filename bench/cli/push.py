@@ -71,13 +71,17 @@ class Pushing:
         self._entities: dict[str | None, str] = {}
 
     def check(self, runs: Sequence[Run]) -> None:
-        """Make sure that the server answers, and takes the runs.
+        """Make sure that W&B takes the names of the runs, and that its server answers.
 
         Raises:
             MirrorError: It does not.
+            ValueError: A name or group that cannot be read.
         """
         from bench.mirror import client
+        from bench.mirror.entry import entry_of
 
+        for run in runs:
+            client.check_names(entry_of(run.record, self._asked(run)), self._target(run))
         if self._mode == "online":
             for entity in dict.fromkeys(self._asked(run)["entity"] for run in runs):
                 self._entities[entity] = client.check(entity)
@@ -110,7 +114,7 @@ class Pushing:
                     continue
                 ids.add(id_of(run))
                 target = self._target(run)
-                self._places[f"{target.entity}/{target.project}" if target.entity else target.project] = None
+                self._places[target.place] = None
                 try:
                     self._counts[push(run, target, self._asked(run), self._results_dir)] += 1
                     groups.setdefault((run.experiment, target), []).append(run)

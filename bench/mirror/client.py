@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -50,8 +51,8 @@ AGENT = "WANDB_SWEEP_ID"
 NO_ANSWER = ("did not respond in time", "timed out")
 """Words by which W&B says that its server does not answer; the rest of that text speaks of its own inside."""
 
-ADVICE = " Consider increasing the init_timeout"
-"""Begins W&B's advice about a setting that is ours."""
+ADVICE = " Consider increasing the init_timeout| For further information visit"
+"""Begins advice about a setting that is ours, or a link to the pages of a library, as an expression."""
 
 
 class MirrorError(RuntimeError):
@@ -71,6 +72,15 @@ class Target:
     mode: Literal["offline", "online"]
     project: str
     entity: str | None
+
+    @property
+    def place(self) -> str:
+        """The project as W&B names it."""
+        return f"{self.entity}/{self.project}" if self.entity else self.project
+
+    def mark(self, digest: str) -> str:
+        """Return what the files of an offline run bear: which record they were made of, and where they go."""
+        return f"{digest} {self.place}"
 
 
 def asked_of(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +176,8 @@ def check_names(entry: Entry, target: Target) -> None:
     """
     import wandb
 
+    if target.entity is not None and not re.fullmatch(r"[\w.-]+", target.entity, re.ASCII):
+        raise MirrorError(f"W&B's entity must be letters, digits, -, . and _, got {target.entity!r}")
     with described("take these names"):
         wandb.Settings(
             run_id=entry.id, run_name=entry.name, run_group=entry.group, run_tags=entry.tags, run_notes=entry.notes,
@@ -333,7 +345,7 @@ def described(doing: str) -> Iterator[None]:
         raise
     # It raises its own errors, those of pydantic, of its workspaces, and plain ones.
     except Exception as error:
-        said = " ".join(str(error).split()).partition(ADVICE)[0] or type(error).__name__
+        said = re.split(ADVICE, " ".join(str(error).split()))[0] or type(error).__name__
         if any(words in str(error) for words in NO_ANSWER):
             said = f"no answer from {wandb.setup().settings.base_url}"
         raise MirrorError(textwrap.shorten(f"W&B could not {doing}: {said}", 300, placeholder=" ...")) from error

@@ -13,8 +13,8 @@ from bench.records.write import write_whole
 
 FOLDER = "wandb"
 """Where W&B's files are, below a results folder."""
-DIGEST_FILE = "record.sha256"
-"""Stands in the folder of an offline run, with the digest of its record."""
+MARK_FILE = "record.sha256"
+"""Stands in the folder of an offline run, with the digest of its record and the project that it goes to."""
 
 
 def folders(results_dir: Path, run_id: str) -> list[Path]:
@@ -23,9 +23,9 @@ def folders(results_dir: Path, run_id: str) -> list[Path]:
     return sorted(path for path in (results_dir / FOLDER).glob("offline-run-*") if named.fullmatch(path.name))
 
 
-def digests(results_dir: Path, run_id: str) -> list[str]:
-    """Return the digests of the records that offline runs with an id were made of."""
-    files = [folder / DIGEST_FILE for folder in folders(results_dir, run_id)]
+def marks(results_dir: Path, run_id: str) -> list[str]:
+    """Return the marks of the offline runs with an id, see :meth:`bench.mirror.client.Target.mark`."""
+    files = [folder / MARK_FILE for folder in folders(results_dir, run_id)]
     return [file.read_text() for file in files if file.exists()]
 
 
@@ -64,19 +64,19 @@ class Draft:
     def __exit__(self, *_: object) -> None:
         remove(self.folder)
 
-    def keep(self, made: Path, digest: str) -> Path:
+    def keep(self, made: Path, mark: str) -> Path:
         """Put a run that W&B has written into place, instead of those of its id; return where it is.
 
         Args:
             made: Where W&B has written it.
-            digest: That of its record.
+            mark: Which record it was made of, and where it goes.
 
         Raises:
             OSError: It cannot be put there.
         """
         for name in ("logs", "tmp"):
             remove(made / name)
-        write_whole(made / DIGEST_FILE, digest.encode())
+        write_whole(made / MARK_FILE, mark.encode())
         # Two processes may push the same run.
         with FileLock(self._results_dir / FOLDER / ".lock"):
             for folder in folders(self._results_dir, self._run_id):

@@ -56,7 +56,7 @@ def is_there(experiment: str, digest: str, target: Target, results_dir: Path) ->
     """Return whether W&B has the summary run of an experiment, made of the same records."""
     entry = Overview(experiment, digest, "", "", ()).entry
     if target.mode == "offline":
-        return digest in offline.digests(results_dir, entry.id)
+        return target.mark(digest) in offline.marks(results_dir, entry.id)
     there = online_digest(entry.id, target) == digest
     if there:
         offline.drop(results_dir, entry.id)
@@ -74,7 +74,7 @@ def push_overview(overview: Overview, target: Target, results_dir: Path) -> None
     if target.mode == "offline":
         with offline.Draft(results_dir, entry.id) as draft:
             made = _send(overview, entry, target, draft.folder)
-            draft.keep(made, overview.digest)
+            draft.keep(made, target.mark(overview.digest))
         return
     with temporary() as folder:
         _send(overview, entry, target, folder)

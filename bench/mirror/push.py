@@ -44,7 +44,7 @@ def push(run: Run, target: Target, asked: Mapping[str, Any], results_dir: Path, 
     entry = entry_of(run.record, asked)
     entry = replace(entry, id=run_id or id_of(run))
     if target.mode == "offline":
-        if digest_of(run.folder) in offline.digests(results_dir, entry.id):
+        if target.mark(digest_of(run.folder)) in offline.marks(results_dir, entry.id):
             return "there"
         write_offline(run, entry, target, results_dir)
         return "pushed"
@@ -111,7 +111,7 @@ def write_offline(run: Run, entry: Entry, target: Target, results_dir: Path) -> 
             contents.log_history(live, rows)
             contents.complete(live, run, None)
         finish(live, exit_code_of(run.record))
-        return draft.keep(Path(live.dir).parent, digest_of(run.folder))
+        return draft.keep(Path(live.dir).parent, target.mark(digest_of(run.folder)))
 
 
 @contextlib.contextmanager

@@ -250,6 +250,8 @@ def run_folder(run: str | Path, results: Path = Path("results")) -> Path:
         ValueError: There is no such run, or there are several.
     """
     folder = Path(run).expanduser()
+    if folder.name == RECORD_FILE:
+        folder = folder.parent
     if folder.is_dir() and str(run):
         return folder
     found = [each for each in find_records(results) if each.name == str(run)]

@@ -20,6 +20,7 @@ from bench.mirror.client import described
 from bench.mirror.offline import folders
 from bench.records.read import find_records, read_record
 from tests import processes
+from tests.conftest import Bench, Outcome, assert_one_line
 from tests.mirror.conftest import LONGER, check, look_for_secrets, rows_of, run_of
 from tests.wandb_server import WandbServer
 
@@ -166,3 +167,20 @@ def test_a_place_that_cannot_be_written_costs_no_run(
         assert "~/results/wandb" in note
         said = note.replace("~", str(results.parent))
         assert done.stderr == f"bench run: {said}; `bench push` brings what is missing\n"
+
+
+def test_files_for_one_project_are_made_anew_for_another(bench: Bench):
+    bench.ready()
+
+    def push(*flags: str) -> Outcome:
+        return bench.call("push", str(bench.results), "--offline", *flags)
+
+    assert push("--project=one").out.startswith("1 run pushed to one (offline), 0 there already\n")
+    assert push("--project=one").out == "0 runs pushed to one (offline), 1 there already\n"
+    assert push("--project=two").out.startswith("1 run pushed to two (offline), 0 there already\n")
+    there = sorted((bench.results / "wandb").iterdir())
+    assert_one_line(push("--project=a/b"), "push", "W&B could not take these names: Invalid project name 'a/b'")
+    assert_one_line(
+        push("--entity=\x1b[31m"), "push", r"W&B's entity must be letters, digits, -, . and _, got '\x1b[31m'"
+    )
+    assert sorted((bench.results / "wandb").iterdir()) == there
