@@ -67,6 +67,11 @@ class Encoder(ABC):
     @abstractmethod
     def __init__(self, kept: Mapping[str, Any]) -> None: ...
 
+    @property
+    def tokens(self) -> Sequence[str]:
+        """What each token stands for, a text that may be empty; nothing where the inputs are vectors."""
+        return ()
+
     @abstractmethod
     def read(self, source: Source) -> NewInputs:
         """Encode new inputs, from a file in the form that the task reads, or what stands for its content.
@@ -96,11 +101,16 @@ class TextEncoder(Encoder):
 
     Attributes:
         window: The number of characters that the network has been trained to look back at most.
-        characters: The character of each token; empty for a token that stands for none.
+        characters: The character of each token; empty for a token that stands for none. They are its ``tokens``.
     """
 
     window: int
     characters: tuple[str, ...]
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """The characters."""
+        return self.characters
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:

@@ -32,6 +32,11 @@ class WordEncoder(ClassEncoder):
         self.text, self.max_length = str(kept["text"]), kept["max_length"]
         self.words = list(map(str, kept["words"]))
 
+    @property
+    def tokens(self) -> Sequence[str]:
+        """The words."""
+        return self.words
+
     def read(self, source: Source) -> NewInputs:
         """Read a table; the column of labels and others are not needed."""
         table = read_table(as_table(source, self.text))

@@ -24,6 +24,7 @@ from bench.cli.common import (
 )
 from bench.cli.dashboard import dashboard_command
 from bench.cli.figures import figures_command, pictures
+from bench.cli.gates import add_gates
 from bench.cli.listing import ListedHelp
 from bench.cli.publish import publish_command
 from bench.cli.push import push_command
@@ -39,7 +40,7 @@ from bench.training.waiting import SharedCores
 PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
 """What stands for characters of ours where a terminal has none of them; a question mark stands for all others."""
 
-LEAST_MEMORY = {"run": 2_000_000, "replay": 2_000_000, "predict": 2_000_000, "generate": 2_000_000, "table": 1_000_000}
+LEAST_MEMORY = dict.fromkeys(("run", "replay", "predict", "generate", "gates"), 2_000_000) | {"table": 1_000_000}
 """Address space in kB that the libraries of a command take; all others need no more than ``table``."""
 
 
@@ -232,7 +233,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     generate.add_argument("--seed", type=int, default=0, metavar="S", help="of the draws (default: 0)")
     generate.set_defaults(command=generate_command)
-    for each in (predict, generate):
+    gates = add_gates(commands)
+    for each in (predict, generate, gates):
         each.add_argument("--trust", action="append", default=[], metavar="NAME", help="a class or module of your own")
         each.add_argument("--config-dir", metavar="DIR", help="where your own modules are")
     push = commands.add_parser(

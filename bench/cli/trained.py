@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
     from bench.runs.trained import TrainedModel
 
-FLAGS = {"file": "FILE", "prompt": "--prompt", "length": "--length", "temperature": "--temperature", "seed": "--seed"}
-"""What the command line calls the arguments of :class:`bench.runs.trained.TrainedModel`."""
+FLAGS = (
+    {"run": "RUN", "file": "FILE"}
+    | {name: f"--{name}" for name in ("prompt", "length", "temperature", "seed", "units", "layer")}
+    | {"number": "--sequence"}
+)
+"""What the command line calls the arguments of :class:`bench.runs.trained.TrainedModel` and of its like."""
 
 
 def predict_command(parsed: argparse.Namespace) -> int:
@@ -30,7 +34,7 @@ def predict_command(parsed: argparse.Namespace) -> int:
         else:
             print(text, end="")
     except ValueError as error:
-        return fail("predict", _in_flags(error))
+        return fail("predict", in_flags(error))
     except OSError as error:
         return fail("predict", f"--output must be a file that can be written to, {error}")
     if (said := _summary(found)) is not None:
@@ -44,7 +48,7 @@ def generate_command(parsed: argparse.Namespace) -> int:
         model = _loaded(parsed)
         written = model.generate(parsed.prompt, parsed.length, parsed.temperature, parsed.seed)
     except ValueError as error:
-        return fail("generate", _in_flags(error))
+        return fail("generate", in_flags(error))
     from bench.records.validation import readable
 
     # What steers a terminal is shown as what stands for it.
@@ -58,7 +62,7 @@ def _loaded(parsed: argparse.Namespace) -> TrainedModel:
     return load_model(parsed.run, trust=parsed.trust, config_dir=parsed.config_dir)
 
 
-def _in_flags(error: ValueError) -> str:
+def in_flags(error: ValueError) -> str:
     """Return a message in the words of the command line, in one line."""
     text = " ".join(str(error).split())
     for name, flag in FLAGS.items():

@@ -39,7 +39,7 @@ def test_the_page(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert set(FILES) == {"files.py", "make_flips.py", "mine/flips.py", "mine/task/flips.yaml"}
     for name in ("files.py", "make_flips.py"):
         exec(compile(FILES[name], name, "exec"), {})
-    runs, uses, own = SHELL
+    runs, uses, looks, own = SHELL
     for line in runs:
         assert re.search(r": (un)?solved at step \d+, test ", called(bench, line).out)
     forecast, found, classes, bits, text = [called(bench, line) for line in uses]
@@ -52,6 +52,10 @@ def test_the_page(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert bits.err.endswith(" bits a character, over 1499 characters\n")
     assert len(text.out) == 20 + 40 + 1
     assert text.out.startswith("round and round it g")
+    pictures = [called(bench, line).out.split() for line in looks]
+    assert [[Path(path).suffix for path in each] for each in pictures] == 2 * [[".pdf", ".png", ".csv"]]
+    assert set(pd.read_csv(pictures[0][2])["token"]) <= {"a", "and", "dull", "fine", "film", "long", "new", "short"}
+    assert "".join(pd.read_csv(pictures[1][2])["token"][:20]) == "round and round it g"
     (python,) = re.findall(r"The same from Python:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(python, "page", "exec"), {})
     printed = capsys.readouterr().out
