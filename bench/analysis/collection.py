@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.analysis.hyperparameters import as_text, hashable, listed
-from bench.analysis.metrics import REACHES, probed
+from bench.analysis.metrics import COSTS, REACHES, cost_of, probed
 from bench.analysis.run import Run, garbage_left, read_reaches, read_runs
 from bench.errors import one_of
 from bench.records.record import DamagedRecordError, DamagedRecordWarning
@@ -86,7 +86,8 @@ class Runs(Sequence[Run]):
         The columns are what the run is (``run``, ``task``, ``cell``, ``seed``, ``experiment``, ``status``), its
         settings by the keys of ``bench table``, what came out (``solved``, ``steps_to_solve``, ``test.<metric>``,
         ``eval.<metric>``, reach, rate and growth of the gradient before and after training) and what it cost
-        (``parameters``, ``steps``, ``wall_seconds`` and other times). What a run does not have is missing. Lyapunov
+        (``hidden_size``, ``parameters``, ``multiply_adds``, ``memory_megabytes``, ``steps``, ``wall_seconds`` and other
+        times). What a run does not have is missing. Lyapunov
         exponents are in :meth:`activity`.
         """
         with garbage_left():
@@ -210,8 +211,7 @@ def _row(run: Run) -> dict[str, Any]:
         **{f"test.{name}": value for name, value in made.metrics["test"].items()},
         **{f"eval.{name}": value for name, value in made.metrics["eval"].items()},
         **{metric: probed(run, metric) for metric in REACHES},
-        "parameters": made.model["parameters"],
-        "hidden_size": made.model.get("hidden_size"),
+        **{metric: cost_of(run, metric) for metric in COSTS},
         "engine": made.model.get("engine"),
         "device": made.device["name"],
         **made.time,

@@ -24,6 +24,11 @@ FULL = {"median": 6, "iqm": 8}
 UNFINISHED = ("diverged", "failed", "interrupted")
 
 SOLVED, STEPS, PARAMETERS, SPEED = "solved", "steps_to_solve", "parameters", "milliseconds_per_step"
+UNITS, MULTIPLY_ADDS, MEMORY = "hidden_size", "multiply_adds", "memory_megabytes"
+COSTS = (UNITS, PARAMETERS, MULTIPLY_ADDS, MEMORY)
+"""What a network costs whatever its weights are, so that it has no spread over seeds."""
+COUNTED = (UNITS, PARAMETERS, MULTIPLY_ADDS)
+"""Those of them that are whole numbers, of which a table shows all digits."""
 UNTRAINED, TRAINED = "untrained", "trained"
 WHEN = (UNTRAINED, TRAINED)
 REACHES = tuple(f"{what}_{when}" for what in ("reach", "rate", "growth") for when in WHEN)
@@ -32,7 +37,7 @@ EXPONENTS = tuple(f"lyapunov_{when}" for when in WHEN)
 """The leading Lyapunov exponent; see :mod:`bench.probes.lyapunov`."""
 PROBED = (*REACHES, *EXPONENTS)
 """Metrics that the probes measure."""
-EVERY_RUN = (SOLVED, STEPS, *PROBED, PARAMETERS, SPEED)
+EVERY_RUN = (SOLVED, STEPS, *PROBED, *COSTS, SPEED)
 """Metrics of every run, beside the scores of its task on the test set."""
 
 STATISTICS: dict[str, str] = {
@@ -50,6 +55,8 @@ NAMES = {
     **{f"{what}_{when}": f"{what}, {when}" for what in ("reach", "rate", "growth") for when in WHEN},
     **{f"lyapunov_{when}": f"Lyapunov, {when}" for when in WHEN},
     SPEED: "ms a step",
+    MULTIPLY_ADDS: "multiply-adds",
+    MEMORY: "memory, MB",
 }
 """Names of metrics in tables; the name of any other metric is shown with spaces, or in capitals as an acronym."""
 LONGEST_ACRONYM = 3
@@ -172,8 +179,8 @@ def values_of(runs: Sequence[Run], metric: str) -> list[float]:
         found = [probed(run, metric) for run in runs]
     elif metric == STEPS:
         found = [math.inf if run.record.steps_to_solve is None else run.record.steps_to_solve for run in runs]
-    elif metric == PARAMETERS:
-        found = [run.record.model["parameters"] for run in runs]
+    elif metric in COSTS:
+        found = [cost_of(run, metric) for run in runs]
     elif metric == SPEED:
         found = [run.record.time[metric] for run in runs]
     else:
@@ -186,6 +193,14 @@ def values_of(runs: Sequence[Run], metric: str) -> list[float]:
         scores = (run.record.metrics["test"].get(metric) for run in having)
         found = [math.nan if score is None else score for score in scores]
     return [float(value) for value in found if value is not None]
+
+
+def cost_of(run: Run, metric: str) -> float | int | None:
+    """Return one of :data:`COSTS` of a run; ``None`` where its record does not say."""
+    if metric == MEMORY:
+        found = run.record.model.get("memory_bytes")
+        return None if found is None else found / 1e6
+    return run.record.model.get(metric)
 
 
 def probed(run: Run, metric: str) -> float | int | None:
@@ -202,7 +217,7 @@ def better_of(metric: str, runs: Sequence[Run]) -> str | None:
         return "higher"
     if metric == STEPS:
         return "lower"
-    if metric in (*PROBED, PARAMETERS, SPEED) or not runs:
+    if metric in (*PROBED, *COSTS, SPEED) or not runs:
         return None
     # A metric of another task has no values here, whichever is better.
     return runs[0].record.directions.get(metric.partition("@")[0], "higher")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 from bench.analysis import grouping, hyperparameters
 from bench.analysis.grouping import RunGroup
 from bench.analysis.metrics import (
+    COSTS,
+    EVERY_RUN,
     EXPONENTS,
     PARAMETERS,
     PROBED,
@@ -22,6 +24,7 @@ from bench.analysis.metrics import (
     MetricEstimate,
     check_metric,
     check_statistic,
+    cost_of,
     counts_of,
     default_statistic,
     estimate,
@@ -197,20 +200,24 @@ class Table:
         return [run for row in self.rows for members in row.runs.values() for run in members]
 
     def metrics(self, row: RunGroup) -> list[str]:
-        """Return the metrics that are shown of a row; of those of the probes, the ones that any of its runs has."""
+        """Return the metrics that are shown of a row: those of its task, and of the probes those that its runs have."""
         wanted = self.spec.metrics
         if wanted is None:
             wanted = (SOLVED, row.facts["metric"], *row.facts["extra_metrics"], STEPS, *USUAL, PARAMETERS, SPEED)
         runs = [run for members in row.runs.values() for run in members]
         there = {metric for metric in PROBED if any(probed(run, metric) is not None for run in runs)}
-        shown = [metric for metric in wanted if metric not in PROBED or metric in there]
+        there |= {*EVERY_RUN, row.facts["metric"], *row.facts["extra_metrics"], *row.facts["baselines"]} - {*PROBED}
+        shown = [metric for metric in wanted if metric in there]
         return shown or list(wanted)
 
     def missing(self) -> list[str]:
         """Return the metrics that were asked for and that no run of any row has measured."""
         runs = self.runs
-        wanted = (metric for metric in self.spec.metrics or () if metric in PROBED)
-        return [metric for metric in wanted if all(probed(run, metric) is None for run in runs)]
+        found: dict[str, Callable[[Run, str], float | None]] = {
+            **dict.fromkeys(PROBED, probed), **dict.fromkeys(COSTS, cost_of),
+        }  # fmt: skip
+        wanted = (metric for metric in self.spec.metrics or () if metric in found)
+        return [metric for metric in wanted if all(found[metric](run, metric) is None for run in runs)]
 
     def number(self, row: RunGroup, column: str, metric: str) -> MetricEstimate | None:
         """Return one number; ``None`` if there are no runs."""

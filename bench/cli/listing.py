@@ -43,7 +43,7 @@ def listed() -> str:
 
     return "\n".join([
         "metrics, for --metric and --name:",
-        *_words("every run", (metrics.SOLVED, metrics.STEPS, metrics.PARAMETERS, metrics.SPEED)),
+        *_words("every run", (metrics.SOLVED, metrics.STEPS, *metrics.COSTS, metrics.SPEED)),
         *_words("probes", metrics.PROBED),
         *_words("scores", (*SCORES, "and those of your tasks; mse@2 is that at twice the delay (data.test_scales)")),
         "",

@@ -66,6 +66,8 @@ class _Weights(Struct):
 
 class _Model(Struct):
     parameters: Count | None
+    multiply_adds: Count | None = None
+    memory_bytes: Count | None = None
     cell_year: Count | None = None
     weights: _Weights | None = None
 

@@ -47,6 +47,7 @@ class Result:
         compile_seconds: Time that the engine took to compile.
         probe_seconds: Time that the probes took.
         kept: What is kept beside the record, by the name of its file; see :mod:`bench.runs.keeping`.
+        costs: What the network costs; see :func:`bench.runs.costs.costs_of`.
     """
 
     outcome: Outcome
@@ -64,3 +65,4 @@ class Result:
     compile_seconds: float = 0.0
     probe_seconds: float = 0.0
     kept: Mapping[str, pa.Table | bytes] = field(default_factory=dict)
+    costs: Mapping[str, int | None] = field(default_factory=dict)

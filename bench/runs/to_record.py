@@ -107,6 +107,7 @@ def _model_facts(spec: RunSpec, result: Result) -> dict[str, Any]:
         "engine": spec.network.engine.engine,
         "engine_note": spec.network.engine.note,
         "parameters": parameters,
+        **result.costs,
         "without_gradient": list(result.without_gradient),
         "cell_year": cast(type[Cell], locate(spec.config["cell"], "cell")).year,
         "parameter_budget": budget,

@@ -19,6 +19,7 @@ from bench.probes.probing import Probing
 from bench.records.paths import checkpoint_path
 from bench.runs import checkpoint, live_log
 from bench.runs.checkpoint import Checkpointing
+from bench.runs.costs import costs_of
 from bench.runs.keeping import kept_of
 from bench.runs.loggers import Mirror
 from bench.runs.progress import Progress, Pulse
@@ -42,6 +43,7 @@ class Built:
     probing: Probing | None = None
     compile_seconds: float = 0.0
     kept: Mapping[str, pa.Table | bytes] = field(default_factory=dict)
+    costs: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], str | None], title: str | None) -> Result:
@@ -71,6 +73,7 @@ def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], str | 
         outcome = _outcome_of(spec, module)
         if outcome.status == "completed":
             built.kept = kept_of(spec, module)
+            built.costs = costs_of(spec, module)
     except Exception as error:  # noqa: BLE001 - a failed run is a record, and the sweep goes on
         outcome = _failure(error)
     except BaseException as error:  # noqa: BLE001
@@ -218,6 +221,7 @@ def _result_of(built: Built, outcome: Outcome) -> Result:
         compile_seconds=built.compile_seconds,
         probe_seconds=probing.seconds if probing is not None else 0.0,
         kept=built.kept,
+        costs=built.costs,
     )
 
 

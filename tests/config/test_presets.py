@@ -170,7 +170,7 @@ class TestPresets:
 
     def test_all_are_tested(self):
         there = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
-        assert there == {*PRESETS, *DATA_EXPERIMENTS, "demo"}
+        assert there == {*PRESETS, *DATA_EXPERIMENTS, "cost", "demo"}
         assert {preset for preset, _, _ in FACTS} == {*PRESETS} - {*self.SWEPT}
 
     @pytest.mark.first

@@ -18,6 +18,13 @@ PROBED = {
     "lyapunov": "Lyapunov: the leading exponent of the state map along the probe batch, in natural logarithms a step.",
 }
 """What the metrics of the probes mean, by the beginning of their names."""
+COSTS = {
+    metrics.MULTIPLY_ADDS: "Multiply-adds: multiplications of one time step of one sequence, forward, as the cell's "
+    "equations have them; with the readout where every step is read out.",
+    metrics.MEMORY: "Memory: all tensors that a training step holds at the end of its way forward, measured: weights, "
+    "gradients, state of the optimiser, and what is kept for the way back.",
+}
+"""What the costs of a network mean, beside those that need no word."""
 DAGGER = "†"
 """Mark of a row whose protocol must be told."""
 
@@ -114,7 +121,8 @@ def _explained(shown: Sequence[str]) -> list[str]:
             "Gradient: that of the answer's loss with respect to the network's input, over the lag before the "
             "first answer, relative to its largest norm near it (lags 0 to 4).",
         )
-    return [" ".join(found)] if found else []
+    costs = [text for metric, text in COSTS.items() if metric in shown]
+    return [text for text in (" ".join(found), " ".join(costs)) if text]
 
 
 def _by_row(table: Table) -> list[str]:

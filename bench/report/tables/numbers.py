@@ -56,8 +56,8 @@ def _value(shown: MetricEstimate, solved: int, runs: Sequence[Run]) -> str:
         return f"{solved}/{shown.n}"
     if shown.value is None:
         return NOTHING
-    if shown.metric == metrics.PARAMETERS:
-        sizes = sorted({size for run in runs if (size := run.record.model["parameters"])})
+    if shown.metric in metrics.COUNTED:
+        sizes = sorted({size for run in runs if (size := metrics.cost_of(run, shown.metric))})
         return ", ".join(f"{size:,}" for size in sizes)
     if shown.metric == metrics.STEPS and not math.isfinite(shown.value):
         return f">{max(run.budget for run in runs)}" if runs else NOTHING

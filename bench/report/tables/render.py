@@ -11,7 +11,7 @@ from typing import Any
 from bench.analysis import comparisons
 from bench.analysis.grouping import RunGroup
 from bench.analysis.metrics import (
-    PARAMETERS,
+    COSTS,
     SOLVED,
     UNFINISHED,
     best_of,
@@ -104,7 +104,7 @@ def _row_entries(table: Table, row: RunGroup, metric: str, columns: Sequence[str
     return [
         # The cost of a network has no spread over seeds.
         entry(
-            replace(each, low=None, high=None, better=None) if metric == PARAMETERS and each else each,
+            replace(each, low=None, high=None, better=None) if metric in COSTS and each else each,
             row.runs.get(column, []),
             counted=counted,
             best=i == best,
