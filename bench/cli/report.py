@@ -18,6 +18,8 @@ PLACES = """places of a page that are filled, each up to the next <!-- end -->:
   <!-- figure: reach NAME -->      the reach of their gradients over the delay
   <!-- figure: learning_curves NAME -->   their metric on the evaluation set over steps
   <!-- figure: overfitting NAME -->       their loss of training beside that of evaluation
+  <!-- figure: confusion NAME -->         which class they take for which, where predictions are kept
+  <!-- figure: forecasts NAME -->         their forecasts beside what came, where predictions are kept
 """
 
 

@@ -11,7 +11,7 @@ words around it as the author wrote them::
     <!-- claims -->                     the published claims that these records speak to
     <!-- end -->
     <!-- figure: survival copy_memory --> a figure of the runs of that table: survival, reach,
-                                        learning_curves or overfitting
+                                        learning_curves, overfitting, confusion or forecasts
     <!-- end -->
 
 The tables and figures go into ``tables/`` and ``figures/`` beside the records' folder. Nothing here imports torch.
@@ -30,8 +30,10 @@ from matplotlib import pyplot as plt
 from bench.analysis.run import Run, read_exponents, read_reaches, read_runs
 from bench.analysis.table import Spec, read_spec
 from bench.records.write import write_whole
+from bench.report.figures.confusion import confusion
 from bench.report.figures.delay import draw_reach
 from bench.report.figures.drawing import Drawing, Sheet
+from bench.report.figures.forecasts import forecasts
 from bench.report.figures.learning_curves import learning_curves
 from bench.report.figures.overfitting import overfitting
 from bench.report.figures.style import STYLE
@@ -48,6 +50,8 @@ FIGURES: dict[str, tuple[str, Callable[[list[Run], Sheet], Drawing | None]]] = {
     "reach": ("share of seeds solved and reach of the gradient over delay", draw_reach),
     "learning_curves": ("the metric on the evaluation set over training steps", learning_curves),
     "overfitting": ("loss of training and of the evaluation set over training steps", overfitting),
+    "confusion": ("which class was taken for which, on the test set", confusion),
+    "forecasts": ("forecasts beside what came, on the test part", forecasts),
 }
 """What each figure shows, and the function that draws it."""
 Files = dict[Path, bytes]

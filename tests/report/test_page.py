@@ -148,7 +148,7 @@ def test_the_readme_is_such_a_page(tmp_path: Path):
 def test_markers_are_those_of_the_documentation(bench: Bench):
     shown = bench.call("report", "--help").out
     told = re.findall(r"<!-- [^>]+ -->", (ROOT / "docs" / "paper.md").read_text())
-    assert len(told) == 9
+    assert len(told) == 11
     assert all(marker in shown for marker in told)
     pages = "".join((ROOT / name).read_text() for name in PAGES)
     known = [re.sub(r"NAME|FOLDER", r"\\S+", marker) for marker in told]
@@ -169,7 +169,8 @@ def test_markers_are_those_of_the_documentation(bench: Bench):
         ("table: demo.yaml", "table: horizon", "where must leave at least one run, got experiment=horizon"),
         ("table: demo.yaml", "table: no-such-table", "got 'no-such-table'"),
         ("figure: survival", "figure: survivl", "must have places such as table: NAME, table: NAME terminal, claims, "
-                                                "or figure: survival or reach or learning_curves or overfitting NAME, "
+                                                "or figure: survival or reach or learning_curves or overfitting "
+                                                "or confusion or forecasts NAME, "
                                                 "got '<!-- figure: survivl demo.yaml -->'"),
         ("figure: survival demo.yaml", "figure: survival", "got '<!-- figure: survival -->'"),
         ("figure: survival", "figure: reach", "must have figures that its records allow, got reach demo"),

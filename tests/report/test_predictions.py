@@ -15,7 +15,7 @@ from bench.records.record import PREDICTIONS_FILE
 from bench.report.figures.confusion import confusion, counts_of
 from bench.report.figures.drawing import Drawing, Sheet
 from bench.report.figures.forecasts import forecasts
-from tests.conftest import DATA, Bench
+from tests.conftest import DATA, Bench, assert_one_line
 
 KEEP = "training.keep_predictions=true"
 
@@ -124,7 +124,17 @@ def test_the_command_draws_them_and_names_a_damaged_table(bench: Bench, tmp_path
     assert {line["panel"].partition(",")[0] for line in lines} == {"digits"}
     lines = list(csv.DictReader(io.StringIO((tmp_path / "forecasts.csv").read_text())))
     assert {line["panel"].partition(",")[0] for line in lines} == {"forecast"}
+    # A page shows the same, from the runs of a table.
+    (tmp_path / "all.yaml").write_text("where: {experiment: default}\n")
+    places = "".join(f"<!-- figure: {name} all.yaml -->\n<!-- end -->\n" for name in ("confusion", "forecasts"))
+    (tmp_path / "page.md").write_text(f"<!-- records: results/runs -->\n{places}")
+    outcome = bench.call("report", str(tmp_path / "page.md"))
+    assert (outcome.code, outcome.err) == (0, "")
+    for name in ("confusion", "forecasts"):
+        figure = bench.results / "figures" / f"{name}_all.png"
+        assert figure.read_bytes() == (tmp_path / f"{name}.png").read_bytes()
     (bench.folder(made) / PREDICTIONS_FILE).write_bytes(b"PAR1")
+    assert_one_line(bench.call("report", str(tmp_path / "page.md")), "report", f"{bench.folder(made)}")
     outcome = bench.call("figures", str(bench.results), f"--output={tmp_path}", "--format=png")
     assert outcome.code == 1
     assert outcome.err.startswith(f"bench figures: {bench.folder(made) / PREDICTIONS_FILE}: not readable")
