@@ -23,6 +23,7 @@ from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import TrainerConfig
 from bench.config.sweep_grid import SweepGrid
 from bench.config.targets import locate
+from bench.config.tune import TuningConfig
 from bench.errors import as_override
 from bench.probes.settings import ProbeConfig
 from bench.records import record
@@ -70,7 +71,8 @@ def build(
         with naming(group):
             config[group] = of_its_class(config[group], group, overrides)
     names = {group: name_of(group, config, choices, overrides) for group in ("task", "cell")}
-    names["experiment"] = (choices.get("experiment") or "default").replace("/", "-")
+    experiment = (choices.get("experiment") or "default").replace("/", "-")
+    names["experiment"] = section(TuningConfig, config, "tuning").folder(experiment)
     with naming(""):
         shapes.convert(names, _Names)
         sweep = SweepGrid.read(config.pop("sweep"))
