@@ -1,4 +1,4 @@
-# make setup | demo | results | test | test-long | test-gpu | test-cluster | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | mirroring | gpu-speed | kills | clean
+# make setup | demo | results | test | test-long | test-gpu | test-cluster | docs | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | mirroring | gpu-speed | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
@@ -7,8 +7,9 @@ READY := $(VENV)/.ready
 
 PEERS := benchmarks/.venv
 CLUSTER := tests/cluster/.venv
+DOCS := docs/.venv
 
-.PHONY: setup demo results test test-long test-gpu test-cluster numerics coverage lint format bench throughput probe-cost reading mirroring gpu-speed kills clean
+.PHONY: setup demo results test test-long test-gpu test-cluster docs numerics coverage lint format bench throughput probe-cost reading mirroring gpu-speed kills clean
 
 setup: $(READY)
 
@@ -26,6 +27,8 @@ demo: setup
 
 # The pages of results with their tables and figures, anew from the records beside them; trains nothing.
 results: setup
+	$(BIN)/bench report README.md
+	$(BIN)/bench report docs/ten_minutes.md
 	$(BIN)/bench report results/README.md
 	$(BIN)/bench report results/sequences/README.md
 
@@ -50,6 +53,16 @@ $(CLUSTER)/.ready: pyproject.toml constraints.txt $(READY)
 	$(BIN)/python -m venv --clear $(CLUSTER)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(CLUSTER)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/first.pth"
 	$(CLUSTER)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'submitit>=1.5' 'ray>=2.50'
+	@touch $@
+
+# The documentation as pages, in docs/_build/html; the code on them runs, and a warning is an error.
+docs: setup $(DOCS)/.ready
+	$(DOCS)/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+$(DOCS)/.ready: pyproject.toml constraints.txt $(READY)
+	$(BIN)/python -m venv --clear $(DOCS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(DOCS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/first.pth"
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'furo>=2025.9' 'myst-nb>=1.3' 'sphinx>=8.2'
 	@touch $@
 
 # `make test` with the lines that no test reaches; a third slower.

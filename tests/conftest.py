@@ -236,19 +236,24 @@ def assert_one_line(outcome: Outcome, command: str, message: str) -> None:
     assert lines[0].startswith(f"bench {command}: {message}"), lines[0]
 
 
-def readme_block(name: str, language: str) -> str:
-    """Return the code block of the README that follows the first mention of a file."""
-    found = re.search(rf"`{re.escape(name)}`:\n\n```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def page(name: str) -> str:
+    """Return the text of a page of the documentation."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def block(name: str, file: str, language: str) -> str:
+    """Return the code block of a page that follows the first mention of a file."""
+    found = re.search(rf"`{re.escape(file)}`:\n\n```{language}\n(.*?)```", page(name), re.DOTALL)
     assert found is not None, name
     return found[1]
 
 
 def readme_cell(folder: Path) -> Path:
-    """Make a folder with ``cell=mine``, the cell of the README."""
+    """Make a folder with ``cell=mine``, the cell of the documentation."""
     sys.modules.pop("leaky_gate", None)
     (folder / "cell").mkdir(parents=True)
-    (folder / "leaky_gate.py").write_text(readme_block("mine/leaky_gate.py", "python"))
-    (folder / "cell" / "mine.yaml").write_text(readme_block("mine/cell/mine.yaml", "yaml"))
+    (folder / "leaky_gate.py").write_text(block("ten_minutes.md", "mine/leaky_gate.py", "python"))
+    (folder / "cell" / "mine.yaml").write_text(block("ten_minutes.md", "mine/cell/mine.yaml", "yaml"))
     return folder
 
 

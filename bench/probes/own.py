@@ -23,7 +23,7 @@ def gradient_flow(
     lags: Sequence[int] | Literal["log", "all"] = "log",
     names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Measure how far the gradient of a loss travels back through a recurrent module of your own.
+    """Measure how far the gradient of a loss travels back through a recurrent module of your own, for example::
 
         cell = torch.nn.LSTMCell(2, 64)
         readout = torch.nn.Linear(64, 1)

@@ -22,7 +22,7 @@ import bench
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.series import PROBES
 from bench.report.tables.render import render
-from tests.conftest import ROOT
+from tests.conftest import ROOT, page
 
 DEMO = ROOT / "results" / "demo" / "runs"
 HORIZON = ROOT / "results" / "published" / "runs" / "horizon"
@@ -232,9 +232,8 @@ def test_the_notebook_says_what_the_records_say():
     assert re.search(rf"^adding_problem +>4000 +>4000 +{steps[2]}\nlength=400", done.stdout, re.M)
 
 
-def test_the_readme_from_python(monkeypatch: pytest.MonkeyPatch):
-    readme = (ROOT / "README.md").read_text()
-    (code,) = [each for each in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "bench.load" in each]
+def test_what_the_documentation_says_to_type(monkeypatch: pytest.MonkeyPatch):
+    (code,) = re.findall(r"```python\n(.*?)```", page("results.md"), re.DOTALL)
     monkeypatch.chdir(ROOT)
     printed = io.StringIO()
     names: dict[str, object] = {}

@@ -23,7 +23,7 @@ from bench.records.read import read_probe
 from bench.training.rng import generator
 from tests import foreign_modules
 from tests.cells_made import draw, draw_state, error, everything
-from tests.conftest import TINY, Bench, assert_one_line, readme_block, spec_of
+from tests.conftest import TINY, Bench, assert_one_line, block, spec_of
 from tests.foreign_modules import Flipped, Gated
 
 HERE = foreign_modules.__name__
@@ -155,7 +155,7 @@ def test_every_cell_of_torchrecurrent_runs_as_generated_code(name: str):
 class TestOnTheCommandLine:
     def test_the_yaml_of_the_readme(self, bench: Bench, tmp_path: Path):
         (tmp_path / "cell").mkdir()
-        (tmp_path / "cell" / "mgu.yaml").write_text(readme_block("mine/cell/mgu.yaml", "yaml"))
+        (tmp_path / "cell" / "mgu.yaml").write_text(block("cells.md", "mine/cell/mgu.yaml", "yaml"))
         outcome = bench.run(f"--config-dir={tmp_path}", "cell=mgu")
         assert outcome.code == 0, outcome.err
         (made,) = bench.records()

@@ -1,4 +1,4 @@
-"""A user's own cell, outside the package: exactly the text of the README."""
+"""A user's own cell, outside the package: exactly the text of the documentation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.records.read import read_probe
-from tests.conftest import TINY, Bench, readme_block, readme_cell
+from tests.conftest import TINY, Bench, block, readme_cell
 from tests.processes import command
 
 
@@ -18,7 +18,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def test_it_has_about_fifteen_lines():
-    lines = [line for line in readme_block("mine/leaky_gate.py", "python").splitlines() if line.strip()]
+    lines = [line for line in block("ten_minutes.md", "mine/leaky_gate.py", "python").splitlines() if line.strip()]
     assert len(lines) <= 15
 
 

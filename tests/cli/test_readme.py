@@ -1,4 +1,4 @@
-"""The README shows what the published records give, and the commands that it names work."""
+"""README and documentation show what the published records give, and the commands that they name work."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.analysis.run import read_exponents, read_reaches, read_runs
 from bench.records.read import check_record, find_records, read_curves, read_record
 from bench.report.tables.render import render
 from benchmarks import report
-from tests.conftest import ROOT, Bench
+from tests.conftest import ROOT, Bench, page
 
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEMO = ROOT / "results" / "demo"
 
 
@@ -25,7 +25,9 @@ def test_the_table_is_that_of_the_published_records():
     runs, damaged = read_runs(DEMO)
     assert (damaged, read_reaches(runs), read_exponents(runs)) == ([], [], [])
     assert len([run for run in runs if run.reach is not None]) == len(runs) == 18
-    found = re.search(r"<!-- table: demo terminal -->\n```text\n(.*?)```\n<!-- end -->", README, re.DOTALL)
+    found = re.search(
+        r"<!-- table: demo terminal -->\n```text\n(.*?)```\n<!-- end -->", page("ten_minutes.md"), re.DOTALL
+    )
     assert found is not None
     assert found[1] == render(runs, "terminal")
 
@@ -40,13 +42,18 @@ def test_the_published_records_are_whole_and_name_no_place():
         assert "+experiment=demo" in shlex.split(made.command)
 
 
-def test_the_figure_is_there():
-    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
-        assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    assert len(README.splitlines()) <= 120
+    shown = set(re.findall(r"^(?:.* <)?(\w+)>?$", page("index.md"), re.MULTILINE))
+    assert {each.stem for each in (ROOT / "docs").glob("*.md")} - {"index"} <= shown
+    for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for shown, path in re.findall(r"(!?)\[[^]]*\]\((?!https?:)([^)#]+)", file.read_text(encoding="utf-8")):
+            assert (file.parent / path).exists(), (file, path)
+            assert not shown or (file.parent / path).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_record_to_replay_is_there():
-    (run,) = re.findall(r"^bench replay (results\S+)", README, re.MULTILINE)
+    (run,) = re.findall(r"^ *bench replay (results\S+)", README, re.MULTILINE)
     assert check_record(ROOT / run).status == "completed"
 
 
@@ -60,7 +67,7 @@ def test_the_speed_named_is_the_speed_measured():
     ours = {cell: each.pop("ours") for cell, each in times.items()}
     plain = {cell: each.pop("torch") / ours[cell] for cell, each in times.items()}
     others = {cell: min(each.values()) / ours[cell] for cell, each in times.items()}
-    said = " ".join(README.split())
+    said = " ".join(page("engines.md").split())
     assert "takes {rnn:.1f} ms (RNN), {lstm:.1f} ms (LSTM) and {gru:.1f} ms (GRU)".format(**ours) in said
     assert "{rnn:.1f}, {lstm:.1f} and {gru:.1f} times as fast as the plain PyTorch loop".format(**plain) in said
     assert "{rnn:.1f}, {lstm:.1f} and {gru:.1f} times as fast as the fastest of".format(**others) in said
@@ -69,7 +76,7 @@ def test_the_speed_named_is_the_speed_measured():
 
 
 def test_the_cost_of_probes_and_the_gain_of_workers_are_those_measured():
-    said = " ".join(README.split())
+    said = " ".join(page("engines.md").split())
     rows = json.loads((ROOT / "benchmarks" / "probes.json").read_text())["rows"]
     looks = {(row["cell"], row["length"]): f"{row['look_in_steps']:.1f}" for row in rows}
     short, long = ([looks[cell, length] for cell in ("rnn", "lstm", "gru")] for length in (100, 600))
@@ -93,10 +100,12 @@ def test_the_results_are_those_measured(tmp_path: Path):
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
 
+PAGES = ("cells.md", "papers.md", "settings.md", "sweeps.md", "tables.md", "ten_minutes.md")
 COMMANDS = [
     line.partition("#")[0].strip()
-    for text in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for line in text.splitlines()
+    for each in (README, *map(page, PAGES))
+    for text in re.findall(r"```sh\n(.*?)```", each, re.DOTALL)
+    for line in map(str.strip, text.splitlines())
     if line.startswith("bench run ") and "--config-dir" not in line and "--help" not in line and "--dry-run" not in line
 ]
 

@@ -25,7 +25,7 @@ from bench.training.model import SequenceModel
 from bench.training.rng import generator
 from tasks.adding_problem import AddingProblem
 from tasks.base import Batch
-from tests.conftest import ROOT
+from tests.conftest import page
 
 TORCH = Initialization(input="torch", recurrent="torch", bias="torch")
 
@@ -210,9 +210,8 @@ def test_it_needs_neither_hydra_nor_lightning(tmp_path: Path):
     assert done.stdout == "6\n"
 
 
-def test_what_the_readme_says_to_type():
-    readme = (ROOT / "README.md").read_text()
-    (code,) = [each for each in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "gradient_flow" in each]
+def test_what_the_documentation_says_to_type():
+    (code,) = re.findall(r"```python\n(.*?)```", page("measures.md"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)
     frame = names["frame"]

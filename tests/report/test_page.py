@@ -57,7 +57,7 @@ def page(tmp_path: Path, origin: Path) -> Path:
     return tmp_path / "README.md"
 
 
-PAGES = ("README.md", "results/README.md", "results/sequences/README.md")
+PAGES = ("README.md", "results/README.md", "results/sequences/README.md", "docs/ten_minutes.md")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -137,12 +137,13 @@ def test_a_table_as_a_terminal_shows_it(page: Path):
     )
 
 
-def test_the_readme_is_such_a_page(tmp_path: Path):
-    """Markers are the same on all pages; the README is what its records give."""
+@pytest.mark.parametrize("name", ["README.md", "docs/ten_minutes.md"])
+def test_the_documentation_has_such_pages(tmp_path: Path, name: str):
     (tmp_path / "results").symlink_to(ROOT / "results")
-    shutil.copy(ROOT / "README.md", tmp_path)
-    assert fill_page(tmp_path / "README.md") == [tmp_path / "README.md"]
-    assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text()
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / name, tmp_path / name)
+    assert fill_page(tmp_path / name) == [tmp_path / name]
+    assert (tmp_path / name).read_text() == (ROOT / name).read_text()
 
 
 def test_markers_are_those_of_the_documentation(bench: Bench):
@@ -245,7 +246,7 @@ def test_without_what_trains(page: Path, tmp_path: Path):
     assert (tmp_path / "drawn" / "learning_curves.pdf").exists()
 
 
-@pytest.mark.parametrize("name", PAGES[1:])
+@pytest.mark.parametrize("name", PAGES[1:3])
 def test_the_committed_page_is_what_its_records_give(tmp_path: Path, name: str):
     page = tmp_path / "README.md"
     for folder in ("published", "runs", "tables", "figures"):
