@@ -25,8 +25,8 @@ from bench.records.series import CLOCKS, PROBES, probe_file
 from bench.records.write import discard, move_into_place, prepare, recover, write_whole
 from bench.shapes import content_of
 
-RESULTS_DIR = "results"
-"""The folder of results that a copy names: the default."""
+RESULTS_DIR, CONFIG_DIR = "results", "--config-dir"
+"""The folder of results that a copy names, the default; and the flag that names the folder of the user's modules."""
 _SMALL: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 19,
@@ -267,11 +267,22 @@ def published_record(folder: Path) -> bytes:
     """Return the record's file without the place where it was made, which means nothing on another machine."""
     content = _read(folder / record.RECORD_FILE)
     node = json.loads(content)
-    command = shlex.join(word for word in shlex.split(node["command"]) if not word.startswith("results_dir="))
-    if node["config"].get("results_dir", RESULTS_DIR) == RESULTS_DIR and "results_dir=" not in node["command"]:
+    words = shlex.split(node["command"])
+    command = shlex.join(_without_place(word) for word in words if not word.startswith("results_dir="))
+    if node["config"].get("results_dir", RESULTS_DIR) == RESULTS_DIR and command == shlex.join(words):
         return content
     node["config"]["results_dir"], node["command"] = RESULTS_DIR, command
     return json.dumps(node, indent=1, allow_nan=False).encode()
+
+
+def _without_place(word: str) -> str:
+    """Return a word of a command; the folder of the user's own modules is relative to the working folder."""
+    flag, is_set, place = word.partition("=")
+    if flag != CONFIG_DIR or not is_set or not Path(place).is_absolute():
+        return word
+    here = Path.cwd()
+    inside = Path(place).is_relative_to(here)
+    return f"{flag}={Path(place).relative_to(here).as_posix() if inside else Path(place).name}"
 
 
 def smallest(table: pa.Table, others: list[bytes]) -> bytes:

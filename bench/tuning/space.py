@@ -23,7 +23,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from bench.errors import as_override, one_of, shown
@@ -212,7 +211,8 @@ def _check(node: _DimensionNode, name: str) -> None:
             raise ValueError(f"{name} must have at least one value, each once, got {shown(node.values)}")
         return
     if node.low is None or node.high is None:
-        raise ValueError(f"{name} must have values, or low and high, got {shown(msgspec.to_builtins(node))}")
+        given = [each for each in ("low", "high") if getattr(node, each) is not None]
+        raise ValueError(f"{name} must have values, or low and high, got {' alone'.join([*given, '']) or 'neither'}")
     if not (math.isfinite(node.low) and math.isfinite(node.high) and node.low < node.high):
         raise ValueError(f"{name} must have a low below its high, both finite, got {node.low:g} and {node.high:g}")
     if node.scale == "log" and node.low <= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -65,6 +66,11 @@ class Line:
     sampler: str
     trials: tuple[Trial, ...]
     runs: tuple[tuple[int, str], ...]
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Task, setting and cell."""
+        return self.task, self.setting, self.cell
 
     @property
     def scores(self) -> list[float]:
@@ -151,7 +157,7 @@ def _line(place: tuple[str, ...], rows: list[dict[str, str]]) -> Line:
 
 
 def _value(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text

@@ -77,6 +77,25 @@ def test_a_copy_does_not_say_where_it_was_made(bench: Bench):
     assert "already" in to_paper(bench, EVERY).out
 
 
+@pytest.mark.parametrize(
+    ("place", "said"), [("here/mine", "mine"), ("else where/mine", "mine"), ("here/a/mine", "a/mine")]
+)
+def test_a_copy_says_where_own_modules_are_from_here(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, said: str
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = bench.folder(bench.ready())
+    change(folder, command=f"bench run '--config-dir={tmp_path / place}' cell=gru seed=0")
+    assert f"bench run --config-dir={said} cell=gru seed=0" in publish.published_record(folder).decode()
+    change(
+        folder,
+        command="bench run --config-dir=mine cell=gru",
+        config={**read_record(folder).config} | {"results_dir": "results"},
+    )
+    assert publish.published_record(folder) == (folder / record.RECORD_FILE).read_bytes()
+
+
 class TestThin:
     def curves(self, length: int, evaluated: int) -> pa.Table:
         rows = [{"step": step, "mse": 1 / step} for step in range(evaluated, length + 1, evaluated)]
