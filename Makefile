@@ -1,4 +1,4 @@
-# make setup | demo | results | test | test-long | test-gpu | test-cluster | docs | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | mirroring | gpu-speed | kills | clean
+# make setup | demo | results | test | test-long | test-gpu | test-cluster | docs | numerics | coverage | lint | format | bench | throughput | probe-cost | reading | page-cost | mirroring | gpu-speed | kills | clean
 # PYTHON=python3.12 picks another interpreter for the first set-up.
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +9,7 @@ PEERS := benchmarks/.venv
 CLUSTER := tests/cluster/.venv
 DOCS := docs/.venv
 
-.PHONY: setup demo results test test-long test-gpu test-cluster docs numerics coverage lint format bench throughput probe-cost reading mirroring gpu-speed kills clean
+.PHONY: setup demo results test test-long test-gpu test-cluster docs numerics coverage lint format bench throughput probe-cost reading page-cost mirroring gpu-speed kills clean
 
 setup: $(READY)
 
@@ -25,12 +25,14 @@ demo: setup
 	@$(BIN)/bench figures results/runs/demo --output results/figures > /dev/null
 	@$(BIN)/bench table results/runs/demo
 
-# The pages of results with their tables and figures, anew from the records beside them; trains nothing.
+# The pages of results with their tables and figures, and one to open in a browser, anew from the records beside them;
+# trains nothing.
 results: setup
 	$(BIN)/bench report README.md
 	$(BIN)/bench report docs/ten_minutes.md
 	$(BIN)/bench report results/README.md
 	$(BIN)/bench report results/sequences/README.md
+	$(BIN)/bench page results/published/runs results/sequences/runs results/demo/runs --title 'rnn-bench: published runs' --output results/page.html
 
 # Threads sleep while they wait, since the tests of two workers share the cores.
 test: lint
@@ -100,6 +102,10 @@ probe-cost: setup
 
 reading: setup
 	$(BIN)/python -m benchmarks.reading
+
+# Needs Debian's chromium, or another one under that name.
+page-cost: setup
+	$(BIN)/python -m benchmarks.page
 
 mirroring: setup
 	$(BIN)/python -m benchmarks.mirroring

@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 
 COMMANDS = (
-    "run", "check", "tune", "table", "report", "figures", "status", "runs", "replay", "publish", "predict", "generate",
-    "gates", "push", "dashboard",
+    "run", "check", "tune", "table", "report", "figures", "page", "status", "runs", "replay", "publish", "predict",
+    "generate", "gates", "push", "dashboard",
 )  # fmt: skip
 """What may follow ``bench``."""
 NAMES = "bench rnn-bench"

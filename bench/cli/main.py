@@ -26,6 +26,7 @@ from bench.cli.dashboard import dashboard_command
 from bench.cli.figures import figures_command, pictures
 from bench.cli.gates import add_gates
 from bench.cli.listing import ListedHelp
+from bench.cli.page import page_command
 from bench.cli.publish import publish_command
 from bench.cli.push import push_command
 from bench.cli.replay import replay_command
@@ -193,6 +194,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_names(figures)
     figures.set_defaults(command=figures_command)
+    page = commands.add_parser("page", help="one HTML file of records, to walk through in a browser, offline")
+    page.add_argument("folders", nargs="*", type=Path, default=[RUNS], metavar="DIR", help=f"default: {RUNS}")
+    page.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="default: DIR/page.html; results/page.html without DIR"
+    )
+    page.add_argument(
+        "--where", action="append", type=key_and_values, metavar="KEY=VALUES", help="only runs with these values"
+    )
+    page.add_argument("--title", metavar="TEXT", help="default: the names of the experiments")
+    page.set_defaults(command=page_command)
     status = commands.add_parser("status", help="how far the planned runs are, and what is wrong")
     status.add_argument("what", nargs="?", default="results", metavar="EXPERIMENT|DIR", help="default: results")
     status.add_argument(

@@ -96,8 +96,8 @@ def as_grid(every: Judged) -> Grid:
                 Entry((f"{paper.authors} {paper.year}",) if i in rules else ()),
                 Entry((f"{each.claim.claim}",)),
                 Entry((f"{each.claim.where}{marks}",)),
-                Entry((_paper_says(each),)),
-                Entry((_ours(each) + (f" [{shared[each.runs]}]" if each.runs in shared else ""),)),
+                Entry((published_words(each),)),
+                Entry((our_words(each) + (f" [{shared[each.runs]}]" if each.runs in shared else ""),)),
                 Entry((each.verdict + ENOUGH * _was_long_enough(each),), each.verdict == REPRODUCED),
             )
         )
@@ -160,12 +160,14 @@ def _shared(judged: Sequence[Judgement]) -> dict[frozenset[str], str]:
     return dict(zip(several, captions.marks(several), strict=True))
 
 
-def _paper_says(each: Judgement) -> str:
+def published_words(each: Judgement) -> str:
+    """Return what the paper says, in a few words."""
     said, value = SAID.get(each.claim.says, ""), each.claim.value
     return said if value is None else f"{said} {_in_unit(value, each.claim.unit)}".strip()
 
 
-def _ours(each: Judgement) -> str:
+def our_words(each: Judgement) -> str:
+    """Return what our runs give, in a few words."""
     solved = f"{each.solved}/{each.n} solved"
     if each.measured:
         return f"{each.measured}, {solved}"
