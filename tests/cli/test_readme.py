@@ -101,13 +101,13 @@ def test_the_results_are_those_measured(tmp_path: Path):
 
 
 PAGES = ("cells.md", "papers.md", "settings.md", "sweeps.md", "tables.md", "ten_minutes.md")
-COMMANDS = [
+COMMANDS = dict.fromkeys(
     line.partition("#")[0].strip()
     for each in (README, *map(page, PAGES))
     for text in re.findall(r"```sh\n(.*?)```", each, re.DOTALL)
     for line in map(str.strip, text.splitlines())
     if line.startswith("bench run ") and "--config-dir" not in line and "--help" not in line and "--dry-run" not in line
-]
+)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
