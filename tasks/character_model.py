@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +16,8 @@ from torch import Tensor
 
 from tasks.base import Batch, require_at_least, require_choice
 from tasks.data_set import DataSet, NewInputs, Source, Split, TextEncoder, check_shares
+from tasks.mapped import MOST_POINTS, PORTION, Tokens, code_points, distinct, points_of
+from tasks.ngrams import NGram
 from tasks.sequences import hash_of
 from tasks.tables import not_utf8
 
@@ -136,15 +136,18 @@ class CharacterModel(DataSet):
         self.readout: Literal["every", "last", "mean"] = "every" if readout == "every" else "last"
         self._window, self.stride = window, stride
         check_shares(validation, test)
-        text = text_of(file)
-        first = round(len(text) * (1 - validation - test))
-        second = round(len(text) * (1 - test))
-        self.characters = ("", *sorted(set(text[:first])))
+        points = points_in(file)
+        first = round(len(points) * (1 - validation - test))
+        second = round(len(points) * (1 - test))
+        there = distinct(points[:first])
+        self.characters = ("", *map(chr, there))
         self.tokens = self.input_size = self.output_size = len(self.characters)
-        self.parts: dict[Split, np.ndarray] = {
-            "train": self.encode(text[:first]),
-            "validation": self.encode(text[first:second]),
-            "test": self.encode(text[second:]),
+        table = np.full(MOST_POINTS, UNKNOWN, dtype=np.int32)
+        table[there] = np.arange(1, len(self.characters))
+        self.parts: dict[Split, Tokens] = {
+            "train": Tokens(points[:first], table),
+            "validation": Tokens(points[first:second], table),
+            "test": Tokens(points[second:], table),
         }
         for name, part in self.parts.items():
             if len(part) <= window:
@@ -174,10 +177,6 @@ class CharacterModel(DataSet):
     @property
     def fingerprint(self) -> str:
         """A hash of the text and of where it is cut."""
-        return self._fingerprint
-
-    @functools.cached_property
-    def _fingerprint(self) -> str:
         return hash_of("".join(self.characters), *self.parts.values())
 
     def encode(self, text: str) -> np.ndarray:
@@ -239,17 +238,20 @@ class CharacterModel(DataSet):
     @property
     def baselines(self) -> dict[str, float]:
         """Scores, on the test part, of the frequencies of the characters in the training part, one more for each."""
-        return self._baselines
-
-    @functools.cached_property
-    def _baselines(self) -> dict[str, float]:
         return self._of_frequencies()
 
     def _of_frequencies(self) -> dict[str, float]:
-        counts = np.bincount(self.parts["train"], minlength=self.output_size) + 1
-        asked = self.parts["test"][self._asked()[0]]
-        nats = -float(np.log(counts / counts.sum())[asked].mean())
-        return {"loss": nats, "bits": nats / math.log(2), "accuracy": float((asked == counts.argmax()).mean())}
+        counts = np.ones(self.output_size, dtype=np.int64)
+        for piece in self.parts["train"].portions():
+            counts += np.bincount(piece, minlength=self.output_size)
+        logs, sizes, nats, right = np.log(counts / counts.sum()), [], [], []
+        for places, _ in self._asked():
+            asked = self.parts["test"][places]
+            sizes.append(len(asked))
+            nats.append(-float(logs[asked].mean()))
+            right.append(float((asked == counts.argmax()).mean()))
+        loss, accuracy = (np.average(each, weights=sizes) if len(sizes) > 1 else each[0] for each in (nats, right))
+        return {"loss": float(loss), "bits": float(loss) / math.log(2), "accuracy": float(accuracy)}
 
     @property
     def references(self) -> Mapping[str, Mapping[str, float]]:
@@ -257,24 +259,22 @@ class CharacterModel(DataSet):
 
         Like the network, they know nothing of what stands before a window.
         """
-        return self._references
-
-    @functools.cached_property
-    def _references(self) -> Mapping[str, Mapping[str, float]]:
-        found = {}
+        found, counted = {}, NGram(self.parts["train"], max(ORDERS), self.output_size)
         for order in ORDERS:
-            nats, right = NGram(self.parts["train"], order, self.output_size).score(self.parts["test"], *self._asked())
+            nats, right = counted.score(self.parts["test"], self._asked(), order)
             found[f"{order}-gram"] = {"loss": nats, "bits": nats / math.log(2), "accuracy": right}
         return found
 
-    def _asked(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the places of all characters of the test part that are asked for, and how many are known before each.
+    def _asked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the places of all characters of the test part that are asked for, and how many are known before each.
 
-        A character stands in it as often as windows ask for it.
+        A character stands in it as often as windows ask for it. They come piece by piece.
         """
         ahead = np.arange(1, self._window + 1) if self.readout == "every" else np.array([self._window])
-        begins = np.arange(self.tested_size)[:, None] * self.stride
-        return (begins + ahead).ravel(), np.broadcast_to(ahead, (len(begins), len(ahead))).ravel()
+        windows = max(1, PORTION // len(ahead))
+        for start in range(0, self.tested_size, windows):
+            begins = np.arange(start, min(start + windows, self.tested_size))[:, None] * self.stride
+            yield (begins + ahead).ravel(), np.broadcast_to(ahead, (len(begins), len(ahead))).ravel()
 
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Return whether the evaluation set takes at most ``solved_bits`` bits a character."""
@@ -287,62 +287,17 @@ def _encoded(text: str, characters: Sequence[str]) -> np.ndarray:
     return np.fromiter((number_of.get(each, UNKNOWN) for each in text), dtype=np.int32, count=len(text))
 
 
-class NGram:
-    """Probabilities of the next token from the last ``order`` - 1, smoothed by those of one fewer, and so on.
-
-    With c(h, w) for how often w followed the context h, c(h) for the sum of these and d(h) for how many different w
-    there were, P(w | h) = (c(h, w) + d(h) P(w | h')) / (c(h) + d(h)), where h' is h without its first token. Below the
-    shortest context all tokens are equally likely.
-
-    References:
-        Witten & Bell (1991), The zero-frequency problem, IEEE Transactions on Information Theory 37(4), method C.
-    """
-
-    def __init__(self, tokens: np.ndarray, order: int, vocabulary: int) -> None:
-        self.order, self.vocabulary = order, vocabulary
-        self._followed: list[dict[tuple[int, ...], Counter[int]]] = [{} for _ in range(order)]
-        listed = tokens.tolist()
-        for length, followed in enumerate(self._followed):
-            for end in range(length, len(listed)):
-                followed.setdefault(tuple(listed[end - length : end]), Counter())[listed[end]] += 1
-
-    def probabilities(self, context: tuple[int, ...]) -> np.ndarray:
-        """Return the probability of each token behind a context; only the last ``order`` - 1 of it count."""
-        found = np.full(self.vocabulary, 1 / self.vocabulary)
-        for length in range(min(len(context), self.order - 1) + 1):
-            followed = self._followed[length].get(context[len(context) - length :])
-            if followed is None:
-                break
-            different, total = len(followed), followed.total()
-            found *= different
-            found[list(followed)] += list(followed.values())
-            found /= total + different
-        return found
-
-    def score(self, tokens: np.ndarray, places: np.ndarray, known_before: np.ndarray) -> tuple[float, float]:
-        """Return the mean cross entropy in nats, and the share of tokens that were the likeliest.
-
-        Args:
-            tokens: A text.
-            places: Where the tokens stand that are asked for.
-            known_before: How many tokens before each may be looked at.
-        """
-        listed, back = tokens.tolist(), self.order - 1
-        known: dict[tuple[int, ...], tuple[np.ndarray, int]] = {}
-        nats = right = 0.0
-        for place, before in zip(places.tolist(), known_before.tolist(), strict=True):
-            context = tuple(listed[place - min(back, before) : place])
-            if context not in known:
-                chances = self.probabilities(context)
-                known[context] = np.log(chances), int(chances.argmax())
-            logs, likeliest = known[context]
-            nats -= float(logs[listed[place]])
-            right += listed[place] == likeliest
-        return nats / len(places), right / len(places)
-
-
 def text_of(file: str) -> str:
     """Return the text of a file, with line ends of one character.
+
+    Raises:
+        ValueError: It is missing, empty, or not in UTF-8.
+    """
+    return points_in(file).astype("<u4").tobytes().decode("utf-32-le")
+
+
+def points_in(file: str) -> np.ndarray:
+    """Return the code points of the text of a file, with line ends of one character; those of a large one lie on disk.
 
     Raises:
         ValueError: It is missing, empty, or not in UTF-8.
@@ -350,17 +305,17 @@ def text_of(file: str) -> str:
     if file == PYTHON:
         from pydoc_data.topics import topics
 
-        return "\n".join(topics.values())
+        return points_of("\n".join(topics.values()))
     path = Path(file).expanduser()
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         raise ValueError(f"`file` must be a text, or {PYTHON}, got {file!r}, which {what}")
     try:
-        text = path.read_text(encoding="utf-8")
+        points = code_points(path)
     except UnicodeDecodeError:
         raise ValueError(not_utf8(path, file)) from None
     except OSError as error:
         raise ValueError(f"`file` must be a file that can be read, got {file!r}: {error.strerror}") from None
-    if not text:
+    if not len(points):
         raise ValueError(f"`file` must be a text, got {file!r}, which is empty")
-    return text
+    return points

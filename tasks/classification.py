@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -92,10 +91,6 @@ class Classification(DataSet):
     @property
     def fingerprint(self) -> str:
         """A hash of all sequences, labels and splits."""
-        return self._fingerprint
-
-    @functools.cached_property
-    def _fingerprint(self) -> str:
         parts = [self.splits[split] for split in SPLITS]
         return hash_of(self.sequences.steps, self.sequences.ends, self.labels, *parts, *self.classes)
 
@@ -189,19 +184,11 @@ class Classification(DataSet):
     @property
     def baselines(self) -> dict[str, float]:
         """Scores, on the test split, of one answer for all sequences: the class frequencies of the training split."""
-        return self._baselines
-
-    @functools.cached_property
-    def _baselines(self) -> dict[str, float]:
         return self._scores_of(np.tile(np.log(self._frequencies), (self.tested_size, 1)))
 
     @property
     def references(self) -> Mapping[str, Mapping[str, float]]:
         """Scores, on the test split, of a logistic regression on the mean of each sequence, which knows no order."""
-        return self._references
-
-    @functools.cached_property
-    def _references(self) -> Mapping[str, Mapping[str, float]]:
         from scipy.sparse import issparse
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler

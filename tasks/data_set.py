@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
@@ -141,6 +142,14 @@ class DataSet(Task):
     encoder: ClassVar[type[Encoder] | None] = None
     classes: tuple[str, ...] = ()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # A data set stays as it is: what takes long is computed once, whoever asks for it.
+        super().__init_subclass__(**kwargs)
+        for name in ("fingerprint", "baselines", "references"):
+            found = vars(cls).get(name)
+            if isinstance(found, property) and found.fget is not None:
+                setattr(cls, name, property(_once(name, found.fget), doc=found.__doc__))
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:
@@ -226,6 +235,20 @@ class DataSet(Task):
         drawn = torch.randint(len(among), (batch_size,), generator=generator, device=device)
         batch = self.take("validation", among.to(device)[drawn])
         return last_steps(batch, steps)
+
+
+def _once(name: str, compute: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function of a data set that computes once, and again only for another number of tested sequences."""
+
+    @functools.wraps(compute)
+    def found(task: DataSet) -> Any:
+        known = vars(task).setdefault("_known", {})
+        key = (name, compute, None if name == "fingerprint" else task.tested)
+        if key not in known:
+            known[key] = compute(task)
+        return known[key]
+
+    return found
 
 
 def last_steps(batch: Batch, steps: int) -> Batch:

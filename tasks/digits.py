@@ -16,6 +16,7 @@ import numpy as np
 from tasks.base import require_choice
 from tasks.classification import ClassEncoder, Classification
 from tasks.data_set import NewInputs, Source, Split, dealt_out
+from tasks.mapped import data_folder
 from tasks.sequences import Sequences
 
 NUMERICS = 1
@@ -64,8 +65,9 @@ class Digits(Classification):
 
     Args:
         images: ``"small"`` or ``"mnist"``.
-        folder: Where the four IDX files of MNIST are, packed by gzip or not, in this folder or below it; they are
-            fetched there by torchvision where it is installed. ``None`` for ``small``.
+        folder: Where the four IDX files of MNIST are, packed by gzip or not, in this folder or below it. Where they are
+            not, they are looked for in ``mnist`` of the folder for data (:func:`tasks.mapped.data_folder`), and
+            torchvision fetches them there where it is installed. ``None`` for ``small``.
         order: ``"rows"``: a row a step, from above; ``"pixels"``: a pixel a step, row by row; ``"permuted"``: a pixel
             a step in an order drawn once, the same for all images and runs.
         target: ``"digit"``, or ``"parity"``: odd or even, two classes.
@@ -173,7 +175,11 @@ def _without_test(labels: np.ndarray, validation: float, total: int) -> dict[Spl
 def _mnist(folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
     """Return all images, from 0 to 1, their digits, and how many of the last ones are for the test."""
     if _found(folder, IDX_FILES["train"][0]) is None:
-        _fetch(folder)
+        # The folder may be somebody else's: a record that is replayed names that of its author.
+        own = data_folder() / "mnist"
+        if _found(own, IDX_FILES["train"][0]) is None:
+            _fetch(folder, own)
+        folder = own
     parts = [(_read_idx(folder, images, 3), _read_idx(folder, labels, 1)) for images, labels in IDX_FILES.values()]
     for images, labels in parts:
         if len(images) != len(labels):
@@ -187,8 +193,8 @@ def _mnist(folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
     return (pixels / MOST["mnist"]).astype(np.float32), digits.astype(np.int64), len(parts[1][0])
 
 
-def _fetch(folder: Path) -> None:
-    """Let torchvision fetch the files.
+def _fetch(folder: Path, own: Path) -> None:
+    """Let torchvision fetch the files that are not in a folder into one of ours.
 
     Raises:
         ValueError: It is not installed, or cannot.
@@ -200,7 +206,7 @@ def _fetch(folder: Path) -> None:
     except ImportError:
         raise ValueError(f"{wanted}, and torchvision is not installed to fetch them") from None
     try:
-        found.MNIST(str(folder), download=True)
+        found.MNIST(str(own), download=True)
     except Exception as error:  # noqa: BLE001 - no network has many faces
         reason = " ".join(str(error).split())[:80]
         raise ValueError(f"{wanted}, and they cannot be fetched ({reason})") from None

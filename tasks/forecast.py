@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -145,10 +144,6 @@ class Forecast(DataSet):
     @property
     def fingerprint(self) -> str:
         """A hash of the series and of where it is cut."""
-        return self._fingerprint
-
-    @functools.cached_property
-    def _fingerprint(self) -> str:
         return hash_of(self.values, self._others, *self.firsts.values())
 
     @property
@@ -220,10 +215,6 @@ class Forecast(DataSet):
     @property
     def baselines(self) -> dict[str, float]:
         """Scores, on the test part, of the last value, which a network without memory has as well."""
-        return self._baselines
-
-    @functools.cached_property
-    def _baselines(self) -> dict[str, float]:
         return self._scores_of(np.zeros((self.tested_size, self.horizon)))
 
     @property
@@ -232,10 +223,6 @@ class Forecast(DataSet):
 
         The autoregression is fitted to the training part by least squares with a ridge of 1, a model for each step.
         """
-        return self._references
-
-    @functools.cached_property
-    def _references(self) -> Mapping[str, Mapping[str, float]]:
         from sklearn.linear_model import Ridge
 
         first = self.firsts["test"][: self.tested_size]

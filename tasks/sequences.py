@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from tasks.mapped import Tokens
+
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
@@ -62,12 +64,16 @@ class Sequences:
         return torch.from_numpy(batch), torch.from_numpy(lengths) if len(set(lengths.tolist())) > 1 else None
 
 
-def hash_of(*parts: np.ndarray | str) -> str:
-    """Return the SHA-256 of arrays, with their shapes and types, and of texts."""
+def hash_of(*parts: np.ndarray | str | Tokens) -> str:
+    """Return the SHA-256 of arrays, with their shapes and types, and of texts; tokens count as the array of them."""
     found = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):
             found.update(part.encode())
+        elif isinstance(part, Tokens):
+            found.update(part.head.encode())
+            for piece in part.portions():
+                found.update(piece.data)
         else:
             found.update(f"{part.dtype.str}{part.shape}".encode())
             found.update(np.ascontiguousarray(part).data)

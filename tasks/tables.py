@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tasks.mapped import first_wrong_byte
+
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
@@ -88,12 +90,9 @@ def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
 
 def not_utf8(path: Path, file: str) -> str:
     """Return what is said of a file that is no text in UTF-8, with the place of the first wrong byte."""
-    content = path.read_bytes()
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        return f"`file` must be text in UTF-8, got {file!r}, whose byte {error.start} is {content[error.start]:#04x}"
-    return f"`file` must be text in UTF-8, got {file!r}"
+    wrong = first_wrong_byte(path)
+    where = f", whose byte {wrong[0]} is {wrong[1]:#04x}" if wrong is not None else ""
+    return f"`file` must be text in UTF-8, got {file!r}{where}"
 
 
 def as_table(source: str | pd.DataFrame | Sequence[str], column: str | None = None) -> str | pd.DataFrame:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench.cli.common import fail
+from bench.records.validation import readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,8 @@ def predict_command(parsed: argparse.Namespace) -> int:
 
             write_whole(parsed.output, text.encode())
         else:
-            print(text, end="")
+            # Names of classes and characters may be what steers a terminal.
+            print(readable(text, keeps_lines=True), end="")
     except ValueError as error:
         return fail("predict", in_flags(error))
     except OSError as error:
@@ -49,8 +51,6 @@ def generate_command(parsed: argparse.Namespace) -> int:
         written = model.generate(parsed.prompt, parsed.length, parsed.temperature, parsed.seed)
     except ValueError as error:
         return fail("generate", in_flags(error))
-    from bench.records.validation import readable
-
     # What steers a terminal is shown as what stands for it.
     print(readable(parsed.prompt + written, keeps_lines=True))
     return 0

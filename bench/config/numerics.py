@@ -100,6 +100,13 @@ Every other module of ``bench/cells`` and ``tasks`` is a part by itself, ``cells
 """
 
 
+TOGETHER: Mapping[str, tuple[str, ...]] = {
+    "tasks.character_model": ("ngrams",),
+    "tasks.sequences": ("mapped",),
+}
+"""Modules beside that of a part which belong to it, too."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of the code as it stands.
@@ -157,6 +164,7 @@ def part_names() -> list[str]:
     own_tasks = (path.stem for path in TASKS.glob("*.py"))
     found = {f"cells.{name}" for name in cells if name not in ("__init__", "base", "init")}
     found |= {f"tasks.{name}" for name in own_tasks if name not in ("__init__", "base")}
+    found -= {f"tasks.{name}" for others in TOGETHER.values() for name in others}
     return sorted({*PARTS, "tasks", *found})
 
 
@@ -170,7 +178,7 @@ def files_of(name: str) -> dict[Path, tuple[str, ...]]:
         return found
     group, _, module = name.partition(".")
     folder = BENCH / "cells" if group == "cells" else TASKS
-    return {folder / f"{module or 'base'}.py": ()}
+    return {folder / f"{each}.py": () for each in (module or "base", *TOGETHER.get(name, ()))}
 
 
 def part_of(module: str) -> str | None:

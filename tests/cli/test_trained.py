@@ -64,6 +64,21 @@ def test_what_steers_a_terminal_is_escaped(bench: Bench, tmp_path: Path):
     assert "\n" in outcome.out[:-1]
 
 
+def test_names_of_classes_that_steer_a_terminal_are_escaped(bench: Bench, tmp_path: Path):
+    table = tmp_path / "mine.csv"
+    names = ("up\x1b[2J", "down\x07")
+    table.write_text("text,label\n" + "".join(f"word{n % 2},{names[n % 2]}\n" for n in range(40)))
+    made = bench.one("task=text_classification", f"task.file={table}", KEEP)
+    outcome = bench.call("predict", str(bench.folder(made)), str(table))
+    assert outcome.code == 0
+    assert "probability down\\x07" in outcome.out
+    assert "up\\x1b[2J" in outcome.out
+    assert {"\x1b", "\x07"}.isdisjoint(outcome.out)
+    # A file has the names as they are.
+    bench.call("predict", str(bench.folder(made)), str(table), f"--output={tmp_path / 'found.csv'}")
+    assert list(pd.read_csv(tmp_path / "found.csv").columns)[2:] == [f"probability {name}" for name in sorted(names)]
+
+
 def test_predictions_as_csv(bench: Bench, writer: str, tmp_path: Path):
     made = bench.ready("task=sequence_classification", *DATA["sequence_classification"], KEEP)
     folder = bench.folder(made)

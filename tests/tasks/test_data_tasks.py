@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import shutil
+import sys
+import types
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +21,12 @@ from sklearn.datasets import load_digits
 
 from bench.training.rng import generator
 from docs import sentiment_grammar
-from tasks.character_model import CharacterModel, NGram
+from tasks.character_model import CharacterModel
 from tasks.data_set import SPLITS
 from tasks.digits import IDX_FILES, Digits
 from tasks.forecast import Forecast
+from tasks.mapped import FOLDER, Tokens
+from tasks.ngrams import NGram
 from tasks.sequence_classification import SequenceClassification
 from tasks.text_classification import TextClassification
 from tests.conftest import ROOT, TINY, spec_of
@@ -142,11 +146,35 @@ class TestDigits:
             (lambda folder: shutil.copy(folder / IDX_FILES["test"][1], folder / IDX_FILES["train"][1]), "as many labels"),
         ],
     )  # fmt: skip
-    def test_what_is_wrong_with_the_files(self, tmp_path: Path, damage: Callable[[Path], Any], message: str):
+    def test_what_is_wrong_with_the_files(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], Any], message: str
+    ):
+        monkeypatch.setenv(FOLDER, str(tmp_path / "data"))
         mnist(tmp_path / "raw")
         damage(tmp_path / "raw")
         with pytest.raises(ValueError, match=message):
             make("digits", images="mnist", folder=str(tmp_path), test=None)
+        assert not (tmp_path / "data").exists()
+
+    def test_files_are_fetched_into_the_folder_for_data_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        asked: list[str] = []
+
+        def fetch(root: str, download: bool) -> None:
+            asked.append(root)
+            mnist(Path(root) / "MNIST" / "raw")
+
+        monkeypatch.setenv(FOLDER, str(tmp_path / "data"))
+        monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+        monkeypatch.setitem(sys.modules, "torchvision.datasets", types.SimpleNamespace(MNIST=fetch))  # type: ignore[arg-type]
+        for _ in range(2):
+            made = make("digits", images="mnist", folder=str(tmp_path / "another's"), test=None)
+            assert made.size("test") == 30
+        assert asked == [str(tmp_path / "data" / "mnist")], "once"
+        assert not (tmp_path / "another's").exists()
+
+
+def tokens(*numbers: int) -> Tokens:
+    return Tokens(np.array(numbers), np.arange(max(numbers) + 1))
 
 
 class TestCharacters:
@@ -158,14 +186,14 @@ class TestCharacters:
         assert task.characters == ("", *"abcdefghij")
         batch = task.take("train", torch.tensor([1, 0]))
         assert [content(batch)[0], content(batch)[1]] == [(6, 7, 8, 9, 10), (1, 2, 3, 4, 5)]
-        assert task.parts["test"][-1] == 0, "a character that the training part does not have"
+        assert task.parts["test"][-1:] == [0], "a character that the training part does not have"
         every = make("character_model", file=str(tmp_path / "a.txt"), window=4, readout="every", solved_bits=1.0)
         assert every.take("train", torch.tensor([0])).targets[:, 0].tolist() == [2, 3, 4, 5]
 
     def test_the_baseline_is_that_of_the_frequencies(self):
         task = make("character_model")
         assert isinstance(task, CharacterModel)
-        counts = Counter(task.parts["train"].tolist())
+        counts = Counter(task.parts["train"][:].tolist())
         total = counts.total() + task.output_size
         asked = all_of(task, "test").targets[-1].tolist()
         nats = -sum(math.log((counts[each] + 1) / total) for each in asked) / len(asked)
@@ -174,14 +202,15 @@ class TestCharacters:
 
     def test_n_grams(self):
         """By hand: after a, b came twice and c once, in the text a b a b a c."""
-        found = NGram(np.array([0, 1, 0, 1, 0, 2]), 2, 4)
+        found = NGram(tokens(0, 1, 0, 1, 0, 2), 2, 4)
         unigram = (np.array([3, 2, 1, 0]) + 3 / 4) / 9
         assert found.probabilities(()) == pytest.approx(unigram)
         assert found.probabilities((0,)) == pytest.approx((np.array([0, 2, 1, 0]) + 2 * unigram) / 5)
         assert found.probabilities((3,)) == pytest.approx(unigram), "never seen"
-        longer = NGram(np.array([0, 1, 0, 1, 0, 2]), 3, 4)
+        longer = NGram(tokens(0, 1, 0, 1, 0, 2), 3, 4)
         for context in itertools.product(range(4), repeat=2):
             assert longer.probabilities(context).sum() == pytest.approx(1)
+            assert longer.probabilities(context, 2) == pytest.approx(found.probabilities(context))
 
     def test_more_context_helps(self):
         bits = [scores["bits"] for scores in make("character_model").references.values()]
