@@ -53,6 +53,7 @@ DATA: dict[str, tuple[str, ...]] = {
 """Tasks on data sets, with the overrides that name a small one."""
 
 DATA_EXPERIMENTS = {
+    "bai2018_mnist": "digits",
     "char_lm": "character_model",
     "classifier": "digits",
     "digits": "digits",

@@ -274,7 +274,7 @@ class TestCommitted:
         ]  # fmt: skip
         assert sorted(read.papers) == papers
         assert sorted({made.paper for made in read.claims}) == papers
-        assert len(read.claims) == 95
+        assert len(read.claims) == 101
         assert all(made.id.startswith(made.paper) for made in read.claims)
         assert all((ROOT / "conf" / "experiment" / f"{made.protocol}.yaml").is_file() for made in read.claims)
 
