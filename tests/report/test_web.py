@@ -91,7 +91,9 @@ def test_the_table_is_that_of_bench_table(demo: tuple[list[Run], dict[str, Any]]
             assert value == pytest.approx(float(line["value"]), rel=1e-5)
             compared += 1
     assert compared == 3 * 2 + 3 + 2 * 3
-    assert place_of(content, "copy_memory", "lstm")["numbers"]["solved"][1:] == ["2/3", "[0.20, 0.94]"]
+    assert place_of(content, "copy_memory", "lstm")["numbers"]["solved"][1:3] == ["2/3", "[0.20, 0.94]"]
+    assert place_of(content, "copy_memory", "lstm")["numbers"]["parameters"][:3] == [72841, "72,841", ""]
+    assert place_of(content, "copy_memory", "gru")["numbers"]["recall"][3] == "0.125"
     assert place_of(content, "adding_problem", "rnn")["numbers"]["steps_to_solve"][:2] == ["Infinity", ">3000"]
 
 
@@ -234,6 +236,16 @@ def test_claims_with_the_runs_that_bear_them():
         "mse 0.00238, baseline 0.167, 5/5 solved",
     )
     assert row["because"].startswith("5/5 runs solved")
+
+
+def test_the_best_of_a_row_is_the_one_that_bench_table_has_bold():
+    runs, _ = read_runs(ROOT / "results" / "published" / "runs" / "horizon")
+    bold = re.findall(r"\*\*([\d./]+)", render(runs, "markdown", Spec()))
+    best = [
+        text for place in content_of(runs)[0]["places"] for _, text, _, _, best in place["numbers"].values() if best
+    ]
+    assert sorted(best) == sorted(bold)
+    assert len(bold) > 3
 
 
 @pytest.mark.first

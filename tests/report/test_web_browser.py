@@ -223,6 +223,7 @@ def test_the_slider_shows_the_gradient_after_a_step(opened: Opened, runs: list[R
     assert opened.view == "look=200"
     assert plot.get_by_role("slider").get_attribute("aria-valuetext") == "after step 200"
     plot.locator("summary").click()
+    plot.locator("tbody tr").first.wait_for()
     rows = [row.split("\t") for row in plot.locator("tbody tr").all_inner_texts()]
     shown = {int(lag): value for name, lag, value, *_ in rows if name == "lstm"}
     flows = [each.flow.to_pandas() for each in runs if (each.cell, each.task) == ("lstm", "adding_problem")]
@@ -306,6 +307,7 @@ def test_for_all(browser: Browser, file: Path, width: int, scheme: str, view: st
     opened.page.evaluate("for (const each of document.querySelectorAll('section > details')) each.open = true")
     if view != OPEN:
         opened.plot("Share of seeds solved").locator("summary").click()
+        opened.plot("Share of seeds solved").locator("tbody tr").first.wait_for()
     opened.page.evaluate((Path(spec.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
     found = opened.page.evaluate("axe.run()")
     assert [each["id"] for each in found["violations"]] == []

@@ -95,7 +95,8 @@ def _is_matrix(table: Table) -> bool:
     return table.spec.only is not None
 
 
-def _row_entries(table: Table, row: RunGroup, metric: str, columns: Sequence[str]) -> list[Entry]:
+def row_entries(table: Table, row: RunGroup, metric: str, columns: Sequence[str]) -> list[Entry]:
+    """Return what stands in the columns of one line of a table."""
     numbers = [table.number(row, column, metric) for column in columns]
     best = best_of(numbers)
     metrics = table.metrics(row)
@@ -139,7 +140,7 @@ def _whole(table: Table, *, headed: bool, stacked: bool) -> Grid:
             if stacked:
                 below = (f"baseline {text}" for text in baseline.lines)
                 words_of, baseline = [*words_of[:-1], Entry((*words_of[-1].lines, *below))], Entry()
-            rows.append((*words_of, baseline, *_row_entries(table, row, metric, table.columns)))
+            rows.append((*words_of, baseline, *row_entries(table, row, metric, table.columns)))
     words = ["task"] * (not headed) + [""] * (not matrix)
     whole = Grid(
         caption=captions.caption(table),
@@ -189,7 +190,7 @@ def _terminal(table: Table) -> list[Grid]:
         for metric in table.metrics(row):
             name = _label(row, mark) if matrix else [table.names.metric(metric)]
             baseline = [f"baseline {text}" for text in _baseline(row, metric).lines]
-            lines.append((Entry((*name, *baseline)), *_row_entries(table, row, metric, columns)))
+            lines.append((Entry((*name, *baseline)), *row_entries(table, row, metric, columns)))
         if not matrix:
             blocks.append(Grid(_heading(row, mark), ("", *columns), tuple(lines)))
             lines = []

@@ -16,8 +16,8 @@ from bench.report.web.places import (
     delay_lines,
     key_of,
     looks_of,
-    place_numbers,
     protocol_notes,
+    row_numbers,
     setting_facts,
     settings_of,
     statuses,
@@ -49,14 +49,16 @@ def content_of(runs: Sequence[Run]) -> tuple[dict[str, Any], list[DamagedRecordE
     places: list[dict[str, Any]] = []
     lines: dict[int, dict[str, Any]] = {}
     for setting in settings:
+        numbers = row_numbers(setting)
         for label, members in setting.row.runs.items():
             place, wrong = _place(setting, label, members, detail, numbered, lines)
-            places.append({"column": columns.index(label), **place})
+            places.append({"column": columns.index(label), "numbers": numbers[label], **place})
             damaged += wrong
     shown = list(dict.fromkeys(metric for setting in settings for metric in setting.table.metrics(setting.row)))
     content = {
         "version": __version__,
         "statuses": statuses(runs),
+        "thinned": detail.seeds is not None,
         "detail": _said(detail, len(runs), len(lines)),
         "columns": looks_of(columns),
         "metrics": {metric: metrics.name_of(metric) for metric in _in_order(shown)},
@@ -96,7 +98,6 @@ def _place(
         "cell": members[0].cell,
         "runs": [numbered[run] for run in members],
         "statuses": statuses(members),
-        "numbers": place_numbers(setting, label),
         "survival": survival_lines(members),
         "flow": flow,
         "gates": gates,

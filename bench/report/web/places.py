@@ -16,11 +16,13 @@ from cycler import Cycler
 from bench.analysis import metrics
 from bench.analysis.delay_series import delay_series
 from bench.analysis.grouping import NO_YEAR, RunGroup, arrange
+from bench.analysis.metrics import MetricEstimate
 from bench.analysis.names import Names
 from bench.analysis.run import Run
 from bench.analysis.table import Spec, Table
 from bench.report.figures.style import LINE_STYLES, STYLE, look
 from bench.report.tables import captions, numbers
+from bench.report.tables.render import row_entries
 from bench.report.web.shortened import short, shorter
 from bench.stats.intervals import success
 
@@ -125,27 +127,31 @@ def setting_facts(setting: Setting) -> dict[str, Any]:
     }
 
 
-def place_numbers(setting: Setting, column: str) -> dict[str, list[Any]]:
-    """Return the numbers of a place as ``bench table`` prints them.
+def row_numbers(setting: Setting) -> dict[str, dict[str, list[Any]]]:
+    """Return the numbers of a row as ``bench table`` prints them.
 
     Returns:
-        By metric: the number by which rows are sorted, ``"Infinity"`` for one beyond all others; its text; and the text
-        of its interval and of what became of the runs.
+        By column and metric: the number by which rows are sorted, ``"Infinity"`` for one that is worse than all others;
+        its text; the text of its interval and of what became of the runs; the baseline's, or nothing; and whether it is
+        the best of its row.
     """
-    members = setting.row.runs[column]
-    found = {}
-    for metric in setting.table.metrics(setting.row):
-        number = setting.table.number(setting.row, column, metric)
-        lines = numbers.entry(number, members, counted=False).lines
-        value = None if number is None else number.value
-        if value is not None and not math.isfinite(value):
-            sortable: float | int | str | None = "Infinity" if number and number.better == "lower" else None
-        else:
-            sortable = shorter(value, 6)
-        found[metric] = [sortable, lines[0], " ".join(lines[1:])]
-        baseline = setting.row.facts["baselines"].get(metric)
-        found[metric] += [numbers.number(baseline)] if baseline is not None else []
+    row, table, columns = setting.row, setting.table, list(setting.row.runs)
+    found: dict[str, dict[str, list[Any]]] = {column: {} for column in columns}
+    for metric in table.metrics(row):
+        baseline = row.facts["baselines"].get(metric)
+        below = "" if baseline is None else numbers.number(baseline)
+        for column, entry in zip(columns, row_entries(table, row, metric, columns), strict=True):
+            value = _sortable(table.number(row, column, metric))
+            found[column][metric] = [value, entry.lines[0], " ".join(entry.lines[1:]), below, entry.best]
     return found
+
+
+def _sortable(number: MetricEstimate | None) -> float | int | str | None:
+    if number is None or number.value is None:
+        return None
+    if math.isinf(number.value) and number.better == "lower":
+        return "Infinity"
+    return shorter(number.value, 6)
 
 
 def statuses(runs: Iterable[Run]) -> dict[str, int]:

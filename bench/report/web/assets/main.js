@@ -178,8 +178,8 @@ function start() {
     render();
   });
   const statuses = Object.entries(DATA.statuses).map(([status, count]) => `${counted(count)} ${status}`);
-  byId("summary").textContent = `${plural(RUNS.id.length, "run")} (${statuses.join(", ")}) of ${plural(OPTIONS.cell.length, "cell")} on ${plural(OPTIONS.task.length, "task")}, in ${plural(DATA.settings.length, "setting")}. Made by rnn-bench ${DATA.version}.`;
-  byId("detail").textContent = DATA.detail;
+  byId("summary").textContent = `${plural(RUNS.id.length, "run")} (${statuses.join(", ")}) of ${plural(OPTIONS.cell.length, "cell")} on ${plural(OPTIONS.task.length, "task")}, in ${plural(DATA.settings.length, "setting")}. Made by rnn-bench ${DATA.version}.${DATA.thinned ? ` ${DATA.detail}` : ""}`;
+  byId("detail").textContent = DATA.thinned ? "" : DATA.detail;
   const notes = DATA.protocols.flatMap(({ protocol, notes: texts }) => [h("h3", {}, protocol), h("ul", {}, texts.map((text) => h("li", {}, text)))]);
   byId("notes").lastElementChild.append(...notes);
   if (DATA.claims) {

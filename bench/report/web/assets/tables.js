@@ -112,8 +112,8 @@ function resultColumns(places) {
       label: DATA.metrics[metric],
       value: (place) => own(place.numbers, metric)?.[0],
       cell: (place) => {
-        const [, text, interval, baseline] = own(place.numbers, metric) ?? [null, "", "", undefined];
-        return h("td", { class: "number" }, text, small(interval), small(baseline === undefined ? "" : `baseline ${baseline}`));
+        const [, text, interval, baseline, best] = own(place.numbers, metric) ?? [null, "", "", "", false];
+        return h("td", { class: "number" }, best ? h("strong", {}, text) : text, small(interval), small(baseline && `baseline ${baseline}`));
       },
     })),
   ];
