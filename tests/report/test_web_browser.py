@@ -272,6 +272,10 @@ def test_names_harm_nothing(browser: Browser, tmp_path: Path):
     page.keyboard.press("Escape")
     page.locator("#filter-cell").select_option("constructor")
     assert opened.column("solved") == ["0/0"]
+    page.get_by_role("button", name="Clear all").click()
+    page.locator("#filter-status").select_option("failed")
+    assert sorted(opened.column("Run", "runs")) == sorted(each.run_id for each in hostile() if each.status == "failed")
+    assert opened.column("Cell") == ["gru", "constructor"]
     for each in (opened, again):
         assert each.page.evaluate("[typeof hacked, document.images.length, document.scripts.length]") == [
             "undefined",
@@ -280,6 +284,28 @@ def test_names_harm_nothing(browser: Browser, tmp_path: Path):
         ]
         assert (each.wrong, each.asked) == ([], [path.as_uri()])
         each.close()
+
+
+def test_a_verdict_shows_the_runs_that_bear_it(browser: Browser):
+    opened = Opened(browser, ROOT / "results" / "page.html")
+    claim = "The LSTM convincingly beats the baseline on adding with a length of 200."
+    row = opened.page.locator("#claims tbody tr", has_text=claim)
+    row.get_by_role("button").press("Enter")
+    bearing, _ = read_runs(ROOT / "results" / "published" / "runs" / "arjovsky2016" / "adding_problem" / "lstm")
+    bearing = [each for each in bearing if each.record.task_facts["length"] == 200]
+    assert sorted(opened.column("Run", "runs")) == sorted(each.run_id for each in bearing)
+    assert opened.column("solved") == ["5/5"]
+    assert opened.row("lstm", "adding_problem, length=200").locator("input").is_checked()
+    opened.page.get_by_role("button", name="Only runs that bear one claim").click()
+    opened.page.locator("#filter-experiment").select_option("horizon")
+    plot = opened.page.locator("#delays figure").first
+    plot.locator("summary").click()
+    plot.locator("tbody tr").first.wait_for()
+    shown = [each.split("\t") for each in plot.locator("tbody tr").all_inner_texts()]
+    assert [value for name, delay, value, *_ in shown if name == "gru"] == ["1.00"] * 5
+    assert [delay for name, delay, value, *_ in shown if (name, value) == ("lstm", "1.00")] == ["25", "50", "100"]
+    assert (opened.wrong, opened.asked) == ([], [(ROOT / "results" / "page.html").as_uri()])
+    opened.close()
 
 
 MARKED, OPEN = "gate=mean&mark=r.0c957bb9a17b", "run=0c957bb9a17b"
