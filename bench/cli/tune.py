@@ -6,7 +6,6 @@ import importlib.util
 import sys
 
 from bench.cli.common import fail
-from bench.cli.run import DRY_RUN_FLAGS
 from bench.training.waiting import SharedCores
 
 HELP = """usage: bench tune +experiment=NAME [KEY=VALUE ...] [--dry-run] [--config-dir DIR]
@@ -40,6 +39,7 @@ def tune_command(arguments: list[str], cores: SharedCores) -> int:
         return 0
     if importlib.util.find_spec("optuna") is None:
         return fail("tune", "Optuna must be installed, pip install 'rnn-bench[tune]'")
+    from bench.cli.run import DRY_RUN_FLAGS
     from bench.config import hydra_app
     from bench.config.explain import ConfigError
     from bench.runs import launch

@@ -39,7 +39,7 @@ def expected_best_scores(lines: Sequence[Line], sheet: Sheet = PLAIN) -> Drawing
             _best_line(panel, label, line, cells, sheet)
         first = members[0]
         panel.axhline(first.baseline, color=GREY, linestyle=(0, (2, 2)), linewidth=1, label=BASELINE)
-        if first.direction == "lower" and min(min(line.scores) for line in members) > 0:
+        if _spans_decades([score for line in members for score in line.scores]):
             panel.set_yscale("log")
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.set_xlabel("trials")
@@ -78,7 +78,8 @@ def slices(lines: Sequence[Line], sheet: Sheet = PLAIN) -> Drawing | None:
     keys = list(dict.fromkeys(key for line in lines for trial in line.trials for key in trial.values))
     # In a column of a page, keys stand below each other.
     shape = (len(panels_by_task) * len(keys), 1) if sheet.narrow else (len(panels_by_task), len(keys))
-    figure, axes = grid(*shape, width=SLICE_INCHES * shape[1], height=PANEL_HEIGHT, sheet=sheet)
+    share = "none" if sheet.narrow else "row"
+    figure, axes = grid(*shape, width=SLICE_INCHES * shape[1], height=PANEL_HEIGHT, sheet=sheet, sharey=share)
     panels = list(axes.flat)
     for i, (label, members) in enumerate(panels_by_task.items()):
         for j, key in enumerate(keys):
@@ -87,6 +88,8 @@ def slices(lines: Sequence[Line], sheet: Sheet = PLAIN) -> Drawing | None:
                 panel.set_axis_off()
                 continue
             panel.set_xlabel(sheet.names.key(key, key))
+            if _spans_decades([trial.score or 0.0 for line in members for trial in line.trials]):
+                panel.set_yscale("log")
             if j == 0 or sheet.narrow:
                 titled(panel, label)
                 panel.set_ylabel(sheet.names.metric(members[0].metric))
@@ -102,7 +105,6 @@ def _slice(panel: Axes, panel_label: str, key: str, lines: Sequence[Line], cells
     numbers = all(isinstance(value, float | int) for value in values) and len({*values}) > len(cells)
     in_order = sorted({*values}, key=lambda each: (isinstance(each, str), str(each)))
     places = {value: i for i, value in enumerate(in_order)}
-    every_score = []
     for line in lines:
         having = [trial for trial in line.trials if key in trial.values]
         if not having:
@@ -112,20 +114,22 @@ def _slice(panel: Axes, panel_label: str, key: str, lines: Sequence[Line], cells
         beside = 0.0 if numbers else 0.5 * ((index + 0.5) / len(cells) - 0.5)
         x = [trial.values[key] if numbers else places[trial.values[key]] + beside for trial in having]
         y = [trial.score or 0.0 for trial in having]
-        every_score += y
         color, name = look(index)["color"], sheet.names.cell(line.cell)
         faces = ["none" if trial.state == "pruned" else color for trial in having]
         panel.scatter(x, y, s=9, facecolors=faces, edgecolors=color, linewidths=0.7, label=name)
         note(panel, panel=panel_label, line=name, key=key, trial=[trial.number for trial in having],
              state=[trial.state for trial in having], at=[trial.values[key] for trial in having], value=y)  # fmt: skip
-    if lines[0].direction == "lower" and min(every_score) > 0:
-        panel.set_yscale("log")
     if not numbers:
         panel.set_xticks(range(len(places)), [f"{value:g}" if isinstance(value, float) else value for value in places])
         panel.set_xlim(-0.6, len(places) - 0.4)
-    elif min(values) > 0 and max(values) >= 20 * min(values):
+    elif _spans_decades(values):
         panel.set_xscale("log")
     return True
+
+
+def _spans_decades(values: Sequence[float]) -> bool:
+    """Return whether numbers are better told apart by their logarithm."""
+    return min(values) > 0 and max(values) >= 20 * min(values)
 
 
 def _by_task(lines: Iterable[Line], sheet: Sheet) -> dict[str, list[Line]]:
