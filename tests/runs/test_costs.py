@@ -7,7 +7,7 @@ import pytest
 import bench as package
 from bench.analysis.table import Spec
 from bench.report.tables.render import render
-from tests.conftest import DATA, Bench, spec_of
+from tests.conftest import DATA, Bench, spec_of, specs_of
 
 INPUTS, UNITS = 2, 4
 """Sizes of the network of a tiny run on the adding problem."""
@@ -54,6 +54,16 @@ def test_memory_is_that_of_weights_and_of_what_is_kept_for_the_way_back(bench: B
     pieces = bench.one("cell=lstm", f"model.engine={engine}", "data.batch_size=32", "data.microbatch_size=16",
                        "task.length=20")  # fmt: skip
     assert pieces.model["memory_bytes"] == found[16].model["memory_bytes"]
+
+
+def test_equal_parameters_are_those_of_the_lstm_of_equal_size():
+    """A budget in the experiment is what its LSTM has at the size that all cells have in the row before."""
+    specs = specs_of("+experiment=cost", "cell=lstm", "seed=0")
+    sizes = [(spec.network.hidden_size, spec.network.settings.parameter_budget) for spec in specs]
+    assert [size for size, _ in sizes[::2]] == [size for size, _ in sizes[1::2]] == [50, 50, 64, 32, 128]
+    counts = [sum(shape.numel() for name, shape in spec.network.shapes().items() if name != "start") for spec in specs]
+    assert counts[::2] == counts[1::2] == [budget for _, budget in sizes[1::2]]
+    assert [budget for _, budget in sizes[::2]] == 5 * [None]
 
 
 def test_tables_and_frames_show_costs(bench: Bench):
