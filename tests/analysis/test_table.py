@@ -142,7 +142,9 @@ class TestSpec:
         (experiment,) = spec.where["experiment"]
         assert experiment in options("experiment")
         assert spec.only is None
-        task_name = spec.where.get("task", [DATA_EXPERIMENTS.get(experiment, "adding_problem")])[0]
+        task_name = spec.where.get("task", [{**DATA_EXPERIMENTS, "cost": "digits"}.get(experiment, "adding_problem")])[
+            0
+        ]
         scores = ("mse", "loss", "recall", "accuracy", "within_tolerance")
         if experiment in DATA_EXPERIMENTS:
             scores = tuple(spec_of(*TINY, f"task={task_name}").task.baselines)
