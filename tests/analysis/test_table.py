@@ -139,8 +139,9 @@ class TestSpec:
         spec = read_spec(name)
         assert name in spec_names()
         assert spec.where is not None
-        (experiment,) = spec.where["experiment"]
+        experiment, *tuned = spec.where["experiment"]
         assert experiment in options("experiment")
+        assert {*tuned} <= {f"{experiment}-tuned30"}
         assert spec.only is None
         task_name = spec.where.get("task", [{**DATA_EXPERIMENTS, "cost": "digits"}.get(experiment, "adding_problem")])[
             0
