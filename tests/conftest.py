@@ -249,7 +249,7 @@ def block(name: str, file: str, language: str) -> str:
     return found[1]
 
 
-def readme_cell(folder: Path) -> Path:
+def documented_cell(folder: Path) -> Path:
     """Make a folder with ``cell=mine``, the cell of the documentation."""
     sys.modules.pop("leaky_gate", None)
     (folder / "cell").mkdir(parents=True)

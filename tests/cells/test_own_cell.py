@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from bench.records.read import read_probe
-from tests.conftest import TINY, Bench, block, readme_cell
+from tests.conftest import TINY, Bench, block, documented_cell
 from tests.processes import command
 
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    return readme_cell(tmp_path / "mine")
+    return documented_cell(tmp_path / "mine")
 
 
 def test_it_has_about_fifteen_lines():
@@ -208,7 +208,7 @@ def test_strange_cells(bench: Bench, tmp_path: Path):
     ],
 )
 def test_a_step_that_returns_no_state_is_found_before_it_trains(bench: Bench, tmp_path: Path, returned: str, got: str):
-    mine = readme_cell(tmp_path / "mine")
+    mine = documented_cell(tmp_path / "mine")
     source = mine / "leaky_gate.py"
     text, _, _ = source.read_text().rpartition("        return ")
     source.write_text(f"{text}        return {returned}\n")

@@ -9,7 +9,7 @@ import pytest
 
 from bench.runs.cell_check import check_cell
 from tests import broken_cells
-from tests.conftest import TINY, Bench, assert_one_line, readme_cell, spec_of
+from tests.conftest import TINY, Bench, assert_one_line, documented_cell, spec_of
 
 BROKEN = {
     "Mixing": ("batch", "a sequence in a batch of 5 differs by "),
@@ -35,7 +35,7 @@ def test_what_a_cell_breaks(name: str, expected: tuple[str, str]):
 
 
 def test_a_cell_that_keeps_the_contract_on_one_screen(bench: Bench, tmp_path: Path):
-    mine = readme_cell(tmp_path / "mine")
+    mine = documented_cell(tmp_path / "mine")
     outcome = bench.call("check", *TINY, "--config-dir", str(mine), "cell=mine", "task.length=20")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()

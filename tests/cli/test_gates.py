@@ -15,7 +15,7 @@ from bench.report.figures.gates import gates
 from bench.runs.trained import load_model
 from bench.training.data import SequenceData
 from tasks.data_set import DataSet
-from tests.conftest import DATA, TINY, Bench, assert_one_line, readme_cell, spec_of
+from tests.conftest import DATA, TINY, Bench, assert_one_line, documented_cell, spec_of
 
 KEEP = "training.keep_weights=true"
 
@@ -79,7 +79,7 @@ def test_sequences_of_a_generator_are_those_of_the_test_set(bench: Bench, tmp_pa
 def test_a_cell_without_gates_and_one_of_the_users(bench: Bench, tmp_path: Path):
     found = drawn(bench, tmp_path, bench.folder(bench.ready("cell=rnn", KEEP)), "--width=1")
     assert list(dict.fromkeys(found["panel"])) == ["network input", "state h"]
-    mine = readme_cell(tmp_path / "mine")
+    mine = documented_cell(tmp_path / "mine")
     bench.run(f"--config-dir={mine}", "cell=mine", KEEP, "model.layers=2", "results_dir=" + str(tmp_path / "own"))
     (folder,) = (tmp_path / "own" / "runs" / "default" / "adding_problem" / "mine").glob("[!.]*")
     outcome = bench.call("gates", str(folder), f"--output={tmp_path}", f"--config-dir={mine}")

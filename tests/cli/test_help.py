@@ -20,7 +20,7 @@ from bench.config.schema import Config, LauncherConfig, ModelConfig, TrainerConf
 from bench.probes.settings import ProbeConfig
 from bench.report.tables.render import FORMS
 from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
-from tests.conftest import DATA, ROOT, TINY, Bench, cells, options, readme_cell, spec_of
+from tests.conftest import DATA, ROOT, TINY, Bench, cells, documented_cell, options, spec_of
 
 
 def test_metrics_statistics_and_keys(bench: Bench):
@@ -81,7 +81,7 @@ def test_every_key_of_every_launcher_has_its_meaning(name: str):
 
 
 def test_a_cell_of_ones_own_is_read_and_not_imported(tmp_path: Path):
-    folder = readme_cell(tmp_path / "mine")
+    folder = documented_cell(tmp_path / "mine")
     node = "cell: {_target_: leaky_gate.LeakyGate, initial_state: zeros, speed: 3}"
     shown = key_help(node, str(folder))
     assert "  cell.initial_state=zeros\n      The state before the first step," in shown

@@ -14,7 +14,7 @@ from bench.config.sweep_grid import SweepGrid
 from bench.records import record
 from bench.records.read import find_records, read_record
 from bench.runs.replay import rebuild
-from tests.conftest import ROOT, TINY, Bench, assert_one_line, own_experiment, readme_cell, specs_of
+from tests.conftest import ROOT, TINY, Bench, assert_one_line, documented_cell, own_experiment, specs_of
 
 NODE = {
     "rows": [{"task": "copy_memory", "task.delay": [1, 2]}, {"task": "adding_problem", "task.length": 5}],
@@ -302,7 +302,7 @@ def test_the_other_budget_is_beside_the_first(bench: Bench, tmp_path: Path):
 
 
 def test_a_cell_of_ones_own_in_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    folder = readme_cell(tmp_path / "mine")
+    folder = documented_cell(tmp_path / "mine")
     monkeypatch.syspath_prepend(str(folder))
     for preset, rows in (("arjovsky2016", 8), ("le2015", 4), ("bai2018", 11), ("li2018", 3)):
         found = specs_of(f"--config-dir={folder}", f"+experiment={preset}", "cell=mine", "seed=0")

@@ -27,7 +27,7 @@ from tasks.character_model import CharacterModel
 from tasks.classification import Classification
 from tasks.data_set import DataSet
 from tasks.forecast import Forecast
-from tests.conftest import DATA, ROOT, TINY, Bench, assert_one_line, readme_cell, spec_of
+from tests.conftest import DATA, ROOT, TINY, Bench, assert_one_line, documented_cell, spec_of
 
 KEEP = ("training.keep_weights=true", "training.keep_predictions=true")
 FILES = ROOT / "tests" / "files"
@@ -272,7 +272,7 @@ def test_damaged_and_foreign_weights(bench: Bench):
 
 
 def test_code_of_others_is_trusted_or_not_loaded(bench: Bench, tmp_path: Path):
-    mine = readme_cell(tmp_path / "mine")
+    mine = documented_cell(tmp_path / "mine")
     spec = bench.call("run", *TINY, f"results_dir={bench.results}", "--config-dir", str(mine), "cell=mine",
                       "task=digits", "model.engine=stepwise", *KEEP)  # fmt: skip
     assert spec.code == 0, spec.err
