@@ -33,6 +33,7 @@ results: setup
 	$(BIN)/bench report results/README.md
 	$(BIN)/bench report results/sequences/README.md
 	$(BIN)/bench page results/published/runs results/sequences/runs results/demo/runs --title 'rnn-bench: published runs' --output results/page.html
+	$(BIN)/bench report results/tuning/README.md
 
 # Threads sleep while they wait, since the tests of two workers share the cores.
 test: lint
