@@ -32,8 +32,8 @@ results: setup
 	$(BIN)/bench report docs/ten_minutes.md
 	$(BIN)/bench report results/README.md
 	$(BIN)/bench report results/sequences/README.md
-	$(BIN)/bench page results/published/runs results/sequences/runs results/demo/runs --title 'rnn-bench: published runs' --output results/page.html
 	$(BIN)/bench report results/tuning/README.md
+	$(BIN)/bench page results/published/runs results/sequences/runs results/tuning/runs results/demo/runs --title 'rnn-bench: published runs' --output results/page.html
 
 # Threads sleep while they wait, since the tests of two workers share the cores.
 test: lint

@@ -12,6 +12,7 @@ TOP = Path(__file__).parents[1]
 PAGES = {
     "published": "results/README.md",
     "published_sequences": "results/sequences/README.md",
+    "published_tuning": "results/tuning/README.md",
     "speed": "benchmarks/RESULTS.md",
     "changelog": "CHANGELOG.md",
 }

@@ -20,6 +20,8 @@ PLACES = """places of a page that are filled, each up to the next <!-- end -->:
   <!-- figure: overfitting NAME -->       their loss of training beside that of evaluation
   <!-- figure: confusion NAME -->         which class they take for which, where predictions are kept
   <!-- figure: forecasts NAME -->         their forecasts beside what came, where predictions are kept
+  <!-- figure: expected_best FILE -->    what a search is expected to find, from the trials.csv of bench tune
+  <!-- figure: slices FILE -->           the score of each of its trials over each key
 """
 
 

@@ -57,7 +57,13 @@ def page(tmp_path: Path, origin: Path) -> Path:
     return tmp_path / "README.md"
 
 
-PAGES = ("README.md", "results/README.md", "results/sequences/README.md", "docs/ten_minutes.md")
+PAGES = (
+    "README.md",
+    "results/README.md",
+    "results/sequences/README.md",
+    "results/tuning/README.md",
+    "docs/ten_minutes.md",
+)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -149,10 +155,10 @@ def test_the_documentation_has_such_pages(tmp_path: Path, name: str):
 def test_markers_are_those_of_the_documentation(bench: Bench):
     shown = bench.call("report", "--help").out
     told = re.findall(r"<!-- [^>]+ -->", (ROOT / "docs" / "paper.md").read_text())
-    assert len(told) == 11
+    assert len(told) == 13
     assert all(marker in shown for marker in told)
     pages = "".join((ROOT / name).read_text() for name in PAGES)
-    known = [re.sub(r"NAME|FOLDER", r"\\S+", marker) for marker in told]
+    known = [re.sub(r"NAME|FOLDER|FILE", r"\\S+", marker) for marker in told]
     for marker in re.findall(r"<!-- .*? -->", pages):
         assert any(re.fullmatch(each, marker) for each in known), marker
 
@@ -246,16 +252,19 @@ def test_without_what_trains(page: Path, tmp_path: Path):
     assert (tmp_path / "drawn" / "learning_curves.pdf").exists()
 
 
-@pytest.mark.parametrize("name", PAGES[1:3])
+@pytest.mark.parametrize("name", PAGES[1:4])
 def test_the_committed_page_is_what_its_records_give(tmp_path: Path, name: str):
     page = tmp_path / "README.md"
     for folder in ("published", "runs", "tables", "figures"):
         if (there := (ROOT / name).parent / folder).exists():
             shutil.copytree(there, tmp_path / folder)
     shutil.copy(ROOT / name, page)
+    trials = tmp_path / "trials.csv"
+    if (there := (ROOT / name).with_name(trials.name)).exists():
+        shutil.copy(there, trials)
     kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "runs" not in path.parts}
     written = fill_page(page)
-    assert set(written) == set(kept)
+    assert set(written) == set(kept) - {trials}
     # Pictures depend on the libraries that draw them; all other files are text.
     assert [str(path) for path in written if path.suffix not in (".png", ".pdf")
             and path.read_bytes() != kept[path]] == []  # fmt: skip

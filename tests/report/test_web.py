@@ -29,7 +29,7 @@ from tests.conftest import ROOT, Bench
 from tests.pages_made import HOSTILE, hostile
 
 DEMO = ROOT / "results" / "demo" / "runs"
-PUBLISHED = [ROOT / "results" / name / "runs" for name in ("published", "sequences", "demo")]
+PUBLISHED = [ROOT / "results" / name / "runs" for name in ("published", "sequences", "tuning", "demo")]
 
 
 @pytest.fixture(scope="module")
