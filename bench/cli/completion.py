@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 
 COMMANDS = (
-    "run", "check", "table", "report", "figures", "status", "runs", "replay", "publish", "predict", "generate", "push",
-    "dashboard",
+    "run", "check", "tune", "table", "report", "figures", "status", "runs", "replay", "publish", "predict", "generate",
+    "push", "dashboard",
 )  # fmt: skip
 """What may follow ``bench``."""
 NAMES = "bench rnn-bench"
@@ -25,7 +25,7 @@ _bench_completion() {{
     COMPREPLY=()
     if (( ${{#words[@]}} == 2 )); then
         for each in $(compgen -W "{" ".join(COMMANDS)}" -- "$word"); do COMPREPLY+=("$each "); done
-    elif [[ ${{words[1]}} == run || ${{words[1]}} == check ]]; then
+    elif [[ ${{words[1]}} == run || ${{words[1]}} == check || ${{words[1]}} == tune ]]; then
         # Where = or : parts words, only what stands behind the last of them is replaced.
         [[ $COMP_WORDBREAKS == *=* && $word == *=* ]] && kept="${{word%=*}}="
         [[ $COMP_WORDBREAKS == *:* && ${{word#"$kept"}} == *:* ]] && kept="${{word%:*}}:"
@@ -41,7 +41,7 @@ _bench_completion() {{
     local -a found
     if (( CURRENT == 2 )); then
         compadd -- {" ".join(COMMANDS)}
-    elif [[ $words[2] == run || $words[2] == check ]]; then
+    elif [[ $words[2] == run || $words[2] == check || $words[2] == tune ]]; then
         local line="bench ${{(j: :)words[3,CURRENT-1]}} $PREFIX"
         found=("${{(@f)$(COMP_LINE="$line" $words[1] run -sc query=zsh 2> /dev/null)}}")
         [[ -n $found[1] ]] && compadd -S '' -- $found || _files
@@ -61,7 +61,7 @@ function __bench_completion
 end
 for each in {NAMES}
     complete -c $each -n '__fish_is_first_token' -f -a '{" ".join(COMMANDS)}'
-    complete -c $each -n '__fish_seen_subcommand_from run check' -f -a '(__bench_completion)'
+    complete -c $each -n '__fish_seen_subcommand_from run check tune' -f -a '(__bench_completion)'
 end"""
 
 SCRIPTS = {

@@ -7,6 +7,7 @@ import gc
 import sys
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 from bench.cli.common import FIGURES, PICTURES, RUNS, complain, fail, listed_names, merged, names_given
 
@@ -26,7 +27,10 @@ def figures_command(parsed: argparse.Namespace) -> int:
     from bench.analysis.table import chosen
     from bench.report.figures.drawing import Sheet
     from bench.report.figures.two_processes import MANY, draw
+    from bench.tuning.trials import TRIALS_FILE
 
+    if (parsed.folder / TRIALS_FILE).is_file():
+        return _figures_of_trials(parsed, parsed.folder / TRIALS_FILE)
     runs, damaged = read_runs(parsed.folder)
     if not runs and not damaged:
         return fail("figures", f"DIR must hold records, found none below {str(parsed.folder)!r}")
@@ -50,6 +54,30 @@ def figures_command(parsed: argparse.Namespace) -> int:
         except OSError as error:
             return fail("figures", f"--output must be a folder that can be written to, {error}")
     return complain("figures", damaged)
+
+
+def _figures_of_trials(parsed: argparse.Namespace, file: Path) -> int:
+    """Draw the figures of a folder of trials of ``bench tune``; each of its hundreds of settings has only few runs."""
+    from bench.report.figures.draw import draw_trials
+    from bench.report.figures.drawing import Sheet
+    from bench.tuning.trials import read_trials
+
+    if parsed.where:
+        return fail("figures", "--where must not be given for trials, among which --cells and --tasks choose")
+    try:
+        lines = read_trials(file)
+        for flag, name in (("cells", "cell"), ("tasks", "task")):
+            if (wanted := getattr(parsed, flag)) is not None:
+                _check(flag, wanted, (getattr(line, name) for line in lines))
+                lines = [line for line in lines if getattr(line, name) in wanted]
+        sheet = Sheet.of(names_given(parsed), parsed.width)
+        forms = (*parsed.format, "csv")
+        draw_trials(lines, parsed.output or file.parent / "figures", forms, sheet, partial(print, flush=True))
+    except ValueError as error:
+        return fail("figures", str(error).replace("`", ""))
+    except OSError as error:
+        return fail("figures", f"--output must be a folder that can be written to, {error}")
+    return 0
 
 
 def _check(flag: str, wanted: Iterable[str], there: Iterable[str]) -> None:

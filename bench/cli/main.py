@@ -33,13 +33,14 @@ from bench.cli.runs import runs_command
 from bench.cli.status import status_command
 from bench.cli.table import table_command
 from bench.cli.trained import generate_command, predict_command
+from bench.cli.tune import tune_command
 from bench.errors import shown
 from bench.training.waiting import SharedCores
 
 PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
 """What stands for characters of ours where a terminal has none of them; a question mark stands for all others."""
 
-LEAST_MEMORY = {"run": 2_000_000, "replay": 2_000_000, "predict": 2_000_000, "generate": 2_000_000, "table": 1_000_000}
+LEAST_MEMORY = {**dict.fromkeys(("run", "tune", "replay", "predict", "generate"), 2_000_000), "table": 1_000_000}
 """Address space in kB that the libraries of a command take; all others need no more than ``table``."""
 
 
@@ -111,6 +112,8 @@ def _main(arguments: list[str]) -> int:
         return run_command(arguments[1:], cores)
     if arguments[:1] == ["check"]:
         return check_command(arguments[1:], SharedCores())
+    if arguments[:1] == ["tune"]:
+        return tune_command(arguments[1:], SharedCores())
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     return command(parsed)
@@ -125,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("run", help="train a cell on a task, or a sweep of them (bench run --help)", add_help=False)
     commands.add_parser("check", help="whether a cell keeps the contract, and what it costs", add_help=False)
+    commands.add_parser("tune", help="the best setting of each cell, by equal trials, on fresh seeds", add_help=False)
     table = commands.add_parser("table", help="print the table of a folder of records", add_help=False)
     table.add_argument("-h", "--help", action=ListedHelp)
     table.add_argument("folder", nargs="?", type=Path, default=RUNS, metavar="DIR", help=f"default: {RUNS}")

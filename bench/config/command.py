@@ -58,6 +58,16 @@ def compose_command(hydra: Hydra, overrides: Sequence[str]) -> DictConfig:
     return config
 
 
+def grid_of(config: DictConfig) -> SweepGrid:
+    """Return the ``sweep`` node of a command, checked.
+
+    Raises:
+        ConfigError: See :func:`jobs_of`.
+    """
+    with _in_one_line():
+        return _read_sweep(config)
+
+
 def search_of(config: DictConfig) -> Search | None:
     """Return what the sweep of a command searches for.
 

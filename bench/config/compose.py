@@ -29,19 +29,25 @@ def compose_runs(overrides: Sequence[str], *, config_dir: str | None = None) -> 
         return list(runs_of(compose_command(hydra, overrides), hydra.config_loader))
 
 
-def runs_of(config: DictConfig, loader: ConfigLoader, jobs: Sequence[list[str]] | None = None) -> Iterator[RunSpec]:
+def runs_of(
+    config: DictConfig,
+    loader: ConfigLoader,
+    jobs: Sequence[list[str]] | None = None,
+    composer: Composer | None = None,
+) -> Iterator[RunSpec]:
     """Return the runs of a command, one after the other, each composed and built once.
 
     Args:
         config: What :func:`compose_command` returned, or Hydra made of the same overrides.
         loader: Composes.
         jobs: The overrides of each run; ``None`` for those of :func:`jobs_of`.
+        composer: Composes; one that several calls share composes what their runs have in common once.
 
     Raises:
         ConfigError: What is wrong with the first run that cannot be made.
     """
 
-    composer = Composer(config, loader)
+    composer = composer or Composer(config, loader)
     alike: dict[str, RunSpec] = {}
     for overrides in jobs_of(config, loader) if jobs is None else jobs:
         try:

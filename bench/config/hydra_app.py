@@ -41,8 +41,8 @@ CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
 CONFIG_BEGINS, CONFIG_ENDS = "<config>", "</config>"
 """Lines around the config in the help that ``conf/hydra/help/bench.yaml`` asks for."""
-NO_CHOICE = ("published:", "table:")
-"""Folders of ``conf/`` that Hydra takes for choices: what papers report, and tables."""
+NO_CHOICE = ("published:", "space:", "table:")
+"""Folders of ``conf/`` that Hydra takes for choices: what papers report, spaces of ``bench tune``, and tables."""
 NO_CHOICE_GROUPS = tuple(f"{sign}{name.removesuffix(':')}=" for name in NO_CHOICE for sign in ("", "~"))
 """How overrides that choose from them begin."""
 

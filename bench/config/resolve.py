@@ -37,6 +37,7 @@ from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import Config, ModelConfig, TrainerConfig
 from bench.config.sweep_grid import SweepGrid
 from bench.config.targets import check_arguments, locate, named, parameters_of
+from bench.config.tune import TuningConfig
 from bench.engines import Choice
 from bench.engines.compiled import CHUNK
 from bench.errors import as_override, is_stop, nearest, shown
@@ -89,7 +90,8 @@ def build(
         with _named(group):
             config[group] = _of_its_class(config[group], group, overrides)
     names = {group: _name(group, config, choices, overrides) for group in ("task", "cell")}
-    names["experiment"] = (choices.get("experiment") or "default").replace("/", "-")
+    experiment = (choices.get("experiment") or "default").replace("/", "-")
+    names["experiment"] = _section(TuningConfig, config, "tuning").folder(experiment)
     with _named(""):
         shapes.convert(names, _Names)
         sweep = SweepGrid.read(config.pop("sweep"))

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from bench.config.tune import TuningConfig
 from bench.probes.settings import ProbeConfig
 from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
 
@@ -134,6 +135,7 @@ class Config:
             run, from the start).
         budget: ``paper`` or ``short``, for experiments that have both; else ``None``.
         sweep: Rows and settings of an experiment, or a search, in its YAML; else ``None``.
+        tuning: What a run of ``bench tune`` is for.
     """
 
     task: Any = MISSING
@@ -152,6 +154,7 @@ class Config:
     rerun: str = MISSING
     budget: str | None = MISSING
     sweep: Any = MISSING
+    tuning: TuningConfig = MISSING
 
 
 SWEEPER = "bench"

@@ -22,6 +22,9 @@ With ``search``, a sweep looks for the longest delay that enough seeds solve (:m
       rows:
         - {task: adding_problem, task.length: 25}    # where it begins
       search: {keys: [task.length], share: 0.8, least: 2, most: 3200, close: 1.1}
+
+With ``tune``, ``bench tune`` looks for the best setting of each cell (:mod:`bench.config.tune`); ``bench run`` makes
+the runs of the experiment as they stand.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bench.config.search import Search
+from bench.config.tune import Sampler, Tune
 from bench.errors import as_override, shown
 from bench.shapes import convert
 
@@ -59,12 +63,23 @@ class _SearchNode(Struct, forbid_unknown_fields=True):
     close: float
 
 
+class _TuneNode(Struct, forbid_unknown_fields=True):
+    space: str
+    trials: int
+    seeds: list[int]
+    sampler: Sampler
+    per_round: int
+    prune: bool
+    score: str | None = None
+
+
 class _Node(Struct, forbid_unknown_fields=True):
     rows: Annotated[list[dict[str, Any]], Meta(min_length=1, description="a list of at least one row")] = msgspec.field(
         default_factory=lambda: [{}]
     )
     settings: list[_SettingNode] = []
     search: _SearchNode | None = None
+    tune: _TuneNode | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +98,13 @@ class SweepGrid:
         rows: For each row, the values of each key, written as in overrides.
         settings: The settings in the order given; a later one wins.
         search: What is searched for; ``None`` where every run is known beforehand.
+        tune: How ``bench tune`` looks for the best setting of each cell; ``None`` where it cannot.
     """
 
     rows: tuple[Mapping[str, tuple[str, ...]], ...]
     settings: tuple[Setting, ...]
     search: Search | None = None
+    tune: Tune | None = None
 
     @classmethod
     def read(cls, node: Any) -> SweepGrid:
@@ -107,6 +124,10 @@ class SweepGrid:
                                                              "keys": tuple(found.search.keys)})  # fmt: skip
         if search is not None and (moving := looked_at & {*search.keys}):
             raise ValueError(f"`sweep.settings` must not look at what is searched over, got {', '.join(moving)}")
+        tune = None if found.tune is None else Tune(**{**msgspec.structs.asdict(found.tune),
+                                                       "seeds": tuple(found.tune.seeds)})  # fmt: skip
+        if search is not None and tune is not None:
+            raise ValueError("`sweep` must have one of search and tune, got both")
         for row in found.rows:
             if [] in row.values():
                 raise ValueError(f"`sweep.rows` must have a value for every key, got {shown(row)}")
@@ -120,12 +141,18 @@ class SweepGrid:
                 for setting in found.settings
             ),
             search,
+            tune,
         )
 
     @property
     def keys(self) -> list[str]:
         """Every key that at least one row has."""
         return list(dict.fromkeys(key for row in self.rows for key in row))
+
+    @property
+    def conditions(self) -> set[str]:
+        """Every key that a ``when`` looks at."""
+        return {key for setting in self.settings for key in setting.when}
 
     @property
     def budgets(self) -> list[str]:

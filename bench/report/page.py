@@ -13,6 +13,9 @@ words around it as the author wrote them::
     <!-- figure: survival copy_memory --> a figure of the runs of that table: survival, reach,
                                         learning_curves or overfitting
     <!-- end -->
+    <!-- figure: expected_best trials.csv --> a figure of the trials of a tuning, from the file beside the page:
+                                        expected_best or slices
+    <!-- end -->
 
 The tables and figures go into ``tables/`` and ``figures/`` beside the records' folder. Nothing here imports torch.
 """
@@ -36,9 +39,11 @@ from bench.report.figures.learning_curves import learning_curves
 from bench.report.figures.overfitting import overfitting
 from bench.report.figures.style import STYLE
 from bench.report.figures.survival import draw_survival
+from bench.report.figures.tuning import TRIAL_FIGURES
 from bench.report.tables import claims as claims_table
 from bench.report.tables.render import render
 from bench.shapes import content_of
+from bench.tuning.trials import read_trials
 
 OPEN = r"<!-- (?P<kind>(?!end\b|records\b)\w+)(?:: (?P<what>[^>]+?))? -->\n"
 PLACE = re.compile(rf"(?P<open>{OPEN})(?:(?!<!-- ).)*?(?P<end><!-- end -->)", re.S)
@@ -98,6 +103,8 @@ def fill_page(path: Path) -> list[Path]:
             body = f"```text\n{render(page.runs, 'terminal', _spec(page, what[0]))}```\n"
         elif kind == "figure" and len(what) == 2 and what[0] in FIGURES:
             body = _figure(page, what[0], what[1], files)
+        elif kind == "figure" and len(what) == 2 and what[0] in TRIAL_FIGURES:
+            body = _trial_figure(page, what[0], what[1], files)
         else:
             known = f"table: NAME, table: NAME terminal, claims, or figure: {' or '.join(FIGURES)} NAME"
             raise ValueError(f"`{path}` must have places such as {known}, got {place['open'].strip()!r}")
@@ -156,6 +163,20 @@ def _figure(page: Page, kind: str, name: str, files: Files) -> str:
     words, draw = FIGURES[kind]
     with plt.style.context(STYLE):
         figure = draw(chosen, Sheet.of(spec.names.resolved(page.runs)))
+    protocols = ", ".join(sorted({run.protocol for run in chosen}))
+    return _drawn(page, kind, name, figure, f"{protocols}: {words}", files)
+
+
+def _trial_figure(page: Page, kind: str, name: str, files: Files) -> str:
+    matplotlib.use("Agg")
+    words, draw = TRIAL_FIGURES[kind]
+    with plt.style.context(STYLE):
+        figure = draw(read_trials(page.path.parent / name), Sheet())
+    return _drawn(page, kind, name, figure, words, files)
+
+
+def _drawn(page: Page, kind: str, name: str, figure: Drawing | None, words: str, files: Files) -> str:
+    """Add a figure's files, and return what the page has of it."""
     if figure is None:
         raise ValueError(f"`{page.path}` must have figures that its records allow, got {kind} {name}")
     png, pdf = (page.folder / "figures" / f"{kind}_{Path(name).stem}.{suffix}" for suffix in ("png", "pdf"))
@@ -163,8 +184,7 @@ def _figure(page: Page, kind: str, name: str, files: Files) -> str:
         with plt.style.context(STYLE):
             files[path] = figure.to_bytes(path.suffix[1:])
     plt.close(figure)
-    protocols = ", ".join(sorted({run.protocol for run in chosen}))
-    return f"![{protocols}: {words}]({_relative(page, png)})\n\n{_links(page, PDF=pdf)}\n"
+    return f"![{words}]({_relative(page, png)})\n\n{_links(page, PDF=pdf)}\n"
 
 
 def _links(page: Page, **files: Path) -> str:

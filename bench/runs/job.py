@@ -69,6 +69,7 @@ class Command:
         multirun: Whether it asks for a sweep with ``-m``.
         config_dir: The absolute folder of the user's own configs and modules, if there is one.
         dry_run: Whether the runs are only listed.
+        tunes: Whether it is ``bench tune``.
         invocation: What its runs share; ``None`` until they are planned.
         planned: What the plan says of each run, by its overrides, where another machine may make it.
     """
@@ -77,6 +78,7 @@ class Command:
     multirun: bool
     config_dir: str | None
     dry_run: bool
+    tunes: bool = False
     invocation: Invocation | None = None
     planned: Mapping[tuple[str, ...], Planned] = field(default_factory=dict)
 
@@ -115,15 +117,15 @@ class Command:
             print(f"bench run: {error}", file=sys.stderr)
 
     def __str__(self) -> str:
-        return self._words(["-m"] if self.multirun else [], self.overrides)
+        return self._words("tune" if self.tunes else "run", ["-m"] if self.multirun else [], self.overrides)
 
     def of_run(self, spec: RunSpec) -> str:
         """Return the command line that makes one of its runs."""
-        return self._words([], spec.asked)
+        return self._words("run", [], spec.asked)
 
-    def _words(self, flags: Sequence[str], overrides: Sequence[str]) -> str:
+    def _words(self, name: str, flags: Sequence[str], overrides: Sequence[str]) -> str:
         folder = [f"--config-dir={self.config_dir}"] if self.config_dir is not None else []
-        return shlex.join(["bench", "run", *folder, *flags, *overrides])
+        return shlex.join(["bench", name, *folder, *flags, *overrides])
 
 
 def _check_planned(spec: RunSpec, planned: Planned | None, invocation: Invocation) -> None:

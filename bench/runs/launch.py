@@ -30,6 +30,7 @@ def run(
     multirun: bool = False,
     config_dir: str | None = None,
     dry_run: bool = False,
+    tunes: bool = False,
     cores: SharedCores | None = None,
 ) -> Outcome:
     """Make every run that a command stands for, as far as it is not there.
@@ -43,6 +44,7 @@ def run(
         multirun: Whether values such as ``seed=0,1`` make a sweep, as ``-m`` does.
         config_dir: A folder of the user's own configs and modules.
         dry_run: Only list the runs, with the time and disk that they will take.
+        tunes: Look for the best setting of each cell, as ``bench tune`` does.
         cores: The cores that other processes use, if they have been watched for some time already.
 
     Raises:
@@ -55,7 +57,7 @@ def run(
         raise LaunchError("the folder that the command is given in must be there, and it was removed") from error
     signals.listen(at_once=True)
     try:
-        return _run(overrides, multirun, config_dir, dry_run, cores or SharedCores())
+        return _run(overrides, multirun, config_dir, dry_run, tunes, cores or SharedCores())
     except (StoppedError, KeyboardInterrupt):
         stopped = signals.requested()
         if stopped is None:
@@ -66,7 +68,12 @@ def run(
 
 
 def _run(
-    overrides: Sequence[str], multirun: bool, config_dir: str | None, dry_run: bool, cores: SharedCores
+    overrides: Sequence[str],
+    multirun: bool,
+    config_dir: str | None,
+    dry_run: bool,
+    tunes: bool,
+    cores: SharedCores,
 ) -> Outcome:
     config_dir = str(Path(config_dir).expanduser()) if config_dir is not None else None
     folder = str(Path(config_dir).absolute()) if config_dir is not None else None
@@ -82,7 +89,7 @@ def _run(
         # Torch and Lightning come with it. What the words alone tell to be wrong has been said by now.
         from bench.runs.job import Command
 
-        command = Command(tuple(overrides), multirun, folder, dry_run)
+        command = Command(tuple(overrides), multirun, folder, dry_run, tunes)
         try:
             return hydra.multirun(CONFIG_NAME, command, words)
         except BrokenPipeError:

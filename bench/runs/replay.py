@@ -133,6 +133,7 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> RunSpec:
         "results_dir": str(scratch),
         "rerun": "none",
         "sweep": None,
+        "tuning": {"role": None, "trials": None, "seeds": None, "sampler": None},
     }
     config = {name: value for name, value in old.config.items() if name not in ("logger", "launcher")}
     config = {"probe": NO_PROBE, "budget": None} | config

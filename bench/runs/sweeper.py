@@ -47,6 +47,12 @@ def sweep(command: Command, config: DictConfig, context: HydraContext) -> Outcom
         ConfigError: What is wrong with the first run that cannot be made; none has been started then.
         LaunchError: The launcher fails.
     """
+    if command.tunes:
+        # Optuna comes with it, which is no part of a plain installation.
+        from bench.runs.tuning import tune
+
+        make = lambda specs, before: _make(specs, before, command, config, context)  # noqa: E731
+        return tune(make, command, config, context.config_loader)
     search = search_of(config)
     if search is None:
         jobs = jobs_of(config, context.config_loader)

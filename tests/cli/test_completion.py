@@ -61,7 +61,7 @@ def test_a_tab_in_a_real_shell(tmp_path: Path, shell: str):
         ("bench cell=", [f"cell={name}" for name in options("cell")]),
         ("bench -m cell=rnn,lstm  +experiment=ho", ["+experiment=hochreiter1997", "+experiment=horizon"]),
         ("bench cell=lstm cell.p", ["cell.peepholes="]),
-        ("bench t", ["task.", "task=", "trainer.", "trainer=", "training."]),
+        ("bench t", ["task.", "task=", "trainer.", "trainer=", "training.", "tuning."]),
     ],
 )
 def test_what_words_may_go_on_with(line: str, found: list[str]):

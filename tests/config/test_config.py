@@ -185,6 +185,8 @@ NOT_SCIENCE = {
     "training.keep_weights": "training.keep_weights=true",
     "training.keep_predictions": "task=digits training.keep_predictions=true",
     "rerun": "rerun=none",
+    "tuning.role": "tuning.role=trial",
+    "tuning": "tuning.role=tuned tuning.trials=3 tuning.seeds=2 tuning.sampler=tpe",
     "launcher.name": "launcher=joblib",
     "launcher.workers": "launcher=joblib launcher.workers=1",
     "launcher=slurm": "launcher=slurm launcher.cpus=4 launcher.partition=main",
@@ -226,6 +228,8 @@ def test_every_key_is_in_one_of_these_tests():
     tested = {change.partition("=")[0] for change in (*SCIENCE, *SHOWN_ELSEWHERE)}
     # The key is null on machines without a GPU; with a GPU it changes only the number of workers.
     elsewhere = {*NOT_SCIENCE, "trainer.accelerator", "launcher.workers_per_gpu", "budget", "sweep"}
+    # tests/tuning/test_tune.py has what they say of a run.
+    elsewhere |= {f"tuning.{name}" for name in ("trials", "seeds", "sampler")}
     # tests/tasks/test_data_sets.py has what names a file, or something in one.
     elsewhere |= {f"task.{name}" for name in ("file", "folder", "images", "sequence", "label", "text", "target")}
     assert all_keys() - tested - elsewhere == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -23,6 +24,8 @@ from bench.report.figures.overfitting import overfitting
 from bench.report.figures.style import STYLE
 from bench.report.figures.survival import draw_survival
 from bench.report.figures.time_constants import time_constants
+from bench.report.figures.tuning import TRIAL_FIGURES
+from bench.tuning.trials import Line
 
 FIGURES: dict[str, Callable[[list[Run], Sheet], Drawing | None]] = {
     "learning_curves": learning_curves,
@@ -92,11 +95,28 @@ def draw_runs(
     Raises:
         OSError: The output folder cannot be written to.
     """
+    return _written(((name, partial(FIGURES[name], runs, sheet)) for name in figures), output, forms, told)
+
+
+def draw_trials(
+    lines: Sequence[Line], output: Path, forms: Sequence[str], sheet: Sheet, told: Callable[[Path], object]
+) -> list[Path]:
+    """Draw the figures of the trials of a tuning; see :func:`draw_runs`."""
+    figures = ((name, partial(draw, lines, sheet)) for name, (_, draw) in TRIAL_FIGURES.items())
+    return _written(figures, output, forms, told)
+
+
+def _written(
+    figures: Iterable[tuple[str, Callable[[], Drawing | None]]],
+    output: Path,
+    forms: Sequence[str],
+    told: Callable[[Path], object],
+) -> list[Path]:
     matplotlib.use("Agg")
     written = []
     with plt.style.context(STYLE):
-        for name in figures:
-            figure = FIGURES[name](runs, sheet)
+        for name, draw in figures:
+            figure = draw()
             if figure is None:
                 continue
             for form in forms:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from bench.analysis import hyperparameters, metrics
 from bench.analysis.grouping import RunGroup
@@ -45,7 +46,24 @@ def _made(table: Table) -> str:
     for protocol, steps in budgets:
         by_protocol.setdefault(protocol, []).append(f"{steps:,}")
     protocols = "; ".join(f"{name}, at most {' or '.join(steps)} steps" for name, steps in by_protocol.items())
-    return f"Protocol: {protocols}. {origin(runs)}"
+    return f"Protocol: {protocols}. {''.join(f'{text} ' for text in _tuned(runs))}{origin(runs)}"
+
+
+def _tuned(runs: Iterable[Run]) -> Iterator[str]:
+    """Say of runs of settings that were searched for how many trials each cell had."""
+    found: dict[str, dict[tuple[Any, ...], list[str]]] = {}
+    for run in runs:
+        node = run.record.config.get("tuning") or {}
+        if node.get("role") == "tuned":
+            drawn = (node["trials"], node["sampler"], node["seeds"])
+            cells = found.setdefault(run.protocol, {}).setdefault(drawn, [])
+            cells += [run.cell] if run.cell not in cells else []
+    for protocol, by_search in found.items():
+        for (trials, sampler, seeds), cells in by_search.items():
+            who = "each cell on each task" if len(by_search) == 1 else ", ".join(cells)
+            of = "1 trial" if trials == 1 else f"{trials} trials"
+            each = "1 seed" if seeds == 1 else f"{seeds} seeds each"
+            yield f"In {protocol}, {who} has the best of {of} ({sampler}, {each}); these runs have other seeds."
 
 
 def origin(runs: Iterable[Run]) -> str:
