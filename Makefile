@@ -24,6 +24,7 @@ demo: setup
 	$(BIN)/bench run +experiment=demo
 	@$(BIN)/bench figures results/runs/demo --output results/figures > /dev/null
 	@$(BIN)/bench table results/runs/demo
+	@echo 'figures: results/figures'
 
 # The pages of results with their tables and figures, and one to open in a browser, anew from the records beside them;
 # trains nothing.
@@ -120,4 +121,4 @@ kills: setup
 	$(BIN)/python -m tests.kill_sweep --kills 50
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(CLUSTER) tests/cluster/.slurm tests/cluster/.work .coverage .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(CLUSTER) $(DOCS) docs/_build tests/cluster/.slurm tests/cluster/.work .coverage .pytest_cache .ruff_cache .import_linter_cache

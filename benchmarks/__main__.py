@@ -66,7 +66,7 @@ def peers(told: Callable[[str], None], rounds: int, seconds: float, python: Path
 
 
 def engines(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
-    """Time our engines, and the README's own cell, on adding at length 200."""
+    """Time our engines, and the documentation's own cell, on adding at length 200."""
     rows, case = [], "adding 200"
     for cell in (*CELLS, "own"):
         names = ("stepwise", "compiled", "generated", *(("fused", "native") if cell != "own" else ()))

@@ -45,8 +45,8 @@ SECONDS, ROUNDS = 0.25, 3
 
 
 def own_cell() -> type[Cell]:
-    """Return the user's own cell that the README shows."""
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    """Return the user's own cell that the documentation shows."""
+    text = (Path(__file__).parents[1] / "docs" / "ten_minutes.md").read_text(encoding="utf-8")
     found = re.search(r"`mine/leaky_gate.py`:\n\n```python\n(.*?)```", text, re.DOTALL)
     assert found is not None
     names: dict[str, Any] = {}

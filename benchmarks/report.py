@@ -146,7 +146,7 @@ def _engines(results: dict[str, Any]) -> str:
         rows.append([NAMES[row["cell"]], *shown, f"{row['compile_s']:.0f}"])
     return f"""## Engines
 
-Adding, length 200, hidden 128, batch 32. *own cell* is the fifteen-line cell of the README.
+Adding, length 200, hidden 128, batch 32. *own cell* is the cell of docs/ten_minutes.md.
 
 {table(["", "stepwise", "compiled", "fused", "generated", "native", "seconds of `compiled`"], rows)}
 
@@ -169,7 +169,7 @@ def _own_cells(results: dict[str, Any]) -> str:
              "multiply-adds / GRU's", "time a multiply-add / GRU's"]  # fmt: skip
     return f"""## Cells of users
 
-The same, for the cell of the README and published cells as `tests/own_cells.py` has them, with the GRU by hand in the same
+The same, for the cell of docs/ten_minutes.md and published cells as `tests/own_cells.py` has them, with the GRU by hand in the same
 contest. IndRNN has no product with its state at all: what it takes is its loop over the units, the input and the readout.
 
 {table(heads, rows)}"""

@@ -18,7 +18,7 @@ in `sweep.tune` what is searched over, and the command line can change it. What 
 
   bench tune +experiment=tuning
   bench tune +experiment=tuning cell=lstm,gru sweep.tune.trials=60 sweep.tune.sampler=tpe
-  bench tune +experiment=tuning --config-dir ./mine cell=rnn,mine sweep.tune.space=wide
+  bench tune +experiment=tuning --config-dir ./mine cell=rnn,mine sweep.tune.trials=60
 
 Needs Optuna: pip install 'rnn-bench[tune]'. docs/tune.md says what is fair about it, and when it misleads.
 """

@@ -106,7 +106,11 @@ COMMANDS = dict.fromkeys(
     for each in (README, *map(page, PAGES))
     for text in re.findall(r"```sh\n(.*?)```", each, re.DOTALL)
     for line in map(str.strip, text.splitlines())
-    if line.startswith("bench run ") and "--config-dir" not in line and "--help" not in line and "--dry-run" not in line
+    if line.startswith("bench run ")
+    and "--config-dir" not in line
+    and "--help" not in line
+    and "--dry-run" not in line
+    and not line.startswith("bench run +experiment=demo")  # The whole of it is in test_run.py.
 )
 
 

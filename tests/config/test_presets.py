@@ -170,7 +170,7 @@ class TestPresets:
 
     def test_all_are_tested(self):
         there = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
-        assert there == {*PRESETS, *DATA_EXPERIMENTS, "cost", "demo"}
+        assert there == {*PRESETS, *DATA_EXPERIMENTS, "cost", "demo", "tuning"}
         assert {preset for preset, _, _ in FACTS} == {*PRESETS} - {*self.SWEPT}
 
     @pytest.mark.first
@@ -282,7 +282,7 @@ class TestCommandLine:
             ),
             ("+experiment=arjovsky2016 task=copy_memory task.length=100", "task.length is no setting, did you mean"),
             ("+experiment=horizon hydra.mode=RUN", "sweep must be null where hydra.mode is not MULTIRUN, got rows or"),
-            ("sweep=3", "sweep must be a mapping with rows, settings, search, got 3"),
+            ("sweep=3", "sweep must be a mapping with rows, settings, search, tune, got 3"),
         ],
     )  # fmt: skip
     def test_bad_input(self, bench: Bench, overrides: str, message: str):

@@ -55,9 +55,9 @@ class TestRead:
     @pytest.mark.parametrize(
         ("node", "message"),
         [
-            (3, "`sweep` must be a mapping with rows, settings, search, got 3"),
-            ([], "`sweep` must be a mapping with rows, settings, search, got []"),
-            ({"row": []}, "`sweep` must have the keys rows, settings, search alone, got 'row', did you mean rows?"),
+            (3, "`sweep` must be a mapping with rows, settings, search, tune, got 3"),
+            ([], "`sweep` must be a mapping with rows, settings, search, tune, got []"),
+            ({"row": []}, "`sweep` must have the keys rows, settings, search, tune alone, got 'row', did you mean"),
             ({1: []}, "`sweep` must have texts as keys, got {1: []}"),
             ({"rows": []}, "`sweep.rows` must be a list of at least one row, got []"),
             ({"rows": None}, "`sweep.rows` must be a list of at least one row, got null"),

@@ -62,7 +62,13 @@ def bench(bench: Bench) -> Bench:
     return dataclasses.replace(bench, always=("probe=flow",))
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+SELDOM = ("rmsprop", "stepwise")
+"""What others are nearly like: another optimiser with a memory, another engine."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long_run if name in SELDOM else ()) for name in SETTINGS]
+)
 def test_stopped_again_and_again_a_run_ends_like_an_undisturbed_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str
 ):

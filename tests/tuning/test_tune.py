@@ -168,6 +168,7 @@ def test_a_preview_trains_and_writes_nothing(whole: tuple[Bench, list[str], Outc
     assert sorted(path.name for path in bench.results.rglob("*")) == before
 
 
+@pytest.mark.long_run
 def test_a_setting_whose_runs_fail_is_a_trial(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     update, failing = GRUCell.update, []
 
@@ -195,6 +196,7 @@ def has_failed(candidates: Any) -> bool:
     return any(each.state == "failed" for candidate in candidates for each in candidate.trials)
 
 
+@pytest.mark.long_run
 def test_pruned_trials_get_no_further_seeds(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("bench.tuning.journal.LEAST_BEFORE_PRUNING", 2)
     done = tune(bench, *tuning(tmp_path, cells="gru", trials=4, prune=True))
