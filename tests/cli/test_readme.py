@@ -123,6 +123,23 @@ def test_its_commands_work(bench: Bench, line: str):
     assert bench.records()
 
 
+def test_its_tables_and_pages_are_made(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What is typed in a checkout, on records that are there."""
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    monkeypatch.chdir(tmp_path)
+    lines = [
+        line
+        for name in ("tables.md", "page.md")
+        for text in re.findall(r"```sh\n(.*?)```", page(name), re.DOTALL)
+        for line in text.splitlines()
+    ]
+    assert len(lines) == 6
+    for line in lines:
+        outcome = bench.call(*shlex.split(line)[1:])
+        assert (outcome.code, outcome.err) == (0, ""), line
+    assert {path.name for path in tmp_path.iterdir()} == {"results", "adding.html", "demo.html", "horizon.html"}
+
+
 def test_the_wings_are_those_of_the_contributing_page():
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `bench/(\w+)/` \| (.+) \|$", page, re.MULTILINE)

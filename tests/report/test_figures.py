@@ -61,6 +61,7 @@ def test_one_panel_a_task_one_line_a_seed(bench: Bench):
     plt.close(figure)
 
 
+@pytest.mark.long_run
 def test_pdf_and_png_are_written_by_one_process_or_two(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     bench.ready("task.length=9")
     outcome = bench.call("figures", str(bench.results), f"--output={tmp_path / 'pictures'}")

@@ -62,8 +62,8 @@ def bench(bench: Bench) -> Bench:
     return dataclasses.replace(bench, always=("probe=flow",))
 
 
-SELDOM = ("rmsprop", "stepwise")
-"""What others are nearly like: another optimiser with a memory, another engine."""
+SELDOM = ("rmsprop", "momentum", "stepwise")
+"""What others are nearly like: other optimisers with a memory, another engine."""
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_two_sweeps_on_one_folder_share_the_work(bench: Bench):
 @pytest.mark.parametrize(
     "targets",
     [
-        ("main", "worker"),
+        ("main",),
         pytest.param(("main", "worker", "all") * 4, marks=pytest.mark.long_run),
     ],
     ids=len,
