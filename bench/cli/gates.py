@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from bench.cli.common import FIGURES, WIDTHS, fail
 from bench.cli.figures import pictures
@@ -13,7 +14,7 @@ UNITS = "varying:12"
 """The units that are shown if nothing else is said."""
 
 
-def add_gates(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+def add_gates(commands: Any) -> argparse.ArgumentParser:
     """Add the command; return its parser."""
     gates = commands.add_parser(
         "gates", help="draw gates and states of a trained cell over a sequence, with their data"

@@ -22,10 +22,12 @@ from bench.cli.common import (
     key_and_values,
     listed_names,
 )
+from bench.cli.completion import COMMANDS
 from bench.cli.dashboard import dashboard_command
 from bench.cli.figures import figures_command, pictures
 from bench.cli.gates import add_gates
 from bench.cli.listing import ListedHelp
+from bench.cli.one_line import OneLineParser
 from bench.cli.page import page_command
 from bench.cli.publish import publish_command
 from bench.cli.push import push_command
@@ -36,7 +38,7 @@ from bench.cli.status import status_command
 from bench.cli.table import table_command
 from bench.cli.trained import generate_command, predict_command
 from bench.cli.tune import tune_command
-from bench.errors import shown
+from bench.errors import one_of, shown
 from bench.training.waiting import SharedCores
 
 PLAIN = {"∞": "inf", "†": "*", "‡": "**", "§": "***"}
@@ -119,13 +121,16 @@ def _main(arguments: list[str]) -> int:
         return check_command(arguments[1:], SharedCores())
     if arguments[:1] == ["tune"]:
         return tune_command(arguments[1:], SharedCores())
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        parser.error(f"COMMAND must be {one_of(arguments[0], COMMANDS)}")
+    parsed = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     return command(parsed)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="bench",
         description="Which recurrent cell carries information over how long a delay, and at what cost?",
     )

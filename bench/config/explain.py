@@ -91,7 +91,9 @@ def _unknown_choice(error: MissingConfigException) -> str:
     options = list(error.options or [])
     if not group:
         return " ".join(str(error).split())
-    return f"{group} must be {one_of(choice, options)}"
+    own = group in ("cell", "task", "optimizer", "experiment") and not nearest(choice, options)
+    hint = "; --config-dir adds a folder of yours" if own else ""
+    return f"{group} must be {one_of(choice, options)}{hint}"
 
 
 def _wrong_type(error: BaseException, key: str | None, overrides: list[str] | None) -> str | None:

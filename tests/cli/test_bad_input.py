@@ -28,6 +28,7 @@ COMMAND_LINE = [
     # unknown options
     ("seed=???", "seed must be given, got ???"),
     ("cell=lsmt", "cell must be one of foreign, gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
+    ("cell=mine", "cell must be one of foreign, gru, irnn, lstm, rnn, got 'mine'; --config-dir adds a folder of yours"),
     (
         "task=temporal",
         f"task must be one of {', '.join(options('task'))}, got 'temporal', did you mean temporal_order?",
@@ -370,12 +371,21 @@ def test_a_cell_file_that_fails_or_ends_the_process(bench: Bench, tmp_path: Path
     assert not bench.results.exists()
 
 
-@pytest.mark.parametrize("arguments", [["tabel"], ["table", "--format=word"], [], ["table", "a", "b"]], ids=str)
-def test_unknown_commands_and_flags(bench: Bench, arguments: list[str]):
-    outcome = bench.call(*arguments)
-    assert outcome.code == 2
-    assert outcome.err.startswith("usage: bench")
-    assert "error:" in outcome.err
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "bench: the following arguments are required: COMMAND (bench --help)"),
+        ("tabel", "bench: COMMAND must be one of run, check, "),
+        ("table --format=word", "bench table: argument --format: invalid choice: 'word' (choose from "),
+        ("table --formt=csv", "bench table: there is no flag --formt, did you mean --format? (bench table --help)"),
+        ("predict a b c", "bench predict: 'c' is one word too many; a pattern stands for all that it matches (bench "),
+        ("generate a", "bench generate: the following arguments are required: --prompt (bench generate --help)"),
+    ],
+)
+def test_unknown_commands_and_flags(bench: Bench, line: str, message: str):
+    outcome = bench.call(*line.split())
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(message)
 
 
 @pytest.mark.parametrize("group", ["cell", "task", "experiment"])
