@@ -67,7 +67,9 @@ class Record:
             machine.
         runtime: How the process was set up.
         model: Hidden size, engine, parameters, names of those that no step gave a gradient, and the residual to a
-            parameter budget; and ``weights``, the SHA-256 and the size of the file of the weights, where they are kept.
+            parameter budget; what it costs, ``multiply_adds`` and ``memory_bytes``, or why that is not known,
+            ``costs_unknown``; and ``weights``, the SHA-256 and the size of the file of the weights, where they are
+            kept.
         task_facts: What tables need to know about the task: its metric, whether higher is better, extra metrics,
             length, delay and baselines; of a data set also ``references``, the scores of further predictors, by name.
         solved: Whether the criterion was met at three evaluations in a row, looks after the end included.

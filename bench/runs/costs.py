@@ -24,18 +24,20 @@ _ELEMENTWISE = (
 """Operations that multiply element by element, once for each element of what they return."""
 
 
-def costs_of(spec: RunSpec, module: TrainingModule) -> dict[str, int | None]:
+def costs_of(spec: RunSpec, module: TrainingModule) -> dict[str, int | str | None]:
     """Return what the network of a completed run costs, for its record.
 
     ``multiply_adds`` is that of :func:`multiply_adds`, ``memory_bytes`` that of :func:`memory_bytes`. A cell of the
-    user's may not let itself be looked at in this way; a number that cannot be had is ``None``.
+    user's may not let itself be looked at in this way. A number that cannot be had is then ``None``, and
+    ``costs_unknown`` says why.
     """
-    found: dict[str, int | None] = {}
+    found: dict[str, int | str | None] = {}
     for name, measure in (("multiply_adds", multiply_adds), ("memory_bytes", memory_bytes)):
         try:
             found[name] = measure(spec, module)
-        except Exception:  # noqa: BLE001 - what a run costs is not worth its loss
-            found[name] = None
+        except Exception as error:  # noqa: BLE001 - what a run costs is not worth its loss
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            found |= {name: None, "costs_unknown": f"{name}: {reason}"}
     return found
 
 

@@ -65,4 +65,4 @@ class Result:
     compile_seconds: float = 0.0
     probe_seconds: float = 0.0
     kept: Mapping[str, pa.Table | bytes] = field(default_factory=dict)
-    costs: Mapping[str, int | None] = field(default_factory=dict)
+    costs: Mapping[str, int | str | None] = field(default_factory=dict)

@@ -43,7 +43,7 @@ class Built:
     probing: Probing | None = None
     compile_seconds: float = 0.0
     kept: Mapping[str, pa.Table | bytes] = field(default_factory=dict)
-    costs: Mapping[str, int | None] = field(default_factory=dict)
+    costs: Mapping[str, int | str | None] = field(default_factory=dict)
 
 
 def train(spec: RunSpec, mirror: Mirror, pulse: Pulse, lost: Callable[[], str | None], title: str | None) -> Result:

@@ -7,6 +7,7 @@ import pytest
 import bench as package
 from bench.analysis.table import Spec
 from bench.report.tables.render import render
+from tests import broken_cells
 from tests.conftest import DATA, Bench, spec_of, specs_of
 
 INPUTS, UNITS = 2, 4
@@ -54,6 +55,14 @@ def test_memory_is_that_of_weights_and_of_what_is_kept_for_the_way_back(bench: B
     pieces = bench.one("cell=lstm", f"model.engine={engine}", "data.batch_size=32", "data.microbatch_size=16",
                        "task.length=20")  # fmt: skip
     assert pieces.model["memory_bytes"] == found[16].model["memory_bytes"]
+
+
+def test_a_cell_that_cannot_be_counted_says_so_and_loses_no_run(bench: Bench):
+    made = bench.one(f"cell._target_={broken_cells.__name__}.Failing", "model.engine=stepwise")
+    assert made.status == "completed"
+    assert made.model["multiply_adds"] is None
+    assert made.model["costs_unknown"] == "multiply_adds: RuntimeError: one is none"
+    assert made.model["memory_bytes"] > 0
 
 
 def test_equal_parameters_are_those_of_the_lstm_of_equal_size():
