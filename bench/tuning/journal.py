@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import optuna
 from filelock import FileLock
-from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -116,7 +115,7 @@ class Journal:
                 f"{self.path} must be the journal of this tuning: {name} was searched with {key}={was}, got {now}; "
                 f"use another results_dir, or delete {self.path.parent}"
             )
-        return Study(study, direction)
+        return Study(study, self._storage, direction)
 
 
 class Study:
@@ -124,11 +123,13 @@ class Study:
 
     Args:
         study: Optuna's.
+        storage: Where Optuna keeps it.
         direction: Which end of the scores is the better one.
     """
 
-    def __init__(self, study: optuna.Study, direction: Direction) -> None:
+    def __init__(self, study: optuna.Study, storage: JournalStorage, direction: Direction) -> None:
         self._study = study
+        self._storage = storage
         self._direction = direction
 
     @property
@@ -156,7 +157,7 @@ class Study:
         drawn: dict[str, Value] = {}
         for dimension in dimensions:
             if dimension.applies(drawn):
-                drawn[dimension.key] = trial._suggest(dimension.key, _distribution(dimension))
+                drawn[dimension.key] = _drawn(trial, dimension)
         made = memory.get_trials(deepcopy=False)[-1]
         self._study.add_trial(
             create_trial(state=TrialState.RUNNING, params=made.params, distributions=made.distributions)
@@ -170,10 +171,11 @@ class Study:
             scores: The score of each seed so far, at least one.
         """
         frozen = self._study.get_trials(deepcopy=False)[number]
-        trial = optuna.Trial(self._study, frozen._trial_id)
+        of_study = self._storage.get_study_id_from_name(self._study.study_name)
+        trial = self._storage.get_trial_id_from_study_id_trial_number(of_study, number)
         for i in range(len(scores)):
             if i not in frozen.intermediate_values:
-                trial.report(sum(scores[: i + 1]) / (i + 1), i)
+                self._storage.set_trial_intermediate_value(trial, i, sum(scores[: i + 1]) / (i + 1))
         frozen = self._study.get_trials(deepcopy=False)[number]
         return bool(optuna.pruners.MedianPruner(n_startup_trials=LEAST_BEFORE_PRUNING).prune(self._study, frozen))
 
@@ -190,12 +192,12 @@ class Study:
         self._study.tell(number, score, state=theirs, skip_if_finished=True)
 
 
-def _distribution(dimension: Dimension) -> BaseDistribution:
+def _drawn(trial: optuna.Trial, dimension: Dimension) -> Value:
     if dimension.values:
-        return optuna.distributions.CategoricalDistribution(dimension.values)
+        return trial.suggest_categorical(dimension.key, dimension.values)
     if dimension.whole:
-        return optuna.distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
-    return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+        return trial.suggest_int(dimension.key, int(dimension.low), int(dimension.high), log=dimension.log)
+    return trial.suggest_float(dimension.key, dimension.low, dimension.high, log=dimension.log)
 
 
 def _trial(frozen: FrozenTrial) -> Trial:
