@@ -15,6 +15,7 @@ import pyarrow as pa
 from bench.analysis import hyperparameters
 from bench.analysis.gradient_reach import Exponents, GradientReach, gradient_reaches, leading_exponents
 from bench.analysis.kept_numbers import KeptNumbers
+from bench.analysis.other_process import OtherProcess, is_of_use
 from bench.records.read import find_records, read_curves, read_predictions, read_probe, read_record
 from bench.records.record import FINAL, KEEPING, DamagedRecordError, Record
 from bench.records.series import probe_file
@@ -197,6 +198,10 @@ def _stratum(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 AT_ONCE = 500
 """Number of runs whose reach is computed together."""
+MANY = 2000
+"""Number of tables from which on another process takes less time than it needs to start."""
+OWN_SHARE = 0.6
+"""Share of them that this process reads, as the other one has to start."""
 REACH_COLUMNS = ("step", "layer", "lag", "value")
 """The columns of the flow that the reach is computed from."""
 EXPONENT_COLUMNS = ("step", "statistic", "value")
@@ -271,20 +276,51 @@ def _read_together(
                 new.append(run)
             else:
                 made.append((run, held[0]))
-        for start in range(0, len(new), AT_ONCE):
-            read, tables = [], []
-            for run in new[start : start + AT_ONCE]:
-                try:
-                    tables.append(read_probe(run.folder, name, columns))
-                    read.append(run)
-                except DamagedRecordError as error:
-                    damaged.append(error)
-            found = make(tables, [run.record for run in read]) if read else ()
-            for run, result in zip(read, found, strict=True):
-                made.append((run, result))
-                kept.add(run.folder, state_of[run], result)
+        for run, found in zip(new, _made_by_some(new, name, columns, make), strict=True):
+            if isinstance(found, DamagedRecordError):
+                damaged.append(found)
+                continue
+            made.append((run, found))
+            kept.add(run.folder, state_of[run], found)
         kept.write()
     return made, damaged
+
+
+def _made_by_some(
+    runs: Sequence[Run],
+    name: str,
+    columns: Sequence[str],
+    make: Callable[[Sequence[pa.Table], Sequence[Record]], Sequence[T | None]],
+) -> list[T | DamagedRecordError | None]:
+    """Make something of one table of each run; of many, another process makes a part."""
+    sources = [(run.folder, run.record) for run in runs]
+    if len(runs) < MANY or not is_of_use():
+        return _made_of(sources, name, columns, make)
+    mine = round(len(runs) * OWN_SHARE)
+    with OtherProcess(_made_of, sources[mine:], name, columns, make) as other:
+        return [*_made_of(sources[:mine], name, columns, make), *other.answer()]
+
+
+def _made_of(
+    sources: Sequence[tuple[Path, Record]],
+    name: str,
+    columns: Sequence[str],
+    make: Callable[[Sequence[pa.Table], Sequence[Record]], Sequence[T | None]],
+) -> list[T | DamagedRecordError | None]:
+    """Return what is made of each table, or what is wrong with it."""
+    made: list[T | DamagedRecordError | None] = []
+    with garbage_left():
+        for start in range(0, len(sources), AT_ONCE):
+            read: list[tuple[pa.Table, Record] | DamagedRecordError] = []
+            for folder, record in sources[start : start + AT_ONCE]:
+                try:
+                    read.append((read_probe(folder, name, columns), record))
+                except DamagedRecordError as error:
+                    read.append(error)
+            whole = [each for each in read if not isinstance(each, DamagedRecordError)]
+            found = iter(make(*zip(*whole, strict=True)) if whole else ())
+            made += [each if isinstance(each, DamagedRecordError) else next(found) for each in read]
+    return made
 
 
 @contextlib.contextmanager

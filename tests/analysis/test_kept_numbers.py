@@ -90,3 +90,25 @@ def test_runs_share_settings_that_are_equal():
     changed = {**one.record.config, "model": {"hidden_size": 3}}
     fresh = Run(Record(**{**vars(one.record), "config": changed}), one.folder)
     assert (fresh.settings["model.hidden_size"], one.settings["model.hidden_size"]) == (3, 64)
+
+
+def test_another_process_makes_the_same_of_its_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "runs"
+    shutil.copytree(PUBLISHED, root)
+    whole, _ = numbers(root)
+    last = sorted(root.iterdir())[-1]
+    (last / "flow.parquet").write_bytes(b"")
+    alone = numbers(root)
+    read: list[Path] = []
+    read_probe = reading.read_probe
+    monkeypatch.setattr(
+        reading, "read_probe", lambda folder, *rest: (read.append(folder), read_probe(folder, *rest))[1]
+    )
+    monkeypatch.setattr(reading, "MANY", 3)
+    monkeypatch.setattr(reading, "is_of_use", lambda: True)
+    found, damaged = numbers(root)
+    assert (found, damaged) == alone
+    assert found[:2] == whole[:2]
+    assert damaged[0].startswith(f"{last / 'flow.parquet'}: not readable")
+    assert [path.name for path in read] == 2 * [path.name for path in sorted(root.iterdir())[:2]]

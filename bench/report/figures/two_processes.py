@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import pickle
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.analysis.other_process import OtherProcess, is_of_use
 from bench.analysis.run import Run, read_folders
 from bench.records.record import DamagedRecordError
 from bench.report.figures.draw import GROUPS, draw_group
 from bench.report.figures.drawing import Sheet
-from bench.training.settings import available_cores
 
 MANY = 500
 """Number of runs from which on another process takes less time than it needs to start."""
-_OTHER = f"from {__name__} import other_process; other_process()"
 
 
 def draw(
@@ -42,48 +36,22 @@ def draw(
         ValueError: A figure cannot be drawn, or the other process has ended too early.
     """
     first, second = range(len(GROUPS))
-    if len(runs) < MANY or available_cores() < 2:
+    if len(runs) < MANY or not is_of_use():
         return [error for group in (first, second) for error in draw_group(runs, group, output, forms, sheet, told)]
-    with tempfile.TemporaryFile() as asked:
-        pickle.dump(([run.folder for run in runs], second, output, forms, sheet), asked)
-        asked.seek(0)
-        # In a session of its own it does not hear Ctrl-C: this process ends it.
-        other = subprocess.Popen(
-            [sys.executable, "-c", _OTHER], stdin=asked, stdout=subprocess.PIPE, start_new_session=True
-        )
-    with other:
-        try:
-            damaged = draw_group(runs, first, output, forms, sheet, told)
-            files, more = _answer_of(other)
-        finally:
-            other.kill()
+    folders = [run.folder for run in runs]
+    with OtherProcess(_drawn_elsewhere, folders, second, output, forms, sheet) as other:
+        damaged = draw_group(runs, first, output, forms, sheet, told)
+        files, more = other.answer()
     for path in files:
         told(path)
     return [*damaged, *more]
 
 
-def other_process() -> None:
-    """Draw the figures of a group, asked for on the standard input; say there which files and errors there are."""
-    folders, group, output, forms, sheet = pickle.load(sys.stdin.buffer)
+def _drawn_elsewhere(
+    folders: Sequence[Path], group: int, output: Path, forms: Sequence[str], sheet: Sheet
+) -> tuple[list[Path], list[DamagedRecordError]]:
+    """Draw the figures of a group of runs that this process does not know yet; return the files and the errors."""
     files: list[Path] = []
-    answer: object
-    try:
-        runs, _ = read_folders(folders)
-        gc.freeze()
-        answer = files, draw_group(runs, group, output, forms, sheet, files.append)
-    except Exception as error:  # noqa: BLE001  It is raised in the first process.
-        answer = error
-    with contextlib.suppress(BrokenPipeError):  # Nobody may be there any more who asks.
-        pickle.dump(answer, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-
-
-def _answer_of(other: subprocess.Popen[bytes]) -> tuple[list[Path], list[DamagedRecordError]]:
-    assert other.stdout is not None
-    try:
-        answer = pickle.load(other.stdout)
-    except EOFError as error:
-        raise ValueError("the process that draws half of the figures has ended too early") from error
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    runs, _ = read_folders(folders)
+    gc.freeze()
+    return files, draw_group(runs, group, output, forms, sheet, files.append)
