@@ -9,13 +9,11 @@ import shlex
 import statistics
 from pathlib import Path
 
-import pytest
-
 from bench.analysis.run import read_exponents, read_reaches, read_runs
 from bench.records.read import check_record, find_records, read_curves, read_record
 from bench.report.tables.render import render
 from benchmarks import report
-from tests.conftest import ROOT, Bench, page
+from tests.conftest import ROOT, page
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEMO = ROOT / "results" / "demo"
@@ -98,46 +96,6 @@ def test_the_results_are_those_measured(tmp_path: Path):
     report.write(measured, tmp_path)
     assert (tmp_path / "RESULTS.md").read_text() == (ROOT / "benchmarks" / "RESULTS.md").read_text()
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
-
-
-PAGES = ("cells.md", "papers.md", "settings.md", "sweeps.md", "tables.md", "ten_minutes.md")
-COMMANDS = dict.fromkeys(
-    line.partition("#")[0].strip()
-    for each in (README, *map(page, PAGES))
-    for text in re.findall(r"```sh\n(.*?)```", each, re.DOTALL)
-    for line in map(str.strip, text.splitlines())
-    if line.startswith("bench run ")
-    and "--config-dir" not in line
-    and "--help" not in line
-    and "--dry-run" not in line
-    and not line.startswith("bench run +experiment=demo")  # The whole of it is in test_run.py.
-)
-
-
-@pytest.mark.parametrize("line", COMMANDS)
-@pytest.mark.first
-def test_its_commands_work(bench: Bench, line: str):
-    words = [*shlex.split(line)[2:], "probe=flow", "probe.lags=[0,3]", "launcher=serial", "seed=0"]
-    outcome = bench.run(*words, "task.length=4") if "length" in line else bench.run(*words)
-    assert outcome.code == 0, outcome.err[-500:]
-    assert bench.records()
-
-
-def test_its_tables_and_pages_are_made(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """What is typed in a checkout, on records that are there."""
-    (tmp_path / "results").symlink_to(ROOT / "results")
-    monkeypatch.chdir(tmp_path)
-    lines = [
-        line
-        for name in ("tables.md", "page.md")
-        for text in re.findall(r"```sh\n(.*?)```", page(name), re.DOTALL)
-        for line in text.splitlines()
-    ]
-    assert len(lines) == 6
-    for line in lines:
-        outcome = bench.call(*shlex.split(line)[1:])
-        assert (outcome.code, outcome.err) == (0, ""), line
-    assert {path.name for path in tmp_path.iterdir()} == {"results", "adding.html", "demo.html", "horizon.html"}
 
 
 def test_the_wings_are_those_of_the_contributing_page():

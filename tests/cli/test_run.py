@@ -102,7 +102,7 @@ class TestSweep:
         assert len(bench.records()) == 12
 
     def test_the_demo_is_a_whole_sweep_in_one_yaml(self, bench: Bench):
-        outcome = bench.run("+experiment=demo", "seed=range(0,1)")
+        outcome = bench.run("+experiment=demo", "launcher=serial", "seed=range(0,1)")
         assert outcome.code == 0, outcome.err[-500:]
         records = bench.records()
         assert len(records) == 6
@@ -115,7 +115,7 @@ class TestSweep:
         assert max(map(len, table.out.splitlines())) <= 80
 
     def test_its_jobs_leave_commands_that_work(self, bench: Bench):
-        bench.run("+experiment=demo", "seed=range(0,1)", "cell=gru", "task=copy_memory")
+        bench.run("+experiment=demo", "launcher=serial", "seed=range(0,1)", "cell=gru", "task=copy_memory")
         (made,) = bench.records()
         outcome = bench.call(*shlex.split(made.command)[1:])
         assert "already there" in outcome.out

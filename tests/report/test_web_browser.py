@@ -70,6 +70,8 @@ class Opened:
 
     @property
     def view(self) -> str:
+        """What the link has, after the page has had the time to keep its view there."""
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
         return self.page.evaluate("location.hash").removeprefix("#")
 
     def row(self, cell: str, setting: str = ADDING) -> Locator:

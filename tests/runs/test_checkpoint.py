@@ -204,11 +204,10 @@ def test_a_cell_that_draws_from_the_global_generator(bench: Bench, monkeypatch: 
 @pytest.mark.parametrize(
     "number",
     [
-        signal.SIGUSR1,
         signal.SIGKILL,
         *[
             pytest.param(each, marks=pytest.mark.long_run)
-            for each in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            for each in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         ],
     ],
 )

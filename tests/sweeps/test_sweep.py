@@ -135,11 +135,11 @@ def test_a_sweep_killed_again_and_again_ends_like_an_undisturbed_one(
         wait_for(lambda: checkpoints() - before != set())
         before.update(checkpoints())
 
-    assert kill_sweep.survive(killed, targets, runs=8, steps=steps, moment=further) == list(targets)
-    one_process = ("launcher=serial", "launcher.workers=null", f"training.max_steps={steps}", "seed=range(0,2)")
+    assert kill_sweep.survive(killed, targets, runs=4, steps=steps, moment=further) == list(targets)
+    one_process = ("launcher=serial", "launcher.workers=null", f"training.max_steps={steps}", "seed=range(0,1)")
     assert bench.call("run", *kill_sweep.SWEEP, *one_process, f"results_dir={bench.results}").code == 0
     whole = results_of(bench.results)
-    assert len(whole) == 8
+    assert len(whole) == 4
     assert results_of(killed) == whole
     left = {path.name for path in (killed / "runs").rglob(".*") if not path.name.endswith(".claim")}
     assert left == {".guard"}
