@@ -57,13 +57,10 @@ def spans(text: str) -> list[str]:
     return [line.removesuffix(" | source") for line in found if not re.search(r"\.\.\.|<TAB>", line)]
 
 
-TYPED = dict.fromkeys(
-    line
-    for name, text in TEXTS.items()
-    if name not in ELSEWHERE
-    for line in (*blocks(text), *spans(text))
-    if line not in LIKE
+ALL = dict.fromkeys(
+    line for name, text in TEXTS.items() if name not in ELSEWHERE for line in (*blocks(text), *spans(text))
 )
+TYPED = [line for line in ALL if line not in LIKE]
 PLANNED = [
     line
     for line in TYPED
@@ -89,6 +86,21 @@ def reader(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (tmp_path / "names.yaml").write_text(block("paper.md", "names.yaml", "yaml"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_what_is_run_elsewhere_is_still_typed_and_run():
+    assert LIKE.keys() <= ALL.keys()
+    for path in {*LIKE.values(), *ELSEWHERE.values()}:
+        assert (ROOT / path).is_file()
+
+
+@pytest.mark.long_run
+def test_the_replay_of_a_published_record(bench: Bench):
+    (line,) = [line for line in LIKE if line.startswith("bench replay results/demo/")]
+    command, run = shlex.split(line)[1:]
+    outcome = bench.call(command, str(ROOT / run))
+    assert outcome.code == 0, outcome.err
+    assert "equal" in outcome.out
 
 
 @pytest.mark.parametrize("line", TRAINED)
