@@ -77,7 +77,12 @@ class Cluster(Protocol):
         ...
 
 
-def wait_for(cluster: Cluster, jobs: Mapping[Path, Job], is_alive: Callable[[Path], bool]) -> None:
+def wait_for(
+    cluster: Cluster,
+    jobs: Mapping[Path, Job],
+    is_alive: Callable[[Path], bool],
+    set_free: Callable[[Path], bool],
+) -> None:
     """Have runs made on a cluster, and wait until all their jobs have ended.
 
     A request to stop cancels the jobs that have not begun; the others stop by themselves, as the sweep's file tells
@@ -87,6 +92,7 @@ def wait_for(cluster: Cluster, jobs: Mapping[Path, Job], is_alive: Callable[[Pat
         cluster: The scheduler.
         jobs: The jobs by the folder of their run.
         is_alive: Returns whether a process has the lease of the run of a folder.
+        set_free: Ends the lease of a job that has died at the run of a folder; returns whether there was one.
 
     Raises:
         JobsEndedError: Not every job has ended by itself.
@@ -98,20 +104,19 @@ def wait_for(cluster: Cluster, jobs: Mapping[Path, Job], is_alive: Callable[[Pat
         if signals.requested() is None:
             some = folders[first : first + cluster.most]
             handles = dict(zip(some, cluster.submit([jobs[folder] for folder in some]), strict=True))
-            left |= _wait(cluster, handles, is_alive)
+            left |= _wait(_Watch(cluster, handles, is_alive, set_free))
     if left:
         raise JobsEndedError(left)
 
 
-def _wait(cluster: Cluster, handles: Mapping[Path, Any], is_alive: Callable[[Path], bool]) -> dict[Path, Left]:
+def _wait(watch: _Watch) -> dict[Path, Left]:
     """Wait for one submission, and return what has left its runs undone."""
-    watch = _Watch(cluster, handles, is_alive)
     try:
         while not watch.over:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             watch.look()
     except KeyboardInterrupt:
-        cluster.cancel(list(handles.values()), waiting=False)
+        watch.cancel()
         raise
     return watch.judge()
 
@@ -119,8 +124,14 @@ def _wait(cluster: Cluster, handles: Mapping[Path, Any], is_alive: Callable[[Pat
 class _Watch:
     """The jobs of one submission, looked at until all have ended."""
 
-    def __init__(self, cluster: Cluster, handles: Mapping[Path, Any], is_alive: Callable[[Path], bool]) -> None:
-        self._cluster, self._handles, self._is_alive = cluster, handles, is_alive
+    def __init__(
+        self,
+        cluster: Cluster,
+        handles: Mapping[Path, Any],
+        is_alive: Callable[[Path], bool],
+        set_free: Callable[[Path], bool],
+    ) -> None:
+        self._cluster, self._handles, self._is_alive, self._set_free = cluster, handles, is_alive, set_free
         self._states: dict[Path, JobState] = {folder: JobState("waiting") for folder in handles}
         self._told: set[str] = set()
         self._answered = time.monotonic()
@@ -148,10 +159,19 @@ class _Watch:
             self._be_patient(still, error)
             return
         self._answered = time.monotonic()
-        self._states |= zip(still, found, strict=True)
+        for folder, state in zip(still, found, strict=True):
+            if state.kind == "waiting" and self._states[folder].kind == "running":
+                self._put_back(folder)
+            self._states[folder] = state
         for reason in sorted({state.text for state in found if state.kind == "waiting" and state.text}):
             count = sum(state.kind == "waiting" and state.text == reason for state in found)
             self._once(f"{count} job{'s wait' if count > 1 else ' waits'} for the scheduler: {reason}", reason)
+
+    def _put_back(self, folder: Path) -> None:
+        """Let a job go on that the scheduler will start anew, as after a node has failed."""
+        if self._set_free(folder):
+            where = self._cluster.log_of(self._handles[folder])
+            _say(f"a job was killed and waits to be started again, see {where}; its run goes on then")
 
     def _be_patient(self, still: Sequence[Path], error: SchedulerSilentError) -> None:
         if time.monotonic() - self._answered < SECONDS_OF_SILENCE:
@@ -164,6 +184,10 @@ class _Watch:
         if what not in self._told:
             self._told.add(what)
             _say(text)
+
+    def cancel(self) -> None:
+        """Cancel all jobs."""
+        self._cluster.cancel(list(self._handles.values()), waiting=False)
 
     def judge(self) -> dict[Path, Left]:
         """Return what the sweep must know of jobs that have not ended by themselves."""

@@ -145,7 +145,7 @@ def elsewhere_pass(
     def one_pass(folders: Sequence[Path]) -> BaseException | None:
         try:
             share(common, context, config, command)
-            wait_for(cluster, {place: job_of(place) for place in folders}, is_alive)
+            wait_for(cluster, {place: job_of(place) for place in folders}, is_alive, set_free)
         except Exception as error:  # noqa: BLE001 - a scheduler's client can raise anything
             return error
         finally:
@@ -156,5 +156,12 @@ def elsewhere_pass(
     def is_alive(place: Path) -> bool:
         holder = lease.holder_of(place)
         return holder is not None and holder.alive
+
+    def set_free(place: Path) -> bool:
+        holder = lease.holder_of(place)
+        if holder is None or holder.owner.sweep != invocation.sweep:
+            return False
+        lease.bury(place, holder.owner, ended=True)
+        return True
 
     return one_pass

@@ -120,7 +120,7 @@ class Slurm:
         """Start it, and wait until both nodes are idle.
 
         Raises:
-            RuntimeError: They are not, within a minute.
+            TimeoutError: They are not, within a minute.
         """
         folder, key = self._folder, self._folder / "munge.key"
         key.write_bytes(os.urandom(1024))
@@ -132,7 +132,7 @@ class Slurm:
         self._run("slurmctld", "slurmctld-wlm", "-D", "-i")
         self.start_node("n1")
         self.start_node("n2")
-        self._wait(lambda: self.ask("sinfo", "--noheader", "--format=%t %D").split() == ["idle", "2"], "its nodes")
+        self._wait_for_nodes()
 
     def start_node(self, name: str) -> None:
         """Start one of the nodes; ``n2`` is another machine."""
@@ -149,6 +149,15 @@ class Slurm:
         """Kill a node with all that runs on it; only ``n2`` has all of that in a space of its own."""
         self._processes[name].kill()
         self._processes.pop(name).wait()
+
+    def return_node(self, name: str) -> None:
+        """Start a node that was killed, and wait until both are idle.
+
+        Raises:
+            TimeoutError: They are not, within a minute.
+        """
+        self.start_node(name)
+        self._wait_for_nodes()
 
     def pause(self) -> None:
         """Let the scheduler no longer answer."""
@@ -189,6 +198,9 @@ class Slurm:
             self._processes[name] = subprocess.Popen(
                 command, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def _wait_for_nodes(self) -> None:
+        self._wait(lambda: self.ask("sinfo", "--noheader", "--format=%t %D").split() == ["idle", "2"], "its nodes")
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + SECONDS_TO_START

@@ -134,11 +134,40 @@ def test_a_dead_job_keeps_no_other_from_being_submitted(monkeypatch: pytest.Monk
     monkeypatch.setattr(cluster, "SECONDS_BETWEEN_LOOKS", 0)
     scheduler, jobs = Dead(), {Path(f"run-{number}"): partial(str, number) for number in range(6)}
     with pytest.raises(JobsEndedError) as caught:
-        cluster.wait_for(scheduler, jobs, lambda _: False)
+        cluster.wait_for(scheduler, jobs, lambda _: False, lambda _: False)
     assert scheduler.taken == [0, 1, 2, 3, 4, 5]
     assert {path.name: left.text for path, left in caught.value.left.items()} == {
         "run-0": "job 0 ended as FAILED, see log of 0"
     }
+
+
+class PutsBack(Dead):
+    """A scheduler that puts its one job back twice, as after a node has failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        once = [JobState("running"), JobState("running"), JobState("waiting"), JobState("waiting")]
+        self.states = [JobState("waiting"), *once, *once, JobState("running"), JobState("ended")]
+
+    def look(self, handles: Sequence[int]) -> list[JobState]:
+        return [self.states.pop(0)]
+
+
+def test_a_job_that_is_put_back_is_told_and_its_lease_ended_where_it_died(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(cluster, "SECONDS_BETWEEN_LOOKS", 0)
+    leases, asked = [Path("run-0")], []
+
+    def set_free(folder: Path) -> bool:
+        asked.append(folder)
+        return bool(leases and leases.pop())
+
+    cluster.wait_for(PutsBack(), {Path("run-0"): partial(str, 0)}, lambda _: False, set_free)
+    assert asked == [Path("run-0")] * 2
+    assert capsys.readouterr().err == (
+        "bench run: a job was killed and waits to be started again, see log of 0; its run goes on then\n"
+    )
 
 
 def test_a_sweep_makes_the_records_of_a_serial_one_and_leaves_nothing_else(bench: Bench, nodes: Nodes):
