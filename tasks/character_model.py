@@ -16,10 +16,11 @@ from torch import Tensor
 
 from tasks.base import Batch, require_at_least, require_choice
 from tasks.data_set import DataSet, NewInputs, Source, Split, TextEncoder, check_shares
-from tasks.mapped import MOST_POINTS, PORTION, Tokens, code_points, distinct, points_of
+from tasks.mapped import PORTION
 from tasks.ngrams import NGram
 from tasks.sequences import hash_of
 from tasks.tables import not_utf8
+from tasks.texts import MOST_POINTS, Tokens, code_points, distinct, points_of
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
@@ -173,6 +174,11 @@ class CharacterModel(DataSet):
     def delay(self) -> int:
         """The length of a window, as far as the network can look back."""
         return self._window
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the text stays on disk."""
+        return isinstance(self.parts["train"].points, np.memmap)
 
     @property
     def fingerprint(self) -> str:

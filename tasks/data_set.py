@@ -181,6 +181,11 @@ class DataSet(Task):
         return False
 
     @property
+    def on_disk(self) -> bool:
+        """Whether the data stays on disk because it is large; what grows with it then lies there, too."""
+        return False
+
+    @property
     def tested_size(self) -> int:
         """Number of sequences of the test split that are looked at."""
         return min(self.tested or self.size("test"), self.size("test"))
@@ -226,15 +231,11 @@ class DataSet(Task):
         """
         device = generator.device
         lengths = self.lengths("validation")
-        if lengths is None:
-            among = torch.arange(self.size("validation"))
-            steps = self.length
-        else:
-            steps = int(lengths.median())
-            among = (lengths >= steps).nonzero()[:, 0]
-        drawn = torch.randint(len(among), (batch_size,), generator=generator, device=device)
-        batch = self.take("validation", among.to(device)[drawn])
-        return last_steps(batch, steps)
+        among = None if lengths is None else (lengths >= lengths.median()).nonzero()[:, 0]
+        count = self.size("validation") if among is None else len(among)
+        drawn = torch.randint(count, (batch_size,), generator=generator, device=device)
+        batch = self.take("validation", drawn if among is None else among.to(device)[drawn])
+        return last_steps(batch, self.length if lengths is None else int(lengths.median()))
 
 
 def _once(name: str, compute: Callable[[Any], Any]) -> Callable[[Any], Any]:

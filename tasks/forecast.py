@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,10 +11,13 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from tasks.autoregression import ridge_of
 from tasks.base import Batch, require_at_least
 from tasks.data_set import SPLITS, DataSet, Encoder, NewInputs, Source, Split, check_shares
+from tasks.large_tables import numbers_in, pieces
+from tasks.mapped import Standardised, computed, deviation, spans, standardised
 from tasks.sequences import Sequences, hash_of
-from tasks.tables import as_table, numbers_of, read_table, require_column
+from tasks.tables import as_table, numbers_of
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
@@ -30,12 +33,18 @@ class SeriesEncoder(Encoder):
 
     def read(self, source: Source) -> NewInputs:
         """Read a table with a row for each time, in order; the last ones count, as many as a window has."""
-        table = read_table(as_table(source))
-        require_column(table, "target", self.target)
-        if len(table) < self.window:
-            raise ValueError(f"`file` must have a row for each of {self.window} times of a window, got {len(table)}")
-        values = numbers_of(table, [self.target], "target")[-self.window :, 0]
-        others = _standardised(numbers_of(table, self.columns)[-self.window :], self.mean, self.spread)
+        named = [("target", self.target), *(("columns", each) for each in self.columns)]
+        rows, last = 0, np.zeros((0, len(named)))
+        for before, table in pieces(as_table(source), named):
+            numbers = (
+                numbers_of(table, [self.target], "target", before),
+                numbers_of(table, self.columns, before=before),
+            )
+            last = np.concatenate((last, np.concatenate(numbers, axis=-1)))[-self.window :]
+            rows = before + len(table)
+        if rows < self.window:
+            raise ValueError(f"`file` must have a row for each of {self.window} times of a window, got {rows}")
+        values, others = last[:, 0], Standardised(last[:, 1:], self.mean, self.spread)[:]
         read = ((values - values[-1]) / self.scale).astype(np.float32)[:, None]
         return NewInputs(Sequences.of([np.concatenate((read, others), axis=-1)]), {"last": values[-1:]})
 
@@ -55,6 +64,8 @@ class Forecast(DataSet):
     one. The network reads each window relative to its last value, in units of ``scale``, the standard deviation of the
     steps from one value to the next in the training part, and forecasts in the same way. So a trend takes it nowhere
     that it has not been. Other columns are standardised by mean and standard deviation of the training part.
+
+    A large file, from :data:`tasks.mapped.MAPPED_FROM` on, is converted once into an array on disk, and stays there.
 
     Args:
         file: A CSV file with a header in UTF-8, a Parquet file, or ``co2`` or ``sunspots``, which come with the
@@ -106,29 +117,31 @@ class Forecast(DataSet):
         check_shares(validation, test)
         if not 0 < solved_mase < math.inf:
             raise ValueError(f"`solved_mase` must be a number > 0, got {solved_mase}")
-        table = read_table(file)
-        require_column(table, "target", target)
-        self.values = numbers_of(table, [target], "target")[:, 0]
-        others = numbers_of(table, list(columns))
+        (values, others) = numbers_in(file, {"target": [target], "columns": list(columns)})
+        self.values = values[:, 0]
         self._window, self.horizon, self.season, self.solved_mase = window, horizon, season, solved_mase
         self.input_size, self.output_size = 1 + len(columns), horizon
         count = len(self.values)
         bounds = (window, round(count * (1 - validation - test)), round(count * (1 - test)), count)
-        self.firsts: dict[Split, np.ndarray] = {}
+        self.firsts: dict[Split, range] = {}
         for split, low, high in zip(SPLITS, bounds, bounds[1:], strict=False):
-            self.firsts[split] = np.arange(low, high - horizon + 1)
+            self.firsts[split] = range(low, high - horizon + 1)
             if not len(self.firsts[split]):
                 raise ValueError(
                     f"`window` must leave a forecast of {horizon} in every part, and {split} of {count} rows has none, "
                     f"got {window}"
                 )
         trained = self.values[: bounds[1]]
-        self.scale = float(np.diff(trained).std()) or 1.0
-        self._seasonal_error = float(np.abs(trained[season:] - trained[:-season]).mean()) or 1.0
+        steps = computed((len(trained) - 1,), lambda at: np.diff(trained[at.start : at.stop + 1]))
+        self.scale = float(deviation(steps)) or 1.0
+        errors = computed(
+            (len(trained) - season,), lambda at: np.abs(trained[at.start + season : at.stop + season] - trained[at])
+        )
+        self._seasonal_error = float(errors.mean()) or 1.0
         known = others[: bounds[1]]
-        mean, spread = known.mean(0), known.std(0)
+        mean, spread = known.mean(0), deviation(known)
         spread = np.where(spread > 0, spread, 1.0)
-        self._others = _standardised(others, mean, spread)
+        self._others = standardised(others, mean, spread)
         self._kept = {"target": target, "columns": list(columns), "mean": mean.tolist(), "spread": spread.tolist()}
 
     @property
@@ -140,6 +153,11 @@ class Forecast(DataSet):
     def delay(self) -> int:
         """The length of a window, as far as the network can look back."""
         return self._window
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the series stays on disk."""
+        return isinstance(self.values, np.memmap)
 
     @property
     def fingerprint(self) -> str:
@@ -158,7 +176,7 @@ class Forecast(DataSet):
         targets: Shaped[Tensor, "readout batch *target"],
     ) -> Mapping[str, np.ndarray]:
         """Return a row for each step of each forecast, with target and output in units of the series."""
-        starts = self.firsts["test"][first : first + outputs.shape[1]]
+        starts = np.array(self.firsts["test"][first : first + outputs.shape[1]])
         ahead = np.arange(self.horizon)
         values = self.values[starts - 1][:, None] + self.scale * outputs[0].double().cpu().numpy()
         return {
@@ -174,7 +192,7 @@ class Forecast(DataSet):
 
     def take(self, split: Split, chosen: Int[Tensor, " batch"]) -> Batch:
         """Return windows and what follows them; see :class:`tasks.data_set.DataSet`."""
-        device, first = chosen.device, self.firsts[split][chosen.cpu().numpy()]
+        device, first = chosen.device, self.firsts[split].start + chosen.cpu().numpy()
         before = first + np.arange(-self._window, 0)[:, None]
         last = self.values[first - 1]
         read = ((self.values[before] - last) / self.scale).astype(np.float32)[..., None]
@@ -215,7 +233,7 @@ class Forecast(DataSet):
     @property
     def baselines(self) -> dict[str, float]:
         """Scores, on the test part, of the last value, which a network without memory has as well."""
-        return self._scores_of(np.zeros((self.tested_size, self.horizon)))
+        return self._scores_of(lambda first, _: np.zeros((len(first), self.horizon)))
 
     @property
     def references(self) -> Mapping[str, Mapping[str, float]]:
@@ -223,33 +241,48 @@ class Forecast(DataSet):
 
         The autoregression is fitted to the training part by least squares with a ridge of 1, a model for each step.
         """
-        from sklearn.linear_model import Ridge
-
-        first = self.firsts["test"][: self.tested_size]
         ahead = np.arange(self.horizon)
         # Beyond a season, the last known value of that phase.
-        back = first[:, None] + ahead - self.season * (1 + ahead // self.season)
-        seasonal = (self.values[back] - self.values[first - 1][:, None]) / self.scale
-        train = self.take("train", torch.arange(self.size("train")))
-        test = self.take("test", torch.arange(self.tested_size))
-        fitted = Ridge(alpha=1.0).fit(_flat(train.inputs), train.targets[0].numpy())
-        linear = fitted.predict(_flat(test.inputs)).reshape(len(first), self.horizon)
-        return {"one season before": self._scores_of(seasonal), "linear autoregression": self._scores_of(linear)}
+        back = ahead - self.season * (1 + ahead // self.season)
+        train = self._pieces("train", self.size("train"))
+        linear = ridge_of((_flat(batch.inputs), batch.targets[0].numpy()) for _, batch in train)
+        return {
+            "one season before": self._scores_of(
+                lambda first, _: (self.values[first[:, None] + back] - self.values[first - 1][:, None]) / self.scale
+            ),
+            "linear autoregression": self._scores_of(
+                lambda first, batch: linear(_flat(batch.inputs)).reshape(len(first), self.horizon)
+            ),
+        }
 
-    def _scores_of(self, forecasts: np.ndarray) -> dict[str, float]:
-        """Return all scores of forecasts of the test part, ``(forecasts, horizon)``, as the network's outputs are."""
-        batch = self.take("test", torch.arange(self.tested_size))
-        outputs = torch.from_numpy(forecasts.astype(np.float32)).unsqueeze(0)
-        means = {name: float(values.mean()) for name, values in self.scores(outputs, batch).items()}
-        return means | self.set_scores(outputs, batch.targets)
+    def _pieces(self, split: Split, count: int) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Yield the first ``count`` forecasts of a part piece by piece, and the numbers of the values they begin at."""
+        # The numbers of a batch are made in several steps.
+        for at in spans((count, 4 * max(self._window * self.input_size, self.horizon))):
+            yield np.array(self.firsts[split][at]), self.take(split, torch.arange(at.start, at.stop))
+
+    def _scores_of(self, forecast: Callable[[np.ndarray, Batch], np.ndarray]) -> dict[str, float]:
+        """Return all scores of forecasts of the test part, each ``(forecasts, horizon)``, as the network's outputs are.
+
+        ``forecast`` gets what :meth:`_pieces` yields.
+        """
+        found, sizes = [], []
+        for first, batch in self._pieces("test", self.tested_size):
+            outputs = torch.from_numpy(forecast(first, batch).astype(np.float32)).unsqueeze(0)
+            means = {name: float(values.mean()) for name, values in self.scores(outputs, batch).items()}
+            found.append(means | self.set_scores(outputs, batch.targets))
+            sizes.append(len(first))
+        if len(found) == 1:
+            return found[0]
+        power = {name: 2 if name in self.set_metrics else 1 for name in found[0]}
+        return {
+            name: float(np.average([each[name] ** power[name] for each in found], weights=sizes) ** (1 / power[name]))
+            for name in power
+        }
 
     def solved(self, metrics: Mapping[str, float]) -> bool:
         """Return whether the ``mase`` of the evaluation set is at most ``solved_mase``."""
         return metrics["mase"] <= self.solved_mase
-
-
-def _standardised(values: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    return ((values - mean) / spread).astype(np.float32)
 
 
 def _flat(inputs: Float[Tensor, "time batch input"]) -> np.ndarray:

@@ -7,13 +7,15 @@ any time. Only the parts of an array that are asked for come into memory, and th
 
 from __future__ import annotations
 
-import codecs
 import hashlib
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 
@@ -23,73 +25,57 @@ PORTION = 1 << 22
 """Elements of an array that are looked at together."""
 FOLDER = "RNN_BENCH_DATA"
 """The variable of the environment that names the folder."""
-MOST_POINTS = 0x110000
-"""Number of code points that there are."""
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """A text as tokens, looked up in a table when they are asked for.
+class Standardised:
+    """Columns of numbers less their means, in units of their spreads, computed when they are asked for.
 
     Attributes:
-        points: Code points of its characters; they may lie on disk.
-        table: The token of each code point.
+        values: The numbers, ``(rows, columns)`` of float64, on disk.
+        mean: That of each column.
+        spread: The unit of each column.
     """
 
-    points: np.ndarray
-    table: np.ndarray
+    values: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.points)
+        return len(self.values)
 
     def __getitem__(self, at: slice | np.ndarray) -> np.ndarray:
-        return self.table[self.points[at]]
+        return ((self.values[at] - self.mean) / self.spread).astype(self.dtype)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of what is asked for."""
+        return np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all of it."""
+        return self.values.shape
 
     @property
     def head(self) -> str:
-        """Type and shape of all tokens as one array, as :func:`tasks.sequences.hash_of` puts them before its data."""
-        return f"{self.table.dtype.str}{self.points.shape}"
+        """Type and shape of all of it as one array, as :func:`tasks.sequences.hash_of` puts them before its data."""
+        return f"{self.dtype.str}{self.shape}"
 
-    def portions(self, overlap: int = 0) -> Iterator[np.ndarray]:
-        """Yield the tokens piece by piece, each piece with ``overlap`` tokens before it; the first has none."""
-        for start in range(0, len(self), PORTION):
-            yield self[max(0, start - overlap) : start + PORTION]
-
-
-def code_points(path: Path) -> np.ndarray:
-    """Return the code points of a text in UTF-8, with line ends of one character; those of a large one lie on disk.
-
-    Raises:
-        UnicodeDecodeError: It is no such text.
-        OSError: It cannot be read.
-        ValueError: The folder for arrays cannot be written to.
-    """
-    if path.stat().st_size < MAPPED_FROM:
-        return points_of(path.read_text(encoding="utf-8"))
-    name = f"text-{_hash_of(path)}.npy"
-    try:
-        folder = data_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / name).is_file():
-            _convert(path, folder / name)
-        return np.load(folder / name, mmap_mode="r")
-    except OSError as error:
-        raise ValueError(
-            f"`file` is converted once into the folder that {FOLDER} names, which must be writable ({error})"
-        ) from None
+    def portions(self) -> Iterator[np.ndarray]:
+        """Yield the rows piece by piece."""
+        return (self[at] for at in spans(self.shape))
 
 
-def points_of(text: str) -> np.ndarray:
-    """Return the code points of a text."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+def standardised(values: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray | Standardised:
+    """Return columns of numbers less their means, in units of their spreads; of an array on disk when asked for."""
+    found = Standardised(values, mean, spread)
+    return found if isinstance(values, np.memmap) else found[:]
 
 
-def distinct(points: np.ndarray) -> list[int]:
-    """Return the different code points of a text, in their order."""
-    seen = np.zeros(MOST_POINTS, dtype=bool)
-    for start in range(0, len(points), PORTION):
-        seen[points[start : start + PORTION]] = True
-    return np.flatnonzero(seen).tolist()
+def is_large(path: Path) -> bool:
+    """Return whether a file is not to be read into memory."""
+    return path.stat().st_size >= MAPPED_FROM
 
 
 def data_folder() -> Path:
@@ -100,23 +86,8 @@ def data_folder() -> Path:
     return (root if root.is_absolute() else Path.home() / ".cache") / "rnn-bench" / "data"
 
 
-def first_wrong_byte(path: Path) -> tuple[int, int] | None:
-    """Return the place and the value of the first byte that is no UTF-8; ``None`` where there is none."""
-    decoder, done = codecs.getincrementaldecoder("utf-8")(), 0
-    with path.open("rb") as file:
-        while True:
-            piece = file.read(PORTION)
-            waiting = decoder.getstate()[0]
-            try:
-                decoder.decode(piece, final=not piece)
-            except UnicodeDecodeError as error:
-                return done - len(waiting) + error.start, (waiting + piece)[error.start]
-            if not piece:
-                return None
-            done += len(piece)
-
-
-def _hash_of(path: Path) -> str:
+def hash_of_file(path: Path) -> str:
+    """Return 32 hexadecimal digits over the content of a file."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(PORTION):
@@ -124,24 +95,106 @@ def _hash_of(path: Path) -> str:
     return found.hexdigest()[:32]
 
 
-def _pieces(path: Path) -> Iterator[np.ndarray]:
-    with path.open(encoding="utf-8") as file:
-        while text := file.read(PORTION):
-            yield points_of(text)
+def stored(names: Sequence[str], convert: Callable[[Path], None]) -> list[Path]:
+    """Return files of the folder for arrays; where one is missing, all are made, whole or not at all.
+
+    Args:
+        names: Names of the files.
+        convert: Writes them into the folder that it is called with.
+
+    Raises:
+        ValueError: The folder cannot be written to, or ``convert`` raises it.
+    """
+    try:
+        folder = data_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        if not all((folder / name).is_file() for name in names):
+            with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
+                convert(Path(scratch))
+                for name in names:
+                    (Path(scratch) / name).replace(folder / name)
+        return [folder / name for name in names]
+    except OSError as error:
+        raise _not_writable(error) from None
 
 
-def _convert(path: Path, target: Path) -> None:
-    """Write the code points of a text, in the least type that has them, whole or not at all."""
-    count = most = 0
-    for piece in _pieces(path):
-        count, most = count + len(piece), max(most, int(piece.max()))
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as scratch:
-        draft = Path(scratch) / target.name
-        array = np.lib.format.open_memmap(draft, mode="w+", dtype=np.min_scalar_type(most), shape=(count,))
-        start = 0
-        for piece in _pieces(path):
-            array[start : start + len(piece)] = piece
-            start += len(piece)
-        array.flush()
-        del array
-        draft.replace(target)
+class ArrayFile:
+    """A ``.npy`` file that rows of numbers are added to, ``(rows, width)`` of float64, in a ``with`` block.
+
+    Args:
+        path: The file.
+        width: Numbers of a row, >= 1.
+    """
+
+    def __init__(self, path: Path, width: int) -> None:
+        self._path, self._width, self._rows = path, width, 0
+
+    def __enter__(self) -> ArrayFile:
+        self._file: BinaryIO = self._path.open("wb")
+        self._write_head()
+        return self
+
+    def add(self, rows: np.ndarray) -> None:
+        """Add rows, ``(rows, width)``."""
+        self._rows += len(rows)
+        np.ascontiguousarray(rows, dtype=np.float64).tofile(self._file)
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                # A head has room for any number of rows, so that it does not move what stands behind it.
+                self._file.seek(0)
+                self._write_head()
+
+    def _write_head(self) -> None:
+        head = {"descr": "<f8", "fortran_order": False, "shape": (self._rows, self._width)}
+        np.lib.format.write_array_header_1_0(self._file, head)
+
+
+def spans(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield the rows of an array piece by piece, each of at most ``PORTION`` elements or one row."""
+    rows = max(1, PORTION // max(1, math.prod(shape[1:])))
+    return (slice(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows))
+
+
+def empty(shape: tuple[int, ...], dtype: type = np.float64) -> np.ndarray:
+    """Return an array to be filled; one of more than ``PORTION`` elements lies in a file that has no name any more.
+
+    Raises:
+        ValueError: The folder for arrays cannot be written to.
+    """
+    if math.prod(shape) <= PORTION:
+        return np.empty(shape, dtype)
+    try:
+        folder = data_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=".new-", dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):
+                # Otherwise a full disk would kill the process, and not raise an error.
+                os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
+            return np.memmap(file, dtype, mode="w+", shape=shape)
+    except OSError as error:
+        raise _not_writable(error) from None
+
+
+def computed(shape: tuple[int, ...], piece: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """Return an array of float64 of which ``piece`` computes some rows at a time; see :func:`empty` for where it is."""
+    found = empty(shape)
+    for at in spans(shape):
+        found[at] = piece(at)
+    return found
+
+
+def deviation(values: np.ndarray) -> np.ndarray:
+    """Return what ``values.std(0)`` is, to the last bit, of an array of float64 that may lie on disk.
+
+    NumPy adds up the numbers of such an array in the same order as those of one in memory. But it would make another
+    array of its size in memory, of the squares.
+    """
+    mean = values.mean(0)
+    squares = computed(values.shape, lambda at: np.square(values[at] - mean))
+    return np.asarray(np.sqrt(squares.sum(0) / len(values)))
+
+
+def _not_writable(error: OSError) -> ValueError:
+    return ValueError(f"`file` is converted once into the folder that {FOLDER} names, which must be writable ({error})")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tasks.mapped import Tokens
+from tasks.texts import Tokens
 
 DENSE = 1 << 22
 """Most different n-grams that are counted in a table with a place for each."""

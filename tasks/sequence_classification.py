@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tasks.base import require_at_least
 from tasks.classification import ClassEncoder, Classification
 from tasks.data_set import NewInputs, Source, dealt_out
+from tasks.long_form import read_long
+from tasks.mapped import deviation, standardised
 from tasks.sequences import Sequences
-from tasks.tables import as_table, numbers_of, read_table, require_values
+from tasks.tables import as_table
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
@@ -31,14 +32,16 @@ class TableEncoder(ClassEncoder):
 
     def read(self, source: Source) -> NewInputs:
         """Read a table; the columns of labels and others are not needed."""
-        table = read_table(as_table(source))
-        require_values(table, "sequence", self.sequence)
-        values = numbers_of(table, self.columns)
-        keys, of_row = _numbered(table[self.sequence].to_numpy())
-        order, ends = _in_order(table, of_row, self.step, keys, self.max_length)
-        steps = (values[order] - self.mean) / self.spread
-        sequences = Sequences(steps.astype(np.float32), ends)
-        return NewInputs(sequences, {self.sequence: np.array(keys, dtype=object)})
+        found = read_long(
+            as_table(source),
+            sequence=self.sequence,
+            step=self.step,
+            label=None,
+            columns=self.columns,
+            max_length=self.max_length,
+        )
+        sequences = Sequences(standardised(found.values, self.mean, self.spread), found.ends)
+        return NewInputs(sequences, {self.sequence: np.array(found.keys, dtype=object)})
 
 
 class SequenceClassification(Classification):
@@ -50,7 +53,8 @@ class SequenceClassification(Classification):
         b,0,0.9,0.4,line
 
     All sequences of a split are standardised by the mean and the standard deviation, column by column, of all steps of
-    the training split. Sequences may have different lengths.
+    the training split. Sequences may have different lengths. Of a large file, from :data:`tasks.mapped.MAPPED_FROM`
+    on, the numbers stay on disk if the rows of a sequence lie together and in the order of their steps.
 
     Args:
         file: The table; CSV with a header in UTF-8, or Parquet.
@@ -89,41 +93,20 @@ class SequenceClassification(Classification):
     ) -> None:
         if max_length is not None:
             require_at_least("max_length", max_length, 1)
-        table = read_table(file)
-        named = {"sequence": sequence, "label": label} | ({"step": step} if step is not None else {})
-        for name, column in named.items():
-            require_values(table, name, column)
-        names = [each for each in table.columns if each not in named.values()] if columns is None else list(columns)
-        if not names:
-            raise ValueError("`columns` must name a column of numbers at least, and the file has no other ones")
-        values = numbers_of(table, names)
-        keys, of_row = _numbered(table[sequence].to_numpy())
-        order, ends = _in_order(table, of_row, step, keys, max_length)
-        lengths = np.diff(ends, prepend=0)
-        classes, of_row_class = _numbered(table[label].astype(str).to_numpy(), ordered=True)
-        if len(classes) < 2:
-            raise ValueError(f"`label` must have two classes at least, and {label} has {classes[0]!r} alone")
-        of_step = of_row_class[order]
-        first = ends - lengths
-        labels = of_step[first]
-        if (mixed := np.flatnonzero(of_step != np.repeat(labels, lengths))).size:
-            where = keys[int(np.searchsorted(ends, mixed[0], side="right"))]
-            raise ValueError(f"`label` must be the same in all rows of a sequence, and that of {where!r} changes")
-        splits = dealt_out(labels, validation, test)
-        steps = values[order]
-        trained = np.repeat(np.isin(np.arange(len(keys)), splits["train"]), lengths)
-        mean, spread = steps[trained].mean(0), steps[trained].std(0)
+        found = read_long(file, sequence=sequence, step=step, label=label, columns=columns, max_length=max_length)
+        splits = dealt_out(found.labels, validation, test)
+        trained = found.steps_of(splits["train"])
+        mean, spread = trained.mean(0), deviation(trained)
         spread = np.where(spread > 0, spread, 1.0)
-        steps = (steps - mean) / spread
         self._kept = {
-            "sequence": sequence, "step": step, "columns": names, "max_length": max_length,
+            "sequence": sequence, "step": step, "columns": list(found.columns), "max_length": max_length,
             "mean": mean.tolist(), "spread": spread.tolist(),
         }  # fmt: skip
         super().__init__(
-            Sequences(steps.astype(np.float32), ends),
-            labels,
+            Sequences(standardised(found.values, mean, spread), found.ends),
+            found.labels,
             splits,
-            classes,
+            found.classes,
             readout=readout,
             solved_accuracy=solved_accuracy,
         )
@@ -136,35 +119,3 @@ class SequenceClassification(Classification):
     def pooled(self, sequence: np.ndarray) -> np.ndarray:
         """Return the mean over the steps."""
         return sequence.mean(0)
-
-
-def _numbered(column: np.ndarray, *, ordered: bool = False) -> tuple[list[str], np.ndarray]:
-    """Return the different values of a column as texts, by their first row or sorted, and the number of each row's."""
-    codes, values = pd.factorize(column, sort=ordered)
-    return [str(value) for value in values], np.asarray(codes)
-
-
-def _in_order(
-    table: pd.DataFrame, of_row: np.ndarray, step: str | None, keys: Sequence[str], max_length: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows in the order of sequences and steps, and the number of rows up to and with each sequence.
-
-    Raises:
-        ValueError: A sequence has a step twice, lacks one between its first and its last, or is too long.
-    """
-    lengths = np.bincount(of_row)
-    if max_length is not None and lengths.max() > max_length:
-        longest = keys[int(lengths.argmax())]
-        raise ValueError(f"`max_length` must be null or >= {lengths.max()}, the steps of {longest!r}, got {max_length}")
-    if step is None:
-        return np.argsort(of_row, kind="stable"), np.cumsum(lengths)
-    require_values(table, "step", step)
-    steps = numbers_of(table, [step], "step")[:, 0]
-    order = np.lexsort((steps, of_row))
-    same = np.diff(of_row[order]) == 0
-    wrong = np.flatnonzero(same & (np.diff(steps[order]) != 1))
-    if len(wrong):
-        at, after = order[wrong[0]], order[wrong[0] + 1]
-        whose = f"that of {keys[int(of_row[at])]!r} goes from {steps[at]:g} to {steps[after]:g}"
-        raise ValueError(f"`step` must go up by 1 within a sequence, and {whose}")
-    return order, np.cumsum(lengths)

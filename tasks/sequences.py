@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
-from tasks.mapped import Tokens
+from tasks.mapped import Standardised, spans
+from tasks.texts import Tokens
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
@@ -23,11 +24,11 @@ class Sequences:
 
     Attributes:
         steps: The steps of all sequences: vectors, ``(total, input)`` of float32, or tokens, ``(total,)`` of integers.
-            It may be memory-mapped; a batch reads what it needs.
+            They may lie on disk; a batch reads what it needs.
         ends: The number of steps up to and with each sequence, increasing.
     """
 
-    steps: np.ndarray
+    steps: np.ndarray | Standardised
     ends: np.ndarray
 
     @classmethod
@@ -64,13 +65,21 @@ class Sequences:
         return torch.from_numpy(batch), torch.from_numpy(lengths) if len(set(lengths.tolist())) > 1 else None
 
 
-def hash_of(*parts: np.ndarray | str | Tokens) -> str:
-    """Return the SHA-256 of arrays, with their shapes and types, and of texts; tokens count as the array of them."""
+def hash_of(*parts: np.ndarray | str | range | Tokens | Standardised) -> str:
+    """Return the SHA-256 of arrays, with their shapes and types, and of texts.
+
+    A range counts as the array of its numbers, and so does what is looked up or computed when it is asked for.
+    """
     found = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):
             found.update(part.encode())
-        elif isinstance(part, Tokens):
+        elif isinstance(part, range):
+            found.update(f"{np.dtype(np.int64).str}{(len(part),)}".encode())
+            for at in spans((len(part),)):
+                numbers = part[at]
+                found.update(np.arange(numbers.start, numbers.stop, numbers.step, dtype=np.int64).data)
+        elif isinstance(part, Tokens | Standardised):
             found.update(part.head.encode())
             for piece in part.portions():
                 found.update(piece.data)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.mapped import first_wrong_byte
+from tasks.texts import first_wrong_byte
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 SHIPPED = Path(__file__).with_name("files")
 """Data sets that come with the package; each is named by its file's name without the suffix."""
+# "None" and "NA" may be words, or the names of classes.
+CSV: Mapping[str, Any] = {
+    "encoding": "utf-8", "skipinitialspace": True, "keep_default_na": False, "na_values": [""], "index_col": False,
+}  # fmt: skip
+"""How a CSV file is read."""
 
 
 def path_of(file: str) -> Path:
@@ -54,22 +61,26 @@ def read_table(file: str | pd.DataFrame) -> pd.DataFrame:
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
+    with reading(path, file):
+        found = pd.read_parquet(path) if is_parquet(path) else pd.read_csv(path, **CSV)
+    if not len(found):
+        raise ValueError(without_rows(file))
+    return found.rename(columns=str)
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is Parquet by its name, and not CSV."""
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+@contextlib.contextmanager
+def reading(path: Path, file: str) -> Iterator[None]:
+    """Turn what a reader of tables raises into a ``ValueError`` that says what is wrong with the file."""
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            found = pd.read_parquet(path)
-        else:
-            # "None" and "NA" may be words, or the names of classes.
-            with warnings.catch_warnings():
-                # Otherwise a row with more values than names is read shifted, without a word.
-                warnings.simplefilter("error", pd.errors.ParserWarning)
-                found = pd.read_csv(
-                    path,
-                    encoding="utf-8",
-                    skipinitialspace=True,
-                    keep_default_na=False,
-                    na_values=[""],
-                    index_col=False,
-                )
+        with warnings.catch_warnings():
+            # Otherwise a row with more values than names is read shifted, without a word.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            yield
     except pd.errors.ParserWarning:
         raise ValueError(
             f"`file` must have as many names as values in a row, got {file!r}, which has more values"
@@ -83,9 +94,11 @@ def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
     except Exception as error:  # noqa: BLE001 - a reader that is fed with noise can raise anything
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"`file` must be a CSV or Parquet table, got {file!r} ({reason})") from None
-    if not len(found):
-        raise ValueError(f"`file` must be a table with rows, got {file!r}, which has none")
-    return found.rename(columns=str)
+
+
+def without_rows(file: str) -> str:
+    """Return what is said of a table that has no rows."""
+    return f"`file` must be a table with rows, got {file!r}, which has none"
 
 
 def not_utf8(path: Path, file: str) -> str:
@@ -115,20 +128,24 @@ def require_column(table: pd.DataFrame, name: str, column: str) -> None:
         raise ValueError(f"`{name}` must be a column of the file ({there}), got {column!r}")
 
 
-def require_values(table: pd.DataFrame, name: str, column: str) -> None:
-    """Raise ``ValueError`` unless a table has the column that the argument ``name`` names, with a value in each row."""
+def require_values(table: pd.DataFrame, name: str, column: str, before: int = 0) -> None:
+    """Raise ``ValueError`` unless a table has the column that the argument ``name`` names, with a value in each row.
+
+    A table may be a piece of another one, with so many rows ``before`` it.
+    """
     require_column(table, name, column)
     if len(empty := np.flatnonzero(table[column].isna())):
-        raise ValueError(f"`{name}` must have a value in every row, and row {empty[0] + 1} has none")
+        raise ValueError(f"`{name}` must have a value in every row, and row {before + empty[0] + 1} has none")
 
 
-def numbers_of(table: pd.DataFrame, columns: Sequence[str], name: str = "columns") -> np.ndarray:
+def numbers_of(table: pd.DataFrame, columns: Sequence[str], name: str = "columns", before: int = 0) -> np.ndarray:
     """Return columns of finite numbers, ``(rows, columns)`` of float64.
 
     Args:
-        table: The table.
+        table: The table, or a piece of it.
         columns: Their names.
         name: The argument that names them, for the message.
+        before: Rows of the table before the piece.
 
     Raises:
         ValueError: A column is missing, or has anything else.
@@ -145,8 +162,8 @@ def numbers_of(table: pd.DataFrame, columns: Sequence[str], name: str = "columns
         wrong = np.flatnonzero(~np.isfinite(values))
         if len(wrong):
             raise ValueError(
-                f"`{name}` must have a finite number in every row, and {column} of row {wrong[0] + 1} has "
-                f"{table[column].tolist()[wrong[0]]!r}"
+                f"`{name}` must have a finite number in every row, and {column} of row {before + wrong[0] + 1} "
+                f"has {table[column].tolist()[wrong[0]]!r}"
             )
         found.append(values)
     return np.stack(found, axis=-1) if found else np.zeros((len(table), 0))

@@ -102,7 +102,10 @@ Every other module of ``bench/cells`` and ``tasks`` is a part by itself, ``cells
 
 TOGETHER: Mapping[str, tuple[str, ...]] = {
     "tasks.character_model": ("ngrams",),
-    "tasks.sequences": ("mapped",),
+    "tasks.forecast": ("autoregression",),
+    "tasks.sequence_classification": ("long_form",),
+    "tasks.sequences": ("mapped", "texts"),
+    "tasks.tables": ("large_tables",),
 }
 """Modules beside that of a part which belong to it, too."""
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import lightning as L
+import numpy as np
 import torch
 
 from bench.training import rng
 from bench.training.settings import DataConfig
 from tasks.base import Batch, Task
 from tasks.data_set import DataSet, Split
+from tasks.mapped import empty
 
 LANE = 20
 """Sequences behind each other at least, in each lane of an evaluation that carries the state on."""
@@ -90,18 +92,18 @@ class TrainingStream:
         first_epoch, skipped = divmod(self.start, per_epoch)
         for epoch in itertools.count(first_epoch):
             shuffle = rng.generator("shuffle", self.seed, epoch, self.device)
-            for chosen in self._portions(task, size, shuffle)[skipped:]:
+            for chosen in itertools.islice(self._portions(task, size, shuffle), skipped, None):
                 yield task.take("train", chosen)
             skipped = 0
 
-    def _portions(self, task: DataSet, size: int, shuffle: torch.Generator) -> list[torch.Tensor]:
+    def _portions(self, task: DataSet, size: int, shuffle: torch.Generator) -> Iterable[torch.Tensor]:
         """Return the numbers of the sequences of each batch of one epoch; the last may be smaller."""
         if self.config.carry_state:
             return lanes(size, self.config.batch_size, self.device)
-        order = torch.randperm(size, generator=shuffle, device=self.device)
+        order = self._order(task, size, shuffle)
         lengths = task.lengths("train")
         if not self.config.bucketing or lengths is None:
-            return list(order.split(self.config.batch_size))
+            return in_turn(order, self.config.batch_size)
         portions: list[torch.Tensor] = []
         lengths = lengths.to(self.device)
         for pool in order.split(POOL * self.config.batch_size):
@@ -109,6 +111,17 @@ class TrainingStream:
             portions += by_length.split(self.config.batch_size)
         mixed = torch.randperm(len(portions), generator=shuffle, device=self.device).tolist()
         return [portions[number] for number in mixed]
+
+    def _order(self, task: DataSet, size: int, shuffle: torch.Generator) -> torch.Tensor:
+        if task.on_disk and self.device.type == "cpu":
+            # There may be as many sequences as the data has values.
+            return torch.randperm(size, generator=shuffle, out=torch.from_numpy(empty((size,), np.int64)))
+        return torch.randperm(size, generator=shuffle, device=self.device)
+
+
+def in_turn(numbers: torch.Tensor, count: int) -> Iterator[torch.Tensor]:
+    """Yield ``count`` numbers at a time; the last may be fewer."""
+    return (numbers[start : start + count] for start in range(0, len(numbers), count))
 
 
 def lanes(size: int, count: int, device: torch.device) -> list[torch.Tensor]:

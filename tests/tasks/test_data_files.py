@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench.config.explain import ConfigError
+from tasks import mapped
 from tests.conftest import DATA, TINY, Bench, assert_one_line, composed, spec_of
 from tests.data_made import TABLE, make
 
@@ -44,8 +45,13 @@ WRONG: dict[str, tuple[str, str | bytes | None, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["in memory", "piece by piece"])
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, name: str):
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, large: bool):
+    monkeypatch.setenv(mapped.FOLDER, str(tmp_path / "data"))
+    if large:
+        monkeypatch.setattr(mapped, "MAPPED_FROM", 1)
+        monkeypatch.setattr(mapped, "PORTION", 32)
     task, text, settings, message = WRONG[name]
     path = tmp_path / "mine.csv"
     if text is not None:
@@ -53,6 +59,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, name: str):
     with pytest.raises(ValueError, match=message) as caught:
         make(task, file=str(path), **settings)
     assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "data").glob(".*")), "nothing half done is left"
 
 
 class TestCommandLine:
