@@ -12,7 +12,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.errors import nearest, one_of
+from bench.errors import one_of
 
 Compose = Callable[[list[str]], DictConfig]
 _TYPES = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "String": "a text"}
@@ -91,8 +91,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
     options = list(error.options or [])
     if not group:
         return " ".join(str(error).split())
-    own = group in ("cell", "task", "optimizer", "experiment") and not nearest(choice, options)
-    hint = "; --config-dir adds a folder of yours" if own else ""
+    hint = " (--config-dir adds yours)" if group in ("cell", "task", "optimizer", "experiment") else ""
     return f"{group} must be {one_of(choice, options)}{hint}"
 
 

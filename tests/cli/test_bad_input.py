@@ -28,7 +28,7 @@ COMMAND_LINE = [
     # unknown options
     ("seed=???", "seed must be given, got ???"),
     ("cell=lsmt", "cell must be one of foreign, gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
-    ("cell=mine", "cell must be one of foreign, gru, irnn, lstm, rnn, got 'mine'; --config-dir adds a folder of yours"),
+    ("cell=own", "cell must be one of foreign, gru, irnn, lstm, rnn, got 'own' (--config-dir adds yours)"),
     (
         "task=temporal",
         f"task must be one of {', '.join(options('task'))}, got 'temporal', did you mean temporal_order?",

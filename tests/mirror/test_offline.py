@@ -47,7 +47,8 @@ def interrupted(words: list[str], environment: dict[str, str], results: Path, ho
     process.wait()
 
 
-@pytest.mark.parametrize("mode", [pytest.param("offline", marks=pytest.mark.long_run), "online"])
+@pytest.mark.long_run
+@pytest.mark.parametrize("mode", ["offline", "online"])
 def test_a_run_that_was_interrupted_is_one_clean_run_after_it_has_gone_on(
     mode: str, server: WandbServer, words: list[str], environment: dict[str, str], results: Path, call: Call
 ):

@@ -195,7 +195,7 @@ def test_device_and_engine_are_said_where_another_machine_would_choose_others(
 
 def test_the_command_below_a_table_makes_its_runs(bench: Bench, tmp_path: Path):
     """The command is pasted into a shell as it is printed, with its line ends."""
-    assert bench.run("-m", "cell=rnn,gru", "seed=0,1,2", "task.length=7").code == 0
+    assert bench.run("-m", "cell=rnn,gru", "seed=0,1", "task.length=7").code == 0
     assert bench.run("-m", "cell=gru", "seed=0", "task.length=9").code == 0
     table = bench.call("table", str(bench.results), "--metric=mse", "--rows=task.length").out
     (mark,) = re.findall(r"^length=7 \[(\w)\]", table, re.M)
@@ -211,6 +211,6 @@ def test_the_command_below_a_table_makes_its_runs(bench: Bench, tmp_path: Path):
     done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-600:]
     row = {made.run_id for made in bench.records() if made.config["task"]["length"] == 7}
-    assert len(row) == 6
+    assert len(row) == 4
     assert {made.run_id for made in again.records()} == row
     assert all(word.partition("=")[0] in found[0] for word in TINY)

@@ -82,6 +82,7 @@ class TestRerun:
         assert bench.records() == [made]
 
 
+@pytest.mark.long_run
 def test_workers_make_the_same_records_as_one_process(bench: Bench, tmp_path: Path):
     rows = {"rows": [{"task": "adding_problem", "task.length": 9}, {"task": "copy_memory", "task.delay": 3}]}
     overrides = (*own_experiment(tmp_path, rows), "cell=gru,lstm", "training.max_steps=30", "probe=flow")
