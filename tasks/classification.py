@@ -16,6 +16,7 @@ from torchmetrics.functional import classification as of_classes
 
 from tasks.base import Batch, require_choice
 from tasks.data_set import SPLITS, DataSet, Encoder, NewInputs, Split
+from tasks.mapped import spans
 from tasks.sequences import Sequences, hash_of
 
 NUMERICS = 1
@@ -195,8 +196,8 @@ class Classification(DataSet):
 
         train, test = (self.pooled_of(self._numbers(split)) for split in ("train", "test"))
         scaler = StandardScaler(with_mean=not issparse(train)).fit(train)
-        fitted = LogisticRegression(max_iter=1000).fit(scaler.transform(train), self.labels[self.splits["train"]])
-        chances = fitted.predict_proba(scaler.transform(test))
+        fitted = LogisticRegression(max_iter=1000).fit(_scaled(train, scaler), self.labels[self.splits["train"]])
+        chances = fitted.predict_proba(_scaled(test, scaler))
         return {LINEAR: self._scores_of(np.log(np.maximum(chances, 1e-12)))}
 
     @abstractmethod
@@ -259,6 +260,15 @@ class ClassEncoder(Encoder):
             "class": np.array(self.classes, dtype=object)[likeliest(outputs).numpy()],
             **{f"probability {name}": column for name, column in zip(self.classes, chances.T, strict=True)},
         }
+
+
+def _scaled(means: Any, scaler: Any) -> Any:
+    """Return what ``scaler.transform`` does; a sparse matrix, which may lie on disk, is changed piece by piece."""
+    if not hasattr(means, "indices"):
+        return scaler.transform(means)
+    for at in spans(means.data.shape):
+        means.data[at] *= (1 / scaler.scale_)[means.indices[at]]
+    return means
 
 
 def _among(truth: Tensor, there: Tensor) -> Tensor:

@@ -16,6 +16,9 @@ import pandas as pd
 from tasks import mapped
 from tasks.tables import CSV, is_parquet, numbers_of, path_of, read_table, reading, require_column, without_rows
 
+HEAD = 100
+"""Rows that are looked at before all others."""
+
 
 def is_large(file: str | pd.DataFrame) -> bool:
     """Return whether a table is a file that is not to be read into memory.
@@ -26,8 +29,8 @@ def is_large(file: str | pd.DataFrame) -> bool:
     return isinstance(file, str) and mapped.is_large(path_of(file))
 
 
-def header_of(file: str) -> pd.DataFrame:
-    """Return the table of a file without its rows.
+def head_of(file: str) -> pd.DataFrame:
+    """Return the first rows of the table of a large file.
 
     Raises:
         ValueError: It is no table.
@@ -35,12 +38,13 @@ def header_of(file: str) -> pd.DataFrame:
     path = path_of(file)
     with reading(path, file):
         if is_parquet(path):
-            from pyarrow.parquet import read_schema
+            from pyarrow.parquet import ParquetFile
 
-            found = read_schema(path).empty_table().to_pandas()
+            with ParquetFile(path) as table:
+                batch = next(table.iter_batches(HEAD), None)
+                found = batch.to_pandas() if batch is not None else table.schema_arrow.empty_table().to_pandas()
         else:
-            # A few rows show whether it is a table at all, which is said first.
-            found = pd.read_csv(path, nrows=100, **CSV).head(0)
+            found = pd.read_csv(path, nrows=HEAD, **CSV)
     return found.rename(columns=str)
 
 
@@ -60,12 +64,14 @@ def pieces(
     if not (isinstance(file, str) and is_large(file)):
         yield 0, read_table(file)
         return
-    path, header, before = path_of(file), header_of(file), 0
+    path, head, before = path_of(file), head_of(file), 0
     for name, column in named:
-        require_column(header, name, column)
+        require_column(head, name, column)
     columns = {column for _, column in named}
-    # A row in the making takes several times the memory of its numbers.
-    rows = max(1, mapped.PORTION // 16 // max(1, len(columns) if is_parquet(path) else len(header.columns)))
+    read = head[sorted(columns)] if is_parquet(path) else head
+    size = float(np.sum(read.memory_usage(index=False, deep=True))) / max(1, len(read))
+    # While it is read, a table takes several times its memory.
+    rows = max(1, int(mapped.PORTION / 2 / max(1, size)))
     with contextlib.closing(_frames(path, rows, columns, texts)) as frames:
         while True:
             with reading(path, file):
@@ -119,7 +125,7 @@ def numbers_in(file: str, groups: Mapping[str, Sequence[str]]) -> list[np.ndarra
             # Two groups may be the same columns.
             of_array = {array: name for name, array in arrays.items()}
             files = {
-                array: stack.enter_context(mapped.ArrayFile(scratch / array, len(groups[name])))
+                array: stack.enter_context(mapped.ArrayFile(scratch / array, (len(groups[name]),)))
                 for array, name in of_array.items()
             }
             for before, table in pieces(file, named):

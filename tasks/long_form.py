@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from tasks import mapped
-from tasks.large_tables import array_name, as_texts, digest_of, header_of, inferred, is_large, pieces
+from tasks.large_tables import array_name, as_texts, digest_of, head_of, inferred, is_large, pieces
+from tasks.sequences import Sequences
 from tasks.tables import is_parquet, numbers_of, path_of, read_table, require_column, require_values
 
 
@@ -37,13 +38,9 @@ class LongTable:
 
     def steps_of(self, chosen: np.ndarray) -> np.ndarray:
         """Return the numbers of all steps of some sequences, in the order of the table; many of them on disk."""
-        is_chosen = np.isin(np.arange(len(self.ends)), chosen)
-        lengths = np.diff(self.ends, prepend=0)
-        found, filled = mapped.empty((int(lengths[is_chosen].sum()), self.values.shape[1])), 0
-        for at in mapped.spans(self.values.shape):
-            first, last = np.searchsorted(self.ends, (at.start, at.stop - 1), side="right")
-            here = np.diff(np.minimum(self.ends[first : last + 1], at.stop), prepend=at.start)
-            part = self.values[at][np.repeat(is_chosen[first : last + 1], here)]
+        lengths = np.diff(self.ends, prepend=0)[chosen]
+        found, filled = mapped.empty((int(lengths.sum()), self.values.shape[1])), 0
+        for part in Sequences(self.values, self.ends).steps_of(chosen):
             found[filled : filled + len(part)] = part
             filled += len(part)
         return found
@@ -146,10 +143,10 @@ class _NotInOrderError(Exception):
 
 def _on_disk(file: str, named: dict[str, str], columns: Sequence[str] | None) -> LongTable | None:
     """Return the sequences of a large file, whose numbers lie on disk; ``None`` where its rows are not in order."""
-    header = header_of(file)
+    head = head_of(file)
     for name, column in named.items():
-        require_column(header, name, column)
-    names = _columns_of(header, named, columns)
+        require_column(head, name, column)
+    names = _columns_of(head, named, columns)
     of_file = mapped.hash_of_file(path_of(file))
     array = array_name(of_file, names)
     about = f"sequences-{of_file}-{digest_of([*named, *named.values(), *names])}.parquet"
@@ -173,7 +170,7 @@ def _convert(file: str, named: dict[str, str], names: Sequence[str], array: Path
     """Write the numbers of all steps into one file, and what the sequences are into another, a row for each."""
     runs, texts = _Runs(), [column for name, column in named.items() if name != "step"]
     read = [*named.items(), *(("columns", each) for each in names)]
-    with mapped.ArrayFile(array, len(names)) as rows:
+    with mapped.ArrayFile(array, (len(names),)) as rows:
         for before, table in pieces(file, read, texts):
             for name, column in named.items():
                 require_values(table, name, column, before)

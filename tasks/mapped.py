@@ -119,15 +119,16 @@ def stored(names: Sequence[str], convert: Callable[[Path], None]) -> list[Path]:
 
 
 class ArrayFile:
-    """A ``.npy`` file that rows of numbers are added to, ``(rows, width)`` of float64, in a ``with`` block.
+    """A ``.npy`` file that rows are added to, in a ``with`` block.
 
     Args:
         path: The file.
-        width: Numbers of a row, >= 1.
+        row: Shape of a row.
+        kind: Type of the numbers.
     """
 
-    def __init__(self, path: Path, width: int) -> None:
-        self._path, self._width, self._rows = path, width, 0
+    def __init__(self, path: Path, row: tuple[int, ...], kind: type = np.float64) -> None:
+        self._path, self._row, self._kind, self._rows = path, row, np.dtype(kind), 0
 
     def __enter__(self) -> ArrayFile:
         self._file: BinaryIO = self._path.open("wb")
@@ -135,9 +136,9 @@ class ArrayFile:
         return self
 
     def add(self, rows: np.ndarray) -> None:
-        """Add rows, ``(rows, width)``."""
+        """Add rows."""
         self._rows += len(rows)
-        np.ascontiguousarray(rows, dtype=np.float64).tofile(self._file)
+        np.ascontiguousarray(rows, dtype=self._kind).tofile(self._file)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         with self._file:
@@ -147,7 +148,7 @@ class ArrayFile:
                 self._write_head()
 
     def _write_head(self) -> None:
-        head = {"descr": "<f8", "fortran_order": False, "shape": (self._rows, self._width)}
+        head = {"descr": self._kind.str, "fortran_order": False, "shape": (self._rows, *self._row)}
         np.lib.format.write_array_header_1_0(self._file, head)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ class Sequences:
         ends: The number of steps up to and with each sequence, increasing.
     """
 
-    steps: np.ndarray | Standardised
+    steps: np.ndarray | Standardised | Tokens
     ends: np.ndarray
 
     @classmethod
@@ -46,6 +46,14 @@ class Sequences:
     def lengths(self) -> np.ndarray:
         """Steps of each sequence."""
         return np.diff(self.ends, prepend=0)
+
+    def steps_of(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the steps of some sequences, in the order of all of them, piece by piece."""
+        is_chosen = np.isin(np.arange(len(self)), chosen)
+        for at in spans(self.steps.shape):
+            first, last = np.searchsorted(self.ends, (at.start, at.stop - 1), side="right")
+            here = np.diff(np.minimum(self.ends[first : last + 1], at.stop), prepend=at.start)
+            yield self.steps[at][np.repeat(is_chosen[first : last + 1], here)]
 
     def padded(self, chosen: np.ndarray) -> tuple[Shaped[Tensor, "time batch *input"], Int[Tensor, " batch"] | None]:
         """Return sequences side by side, with zeros behind the shorter ones, and their lengths.

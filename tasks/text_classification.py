@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tasks import mapped
 from tasks.base import require_at_least
 from tasks.classification import ClassEncoder, Classification
 from tasks.data_set import NewInputs, Source, dealt_out
 from tasks.sequences import Sequences
-from tasks.tables import as_table, read_table, require_values
+from tasks.tables import as_table
+from tasks.texts import Tokens
+from tasks.word_tables import read_tokens, read_words
 
 NUMERICS = 1
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
-WORDS = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
-"""A word, which may hold an apostrophe, or a sign."""
 UNKNOWN = 0
 """The token of every word that is rare in the training split, or not in it."""
 
@@ -39,11 +38,8 @@ class WordEncoder(ClassEncoder):
 
     def read(self, source: Source) -> NewInputs:
         """Read a table; the column of labels and others are not needed."""
-        table = read_table(as_table(source, self.text))
-        require_values(table, "text", self.text)
-        texts = table[self.text].astype(str).to_numpy()
-        sequences = _tokens(_words(texts, self.max_length), self.words)
-        return NewInputs(sequences, {"row": np.arange(1, len(texts) + 1)})
+        sequences = read_tokens(as_table(source, self.text), self.text, self.words, self.max_length)
+        return NewInputs(sequences, {"row": np.arange(1, len(sequences) + 1)})
 
 
 class TextClassification(Classification):
@@ -53,7 +49,8 @@ class TextClassification(Classification):
         "a fine film, not dull at all",positive
 
     Texts are cut into words and signs in lower case. The words of the training split are the tokens, the most frequent
-    first; all others are one token, the unknown word. Without ``model.embedding`` every token has its own input.
+    first; all others are one token, the unknown word. Without ``model.embedding`` every token has its own input. The
+    words of a large file, from :data:`tasks.mapped.MAPPED_FROM` on, stay on disk.
 
     Args:
         file: The table; CSV with a header in UTF-8, Parquet, or ``sentiment``, which comes with the package: sentences
@@ -93,21 +90,24 @@ class TextClassification(Classification):
         require_at_least("least_count", least_count, 1)
         if max_length is not None:
             require_at_least("max_length", max_length, 1)
-        table = read_table(file)
-        for name, column in (("text", text), ("label", label)):
-            require_values(table, name, column)
-        texts = _words(table[text].astype(str), max_length)
-        classes, labels = np.unique(table[label].astype(str).to_numpy(dtype=str), return_inverse=True)
+        found = read_words(file, text, label, max_length)
+        classes, labels = np.unique(found.labels.astype(str), return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"`label` must have two classes at least, and {label} has {str(classes[0])!r} alone")
         splits = dealt_out(labels, validation, test)
-        counts = Counter(word for number in splits["train"].tolist() for word in texts[number])
-        known = sorted((word for word in counts if counts[word] >= least_count), key=lambda word: (-counts[word], word))
-        self.words = ("", *known)
+        counts = np.zeros(len(found.words), dtype=np.int64)
+        for piece in Sequences(found.numbers, found.ends).steps_of(splits["train"]):
+            counts += np.bincount(piece, minlength=len(counts))
+        frequent = np.flatnonzero(counts >= least_count).tolist()
+        known = sorted(frequent, key=lambda number: (-counts[number], found.words[number]))
+        self.words = ("", *(found.words[number] for number in known))
         self.tokens = self.input_size = len(self.words)
+        token_of = np.full(len(counts), UNKNOWN, dtype=np.int32)
+        token_of[known] = np.arange(1, len(self.words))
+        tokens = Tokens(found.numbers, token_of)
         self._text, self._max_length = text, max_length
         super().__init__(
-            _tokens(texts, self.words),
+            Sequences(tokens if isinstance(found.numbers, np.memmap) else tokens[:], found.ends),
             labels,
             splits,
             [str(each) for each in classes],
@@ -128,35 +128,17 @@ class TextClassification(Classification):
         """Return the same of some texts as a sparse matrix: most words are in few of them."""
         from scipy.sparse import csr_matrix
 
-        texts = [self.sequences[number] for number in numbers.tolist()]
-        shares = np.concatenate([np.full(len(text), 1 / len(text)) for text in texts])
-        rows = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
-        return csr_matrix((shares, (rows, np.concatenate(texts))), shape=(len(texts), len(self.words)))
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words and signs of a text, in lower case."""
-    return WORDS.findall(text.lower())
-
-
-def _words(texts: Iterable[str], max_length: int | None) -> list[list[str]]:
-    """Return the words of each text.
-
-    Raises:
-        ValueError: A text has none, or too many.
-    """
-    found = [words_of(each) for each in texts]
-    for number, words in enumerate(found, start=1):
-        if not words:
-            raise ValueError(f"`text` must have a word in every row, and row {number} has none")
-        if max_length is not None and len(words) > max_length:
-            raise ValueError(
-                f"`max_length` must be null or >= {len(words)}, the words of row {number}, got {max_length}"
-            )
-    return found
-
-
-def _tokens(texts: Iterable[Sequence[str]], words: Sequence[str]) -> Sequences:
-    """Return the tokens of texts, where ``words`` has the word of each token."""
-    number_of = {word: number for number, word in enumerate(words)}
-    return Sequences.of([np.array([number_of.get(word, UNKNOWN) for word in text], np.int32) for text in texts])
+        lengths = self.sequences.lengths[numbers]
+        words, shape = int(lengths.sum()), (len(numbers), len(self.words))
+        # Of many words the matrix lies on disk.
+        shares, tokens = mapped.empty((words,)), mapped.empty((words,), np.int32)
+        ends = np.zeros(len(numbers) + 1, dtype=np.int64)
+        bounds = np.flatnonzero(np.diff(np.cumsum(lengths) // (mapped.PORTION // 8))) + 1
+        for at in np.split(np.arange(len(numbers)), bounds):
+            texts = [self.sequences[number] for number in numbers[at].tolist()]
+            share, row = (np.repeat(each, lengths[at]) for each in (1 / lengths[at], at - at[0]))
+            part = csr_matrix((share, (row, np.concatenate(texts))), (len(at), shape[1]))
+            first = ends[at[0]]
+            ends[at + 1] = first + part.indptr[1:]
+            shares[first : ends[at[-1] + 1]], tokens[first : ends[at[-1] + 1]] = part.data, part.indices
+        return csr_matrix((shares[: ends[-1]], tokens[: ends[-1]], ends), shape)

@@ -1,4 +1,4 @@
-"""Texts as code points and tokens, which lie on disk where the text is large."""
+"""Texts as code points or words and as tokens, which lie on disk where the text is large."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Tokens:
     """A text as tokens, looked up in a table when they are asked for.
 
     Attributes:
-        points: Code points of its characters; they may lie on disk.
-        table: The token of each code point.
+        points: Code points of its characters, or numbers of its words; they may lie on disk.
+        table: The token of each.
     """
 
     points: np.ndarray
@@ -34,9 +34,19 @@ class Tokens:
         return self.table[self.points[at]]
 
     @property
+    def dtype(self) -> np.dtype:
+        """Type of the tokens."""
+        return self.table.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all of them."""
+        return self.points.shape
+
+    @property
     def head(self) -> str:
         """Type and shape of all tokens as one array, as :func:`tasks.sequences.hash_of` puts them before its data."""
-        return f"{self.table.dtype.str}{self.points.shape}"
+        return f"{self.dtype.str}{self.shape}"
 
     def portions(self, overlap: int = 0) -> Iterator[np.ndarray]:
         """Yield the tokens piece by piece, each piece with ``overlap`` tokens before it; the first has none."""

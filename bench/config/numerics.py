@@ -106,6 +106,7 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {
     "tasks.sequence_classification": ("long_form",),
     "tasks.sequences": ("mapped", "texts"),
     "tasks.tables": ("large_tables",),
+    "tasks.text_classification": ("word_tables",),
 }
 """Modules beside that of a part which belong to it, too."""
 
