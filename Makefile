@@ -36,10 +36,9 @@ results: setup
 	$(BIN)/bench report results/tuning/README.md
 	$(BIN)/bench page results/published/runs results/sequences/runs results/tuning/runs results/demo/runs --title 'rnn-bench: published runs' --output results/page.html
 
-# Threads sleep while they wait, since the tests share the cores; there is a process more than cores, since some tests
-# wait for other processes.
+# Threads sleep while they wait, since the tests of two workers share the cores.
 test: lint
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # What `make test` leaves out because it takes minutes; CONTRIBUTING says when it is worth it.
 test-long: setup

@@ -32,10 +32,25 @@ LIKE = {
     "bench report FILE": "tests/report/test_page.py",
     "bench report PAGE.md": "tests/report/test_page.py",
     "bench report results/README.md": "tests/report/test_page.py",
-    "bench run +experiment=demo": "tests/cli/test_run.py",
+    **{
+        f"bench run +experiment={name}": "tests/cli/test_run.py"
+        for name in (
+            "char_lm",
+            "classifier",
+            "cost",
+            "demo",
+            "digits",
+            "forecast",
+            "overfitting",
+            "sentiment",
+            "tuning",
+        )
+    },
     "bench tune +experiment=tuning": "tests/tuning/test_tune.py",
+    "bench tune +experiment=tuning --plan": "tests/tuning/test_tune.py",
     "bench run -m +experiment=demo logger=wandb": "tests/mirror/test_offline.py",
     "bench run -m +experiment=demo logger=wandb logger.mode=online": "tests/mirror/test_online.py",
+    "bench run -m cell=rnn,lstm,gru task=copy_memory,adding_problem 'seed=range(0,3)'": "tests/cli/test_run.py",
     "bench run -sc install=fish": "tests/cli/test_completion.py",
     "bench run cell._target_=leaky_gate.LeakyGate results_dir=../results": "tests/cells/test_own_cell.py",
     "bench replay RUN --config-dir ./mine --trust leaky_gate.LeakyGate": "tests/cells/test_own_cell.py",
@@ -66,7 +81,7 @@ PLANNED = [
     for line in TYPED
     if re.search(r"^bench run .*(launcher=|\+experiment=(?!arjovsky|demo))", line) and "--help" not in line
 ]
-"""Sweeps of minutes to hours, and those that need a cluster."""
+"""Sweeps that need a cluster, or files."""
 TRAINED = [line for line in TYPED if line.startswith("bench run ") and line not in PLANNED and " --" not in line]
 OF_AN_OWN_CELL = [line for line in TYPED if "--config-dir" in line]
 ON_WHAT_IS_THERE = [line for line in TYPED if line not in {*PLANNED, *TRAINED, *OF_AN_OWN_CELL}]
@@ -116,7 +131,7 @@ def test_a_run(bench: Bench, line: str):
 def test_a_sweep_up_to_its_training(bench: Bench, tmp_path: Path, line: str):
     if "FOLDER" in line:
         mnist(tmp_path / "files")
-    fewer = ["seed=0"] + ["cell=gru"] * ("cell=" not in line) + ["task=digits"] * ("=cost" in line)
+    fewer = ["seed=0"] + ["cell=gru"] * ("cell=" not in line)
     words = shlex.split(line.replace("FOLDER", str(tmp_path / "files")))
     outcome = bench.call(*words[1:], *fewer, "--plan")
     assert outcome.code == 0, outcome.err
@@ -143,8 +158,7 @@ def test_all_that_reads(bench: Bench, reader: Path):
     for line in ON_WHAT_IS_THERE:
         command, *words = shlex.split(line)[1:]
         given = writes if command == "generate" else shown
-        fewer = ["cell=lstm"] * (command == "tune")
-        outcome = bench.call(command, *(given.get(word, word) for word in words), *fewer)
+        outcome = bench.call(command, *(given.get(word, word) for word in words))
         assert outcome.code == 0, (line, outcome.err)
     written = {"table.tex", "adding.tex", "all.tex", "adding.html", "demo.html", "horizon.html"}
     assert written <= {path.name for path in reader.iterdir()}
