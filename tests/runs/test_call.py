@@ -86,7 +86,8 @@ def test_calls_from_two_threads_follow_each_other(tmp_path: Path, monkeypatch: p
         (["cel=lstm"], "cel is no setting, did you mean cell?"),
         (
             ["cell=lstmm"],
-            "cell must be one of foreign, gru, irnn, lstm, rnn, got 'lstmm', did you mean lstm? (--config-dir adds yours)",
+            "cell must be one of foreign, gru, irnn, lstm, rnn, got 'lstmm', did you mean lstm? "
+            "(--config-dir adds yours)",
         ),
         (["cell=rnn,gru"], "cell must be one value, or a sweep with -m (--multirun), got rnn,gru"),
         (["--help"], "an override must have the form key=value, or be -m, got '--help'"),
