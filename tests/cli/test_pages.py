@@ -32,20 +32,7 @@ LIKE = {
     "bench report FILE": "tests/report/test_page.py",
     "bench report PAGE.md": "tests/report/test_page.py",
     "bench report results/README.md": "tests/report/test_page.py",
-    **{
-        f"bench run +experiment={name}": "tests/cli/test_run.py"
-        for name in (
-            "char_lm",
-            "classifier",
-            "cost",
-            "demo",
-            "digits",
-            "forecast",
-            "overfitting",
-            "sentiment",
-            "tuning",
-        )
-    },
+    "bench run +experiment=demo": "tests/cli/test_run.py",
     "bench tune +experiment=tuning": "tests/tuning/test_tune.py",
     "bench tune +experiment=tuning --plan": "tests/tuning/test_tune.py",
     "bench run -m +experiment=demo logger=wandb": "tests/mirror/test_offline.py",
@@ -76,15 +63,23 @@ ALL = dict.fromkeys(
     line for name, text in TEXTS.items() if name not in ELSEWHERE for line in (*blocks(text), *spans(text))
 )
 TYPED = [line for line in ALL if line not in LIKE]
+EXPERIMENTS = [line for line in TYPED if re.fullmatch(r"bench run \+experiment=\w+", line)]
+"""Sweeps of minutes."""
 PLANNED = [
     line
     for line in TYPED
-    if re.search(r"^bench run .*(launcher=|\+experiment=(?!arjovsky|demo))", line) and "--help" not in line
+    if re.search(r"^bench run .*(launcher=|\+experiment=(?!arjovsky|demo))", line)
+    and "--help" not in line
+    and line not in EXPERIMENTS
 ]
 """Sweeps that need a cluster, or files."""
-TRAINED = [line for line in TYPED if line.startswith("bench run ") and line not in PLANNED and " --" not in line]
+TRAINED = [
+    line
+    for line in TYPED
+    if line.startswith("bench run ") and " --" not in line and line not in {*PLANNED, *EXPERIMENTS}
+]
 OF_AN_OWN_CELL = [line for line in TYPED if "--config-dir" in line]
-ON_WHAT_IS_THERE = [line for line in TYPED if line not in {*PLANNED, *TRAINED, *OF_AN_OWN_CELL}]
+ON_WHAT_IS_THERE = [line for line in TYPED if line not in {*PLANNED, *TRAINED, *OF_AN_OWN_CELL, *EXPERIMENTS}]
 
 
 @pytest.fixture
@@ -125,6 +120,17 @@ def test_a_run(bench: Bench, line: str):
     outcome = bench.run(*words, "task.length=4") if "length" in line else bench.run(*words)
     assert outcome.code == 0, outcome.err[-500:]
     assert bench.records()
+
+
+@pytest.mark.long_run
+@pytest.mark.parametrize("line", EXPERIMENTS)
+def test_an_experiment_with_a_small_budget(bench: Bench, line: str):
+    small = ("training.max_epochs=null", "training.max_steps=2", "training.eval_every=2", "data.eval_size=8",
+             "data.test_size=8", "data.batch_size=4", "launcher=serial", "cell=gru", "seed=0")  # fmt: skip
+    outcome = bench.call(*shlex.split(line)[1:], *small, f"results_dir={bench.results}", "trainer=cpu")
+    assert outcome.code == 0, outcome.err
+    assert {each.status for each in bench.records()} == {"completed"}
+    assert len(EXPERIMENTS) == 8
 
 
 @pytest.mark.parametrize("line", PLANNED)
