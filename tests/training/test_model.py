@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -192,13 +194,30 @@ class TestParameterBudget:
         assert parameter_count(model) == 4 * (130 * 2 + 130 * 130 + 2 * 130) + 131
 
     @pytest.mark.parametrize("budget", [10, 11, 12, 13, 20, 57, 1000])
-    def test_no_size_is_nearer(self, budget: int):
-        def count(size: int) -> int:
-            return size * size + 2 * size + 7
-
+    @pytest.mark.parametrize(
+        "count",
+        [
+            lambda size: size * size + 2 * size + 7,
+            lambda size: 3 * size + 7,
+            lambda size: size**3 + 9,
+            lambda size: 9 + math.isqrt(size),
+            lambda size: 10 if size < 4 else 3 * size,
+        ],
+        ids=["square", "line", "cube", "root", "steps"],
+    )
+    def test_no_size_is_nearer(self, count: Callable[[int], int], budget: int):
         found = hidden_size_for_budget(count, budget)
-        residuals = {size: abs(count(size) - budget) for size in range(1, 40)}
-        assert residuals[found] == min(residuals.values())
+        assert abs(count(found) - budget) <= min(abs(count(size) - budget) for size in range(1, 400))
+
+    def test_few_networks_are_made(self):
+        asked: list[int] = []
+
+        def count(size: int) -> int:
+            asked.append(size)
+            return 4 * (size * 2 + size * size + 2 * size) + size + 1
+
+        assert hidden_size_for_budget(count, 70_000) == 130
+        assert sorted(asked) == [1, 2, 3, 130, 131]
 
     def test_the_smaller_of_two_equally_near(self):
         assert hidden_size_for_budget(lambda size: 10 * size, 25) == 2
