@@ -174,7 +174,7 @@ def test_a_stop_stops_the_runs_on_a_cluster_and_the_same_goes_on(
 
 
 def test_without_its_results_folder_a_sweep_ends(member: Login, nodes: RayNodes):
-    process = member.sweep("launcher=ray", f"launcher.address={nodes.address}", *LONG)
+    process = member.sweep("launcher=ray", f"launcher.address={nodes.address}", *LONG, "training.max_steps=1000000")
     wait_for(lambda: len(at_work(member.results)) == 2)
     shutil.rmtree(member.results)
     code, _, err = member.end(process, timeout=90)
