@@ -37,8 +37,9 @@ results: setup
 	$(BIN)/bench page results/published/runs results/sequences/runs results/tuning/runs results/demo/runs --title 'rnn-bench: published runs' --output results/page.html
 
 # Threads sleep while they wait, since the tests of two workers share the cores.
+# Compiled modules are kept, even where the environment says no: dozens of processes import them.
 test: lint
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # What `make test` leaves out because it takes minutes; CONTRIBUTING says when it is worth it.
 test-long: setup

@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.cli.common import FIGURES, PICTURES, RUNS, complain, fail, listed_names, merged, names_given
+
+if TYPE_CHECKING:
+    from bench.records.record import DamagedRecordError
+
+MANY = 500
+"""Number of records from which on another process takes less time than it needs to start."""
 
 
 def pictures(text: str) -> tuple[str, ...]:
@@ -23,37 +30,71 @@ def pictures(text: str) -> tuple[str, ...]:
 
 def figures_command(parsed: argparse.Namespace) -> int:
     """Draw the figures of a folder of records, with their data; the exit code."""
-    from bench.analysis.run import read_runs
-    from bench.analysis.table import chosen
-    from bench.report.figures.drawing import Sheet
-    from bench.report.figures.two_processes import MANY, draw
+    from bench.records.read import find_records
     from bench.tuning.trials import TRIALS_FILE
 
     if (parsed.folder / TRIALS_FILE).is_file():
         return _figures_of_trials(parsed, parsed.folder / TRIALS_FILE)
-    runs, damaged = read_runs(parsed.folder)
-    if not runs and not damaged:
+    folders = find_records(parsed.folder)
+    if not folders:
         return fail("figures", f"DIR must hold records, found none below {str(parsed.folder)!r}")
-    if runs:
-        output = FIGURES if parsed.folder == RUNS else parsed.folder / "figures"
-        try:
-            kept = chosen(runs, merged(parsed.where or ()))
-            for flag, key in (("cells", "cell"), ("tasks", "task")):
-                if (wanted := getattr(parsed, flag)) is not None:
-                    _check(flag, wanted, (run.settings[key] for run in runs))
-                    kept = chosen(kept, {key: wanted})
-            sheet = Sheet.of(names_given(parsed).resolved(runs), parsed.width)
-            if len(kept) >= MANY:
-                print(f"bench figures: reading the tables of {len(kept)} runs", file=sys.stderr, flush=True)
-            forms = (*parsed.format, "csv")
-            # What is there now stays until the end: not to look at it again for garbage saves a fifth of the time.
-            gc.freeze()
-            damaged += draw(kept, parsed.output or output, forms, sheet, partial(print, flush=True))
-        except ValueError as error:
-            return fail("figures", str(error).replace("`", ""))
-        except OSError as error:
-            return fail("figures", f"--output must be a folder that can be written to, {error}")
-    return complain("figures", damaged)
+    try:
+        return complain("figures", _drawn(parsed, folders))
+    except ValueError as error:
+        return fail("figures", str(error).replace("`", ""))
+    except OSError as error:
+        return fail("figures", f"--output must be a folder that can be written to, {error}")
+
+
+def _drawn(parsed: argparse.Namespace, folders: list[Path]) -> list[DamagedRecordError]:
+    """Draw the figures of records, and tell of each file; return what is wrong with those that cannot be read."""
+    from bench.analysis.other_process import OtherProcess, is_of_use
+
+    told = partial(print, flush=True)
+    if len(folders) < MANY or not is_of_use():
+        return _draw(parsed, folders, (0, 1), told)
+    # The other process starts before this one has imported what it draws with.
+    with OtherProcess(_drawn_elsewhere, parsed, folders) as other:
+        damaged = _draw(parsed, folders, (0,), told)
+        files, more = other.answer()
+    for path in files:
+        told(path)
+    # Both have read the records.
+    return [*damaged, *(error for error in more if str(error) not in set(map(str, damaged)))]
+
+
+def _drawn_elsewhere(parsed: argparse.Namespace, folders: list[Path]) -> tuple[list[Path], list[DamagedRecordError]]:
+    """Draw the figures of the second group; return the files and what is wrong."""
+    files: list[Path] = []
+    return files, _draw(parsed, folders, (1,), files.append)
+
+
+def _draw(
+    parsed: argparse.Namespace, folders: list[Path], groups: tuple[int, ...], told: Callable[[Path], object]
+) -> list[DamagedRecordError]:
+    """Read records, choose those that are asked for, and draw some of the groups of figures."""
+    from bench.analysis.run import read_folders
+    from bench.analysis.table import chosen
+    from bench.report.figures.draw import draw_group
+    from bench.report.figures.drawing import Sheet
+
+    runs, damaged = read_folders(folders)
+    if not runs:
+        return damaged
+    kept = chosen(runs, merged(parsed.where or ()))
+    for flag, key in (("cells", "cell"), ("tasks", "task")):
+        if (wanted := getattr(parsed, flag)) is not None:
+            _check(flag, wanted, (run.settings[key] for run in runs))
+            kept = chosen(kept, {key: wanted})
+    sheet = Sheet.of(names_given(parsed).resolved(runs), parsed.width)
+    if len(kept) >= MANY and 0 in groups:
+        print(f"bench figures: reading the tables of {len(kept)} runs", file=sys.stderr, flush=True)
+    output = parsed.output or (FIGURES if parsed.folder == RUNS else parsed.folder / "figures")
+    # What there is now stays until the end: not to look at it again for garbage saves a fifth of the time.
+    gc.freeze()
+    for group in groups:
+        damaged += draw_group(kept, group, output, (*parsed.format, "csv"), sheet, told)
+    return damaged
 
 
 def _figures_of_trials(parsed: argparse.Namespace, file: Path) -> int:

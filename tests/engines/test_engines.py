@@ -164,10 +164,8 @@ def test_native_has_no_second_derivative():
         gradient.sum().backward()
 
 
-@pytest.mark.first
-@pytest.mark.parametrize(
-    "part", ["few", *(pytest.param(each, marks=pytest.mark.long_run) for each in ("again", "many"))]
-)
+@pytest.mark.long_run
+@pytest.mark.parametrize("part", ["few", "again", "many"])
 def test_compiled_chunks_and_what_is_left_over(part: str):
     words = [sys.executable, "-m", "tests.compiled_engine", part]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,12 +13,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation
 from matplotlib.transforms import Bbox
 
 from bench.analysis.names import KINDS, Names
 
 PAD_INCHES = 0.02
 """Room above and below a figure of a given width, as the style has it around others."""
+FORMULA = re.compile(r"\$\\mathdefault\{(?:(\d+)\\times)?10\^\{(-?\d+)\}\}\$")
+"""A power of ten as matplotlib writes it."""
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ class Drawing(Figure):
         their places once, for all forms, which takes longer than to draw them.
         """
         if self._tight is None:
+            self._label_in_plain_text()
             engine = self.get_layout_engine()
             if engine is not None:
                 engine.execute(self)
@@ -115,6 +121,29 @@ class Drawing(Figure):
             return box.padded(PAD_INCHES)
         left, right = min(0, box.x0), max(self.get_figwidth(), box.x1)
         return Bbox.from_extents(left, box.y0 - PAD_INCHES, right, box.y1 + PAD_INCHES)
+
+    def _label_in_plain_text(self) -> None:
+        """Take the formulas from the labels of logarithmic axes: hundreds of them are laid out several times each."""
+        for axis in (axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)):
+            for labels, change in (
+                (axis.get_major_formatter(), axis.set_major_formatter),
+                (axis.get_minor_formatter(), axis.set_minor_formatter),
+            ):
+                if type(labels) is LogFormatterSciNotation:
+                    change(Powers(labelOnlyBase=labels.labelOnlyBase))
+
+
+class Powers(LogFormatterSciNotation):
+    """Labels of a logarithmic axis in base ten, ``10⁻³`` or ``2×10⁴``, as plain text."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of a tick, which is empty where there is no room for all."""
+        formula = super().__call__(x, pos)
+        found = FORMULA.fullmatch(formula)
+        if found is None:
+            return formula
+        factor, power = found.groups()
+        return f"{factor}×10{power.translate(RAISED)}" if factor else f"10{power.translate(RAISED)}"
 
 
 def root_of(axes: Axes) -> Figure:
