@@ -62,7 +62,8 @@ def read_table(file: str | pd.DataFrame) -> pd.DataFrame:
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, file: str, *version: int) -> pd.DataFrame:
     with reading(path, file):
-        found = pd.read_parquet(path) if is_parquet(path) else pd.read_csv(path, **CSV)
+        # Read in pieces, a column would be numbers in one and texts in another, and 1 not be "1".
+        found = pd.read_parquet(path) if is_parquet(path) else pd.read_csv(path, low_memory=False, **CSV)
     if not len(found):
         raise ValueError(without_rows(file))
     return found.rename(columns=str)

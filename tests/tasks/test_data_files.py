@@ -11,6 +11,7 @@ import pytest
 
 from bench.config.explain import ConfigError
 from tasks import mapped
+from tasks.tables import read_table
 from tests.conftest import DATA, TINY, Bench, assert_one_line, composed, spec_of
 from tests.data_made import TABLE, make
 
@@ -60,6 +61,13 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.M
         make(task, file=str(path), **settings)
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "data").glob(".*")), "nothing half done is left"
+
+
+def test_a_key_is_the_same_in_all_of_a_long_file(tmp_path: Path):
+    """Read in pieces, the first half a million would be the number 1, and the last the text."""
+    file = tmp_path / "long.csv"
+    file.write_text("sequence,x\n" + "1,0.5\n" * 500_000 + "one,0.5\n1,0.5\n")
+    assert set(read_table(str(file))["sequence"]) == {"1", "one"}
 
 
 class TestCommandLine:
