@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins import file_config_source
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.core_plugins import file_config_source, importlib_resources_config_source
 from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import _get_exec_command, _run_hydra, create_config_search_path, get_args_parser
@@ -26,11 +28,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import env_override
 from hydra.plugins.completion_plugin import CompletionPlugin
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, open_dict
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench.config.explain import ConfigError
 from bench.config.key_help import key_help
@@ -72,7 +76,9 @@ def opened(config_dir: str | None = None) -> Iterator[Hydra]:
                 raise ConfigError(f"--config-dir must be a folder, got {config_dir!r}")
             _refuse_names_of_ours(folder)
             search_path.prepend("command-line", f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
-        yield Hydra.create_main_hydra2("bench", search_path)
+        hydra = Hydra("bench", Loader(search_path))
+        GlobalHydra.instance().initialize(hydra)
+        yield hydra
 
 
 def _refuse_names_of_ours(folder: Path) -> None:
@@ -106,28 +112,138 @@ class FileConfigSource(file_config_source.FileConfigSource):
         return super().load_config(config_path)
 
 
-class Composer:
-    """Composes the runs of one command: what their choices make once, and each run by setting its values in that.
+class ImportlibResourcesConfigSource(importlib_resources_config_source.ImportlibResourcesConfigSource):
+    """The configs of a package, such as ours: each file is parsed once a process, as long as it stays as it is.
 
-    Hydra composes each run from its files, which takes a hundred times as long. It still does where a run has anything
-    but choices of options and values of keys that are there: keys that are added or removed, values with keys below
-    them, a key below another one. And it does where ``hydra.searchpath`` adds options of the user's.
+    It has the name of Hydra's own for the same reason as :class:`FileConfigSource`.
+    """
+
+    _parsed: dict[tuple[str, int, int], ConfigResult] = {}  # noqa: RUF012 - all sources of a process share it
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return a config of the package."""
+        file = resources.files(self.path).joinpath(self._normalize_file_name(config_path))
+        if not isinstance(file, Path) or not file.is_file():
+            return super().load_config(config_path)
+        stat = file.stat()
+        key = (str(file), stat.st_mtime_ns, stat.st_size)
+        if key not in self._parsed:
+            self._parsed[key] = super().load_config(config_path)
+        return copy.deepcopy(self._parsed[key])
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader, which composes a command once, and what the choices of its runs make once.
+
+    Hydra composes each run from its files, which takes ten times as long as to copy a config and set values in it. It
+    still does where a run has anything but choices of options and values of keys that are there: keys that are added or
+    removed, values with keys below them, a key below another one. And it does where ``hydra.searchpath`` adds options
+    of the user's.
+    """
+
+    def __init__(self, config_search_path: Any) -> None:
+        super().__init__(config_search_path)
+        self._made: dict[tuple[object, ...], DictConfig] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs."""
+        return {**self.__dict__, "_made": {}}
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Return the config of a command or a run; a command, of which Hydra asks what we have asked before, once."""
+        if run_mode != RunMode.MULTIRUN:
+            return super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if validate_sweep_overrides:
+            parsed = OverridesParser.create().parse_overrides(overrides)
+            self.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
+        key = ("command", config_name, *overrides)
+        if key not in self._made:
+            self._made[key] = super().load_configuration(config_name, overrides, run_mode, from_shell, False)
+        return copy.deepcopy(self._made[key])
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """Return the config of a run, with the node ``hydra``, equal to what Hydra composes."""
+        of_hydra = list(master_config.hydra.overrides.hydra)
+        parts = self.parts(sweep_overrides, of_hydra)
+        if parts is None:
+            return super().load_sweep_config(master_config, sweep_overrides)
+        choices, values, parsed = parts
+        key = ("run", master_config.hydra.job.config_name, *choices)
+        if key not in self._made:
+            self._made[key] = super().load_configuration(key[1], choices, RunMode.RUN)
+        config = copy.deepcopy(self._made[key])
+        self._apply_overrides_to_config(values, config)
+        node = config.hydra
+        node.overrides.hydra, node.overrides.task = of_hydra, sweep_overrides
+        names = node.job.config.override_dirname
+        node.job.override_dirname = get_overrides_dirname(
+            parsed, exclude_keys=names.exclude_keys, item_sep=names.item_sep, kv_sep=names.kv_sep
+        )
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    def parts(
+        self, overrides: Sequence[str], of_hydra: Sequence[str] = ()
+    ) -> tuple[list[str], list[Override], list[Override]] | None:
+        """Return the overrides of a run that choose options, and those that set values, parsed.
+
+        Args:
+            overrides: Those of the run.
+            of_hydra: Those that are meant for Hydra, which come first.
+
+        Returns:
+            The choices, with those of Hydra; the values, with those of Hydra; and all of the run, parsed. ``None`` if
+            Hydra itself must compose the run.
+        """
+        parser = OverridesParser.create(config_loader=self)
+        words = [*of_hydra, *overrides]
+        parsed = parser.parse_overrides(words)
+        if any("hydra.searchpath" in each for each in of_hydra):
+            return None
+        choices, values = [], []
+        for place, (text, override) in enumerate(zip(words, parsed, strict=True)):
+            if override.package is not None or override.is_hydra_override() != (place < len(of_hydra)):
+                return None
+            is_choice = self.repository.group_exists(override.key_or_group)
+            sets = not (override.is_add() or override.is_force_add() or override.is_delete())
+            if is_choice and isinstance(override.value(), str) and (sets or override.is_add()):
+                choices.append(text)
+            elif not is_choice and sets and not (isinstance(override.value(), dict) or override.is_sweep_override()):
+                values.append(override)
+            else:
+                return None
+        keys = [override.key_or_group for override in values]
+        if any(key.startswith(f"{other}.") for key in keys for other in keys):
+            return None
+        return choices, values, parsed[len(of_hydra) :]
+
+
+class Composer:
+    """Composes the runs of one command to be planned, each by setting its values in what its choices make.
+
+    Other than :class:`Loader`, which composes a run to be made, it copies nothing, which would take most of the time.
 
     Args:
         config: The config of the whole command.
-        loader: Hydra's.
+        loader: Ours.
     """
 
     def __init__(self, config: DictConfig, loader: ConfigLoader) -> None:
-        assert isinstance(loader, ConfigLoaderImpl)
+        assert isinstance(loader, Loader)
         self._config = config
         self._loader = loader
-        self._parser = OverridesParser.create(config_loader=loader)
         self._is_searched = any("hydra.searchpath" in each for each in config.hydra.overrides.hydra)
         self._made: dict[tuple[tuple[str, ...], ...], tuple[DictConfig, Mapping[str, str | None]]] = {}
 
     def plainly(self, overrides: list[str]) -> DictConfig:
-        """Return the config of a run as Hydra composes it, with the node ``hydra``.
+        """Return the config of a run, with the node ``hydra``.
 
         Raises:
             Exception: Whatever Hydra raises.
@@ -142,23 +258,12 @@ class Composer:
         Raises:
             Exception: Whatever Hydra raises.
         """
-        choices, values = [], []
-        for text, override in zip(overrides, self._parser.parse_overrides(overrides), strict=True):
-            is_choice = self._loader.repository.group_exists(override.key_or_group)
-            sets = not (override.is_add() or override.is_force_add() or override.is_delete())
-            if self._is_searched or override.package is not None or override.is_hydra_override():
-                return self._split(overrides)
-            if is_choice and isinstance(override.value(), str) and (sets or override.is_add()):
-                choices.append(text)
-            elif not is_choice and sets and not (isinstance(override.value(), dict) or override.is_sweep_override()):
-                values.append(override)
-            else:
-                return self._split(overrides)
-        keys = tuple(override.key_or_group for override in values)
-        if any(key.startswith(f"{other}.") for key in keys for other in keys):
+        parts = None if self._is_searched else self._loader.parts(overrides)
+        if parts is None:
             return self._split(overrides)
+        choices, values, _ = parts
         # Runs that set the same keys leave nothing of each other behind.
-        key = (tuple(choices), keys)
+        key = (tuple(choices), tuple(override.key_or_group for override in values))
         if key not in self._made:
             self._made[key] = self._split(choices)
         config, chosen = self._made[key]
@@ -236,13 +341,13 @@ def _as_ours(text: str, parsed: argparse.Namespace) -> str:
 
 @contextlib.contextmanager
 def _own_state() -> Iterator[None]:
-    """Give Hydra's singletons back as they were found; until then folders are read by :class:`FileConfigSource`."""
+    """Give Hydra's singletons back as they were found; until then our own sources read folders and packages."""
     instance, base = GlobalHydra.instance(), version.VersionBase.instance()
     hydra, version_base = instance.hydra, base.version_base
     Plugins.instance()  # This registers Hydra's own sources.
     sources = SourcesRegistry.instance().types
-    file_source = sources[FileConfigSource.scheme()]
-    sources[FileConfigSource.scheme()] = FileConfigSource
+    found = dict(sources)
+    sources.update({ours.scheme(): ours for ours in (FileConfigSource, ImportlibResourcesConfigSource)})
     instance.clear()
     version.setbase(VERSION_BASE)
     try:
@@ -252,4 +357,4 @@ def _own_state() -> Iterator[None]:
         GlobalHydra.set_instance(instance)
         version.VersionBase.set_instance(base)
         instance.hydra, base.version_base = hydra, version_base
-        sources[FileConfigSource.scheme()] = file_source
+        sources.update(found)

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module, version
 from hydra._internal import utils
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from bench.config import hydra_app
 from bench.config.explain import ConfigError
@@ -25,13 +29,21 @@ PRIVATE = {
     utils.get_args_parser: [],
     utils._run_hydra: ["args", "args_parser", "task_function", "config_path", "config_name", "caller_stack_depth"],
     utils._get_exec_command: [],
-    Hydra.create_main_hydra2: ["task_name", "config_search_path"],
+    Hydra.__init__: ["self", "task_name", "config_loader"],
     Hydra.compose_config: [
         "self", "config_name", "overrides", "run_mode", "with_log_configuration", "from_shell",
         "validate_sweep_overrides",
     ],
     ConfigLoaderImpl._apply_overrides_to_config: ["overrides", "cfg"],
+    ConfigLoaderImpl.__init__: ["self", "config_search_path"],
+    ConfigLoaderImpl.load_configuration: [
+        "self", "config_name", "overrides", "run_mode", "from_shell", "validate_sweep_overrides",
+    ],
+    ConfigLoaderImpl.load_sweep_config: ["self", "master_config", "sweep_overrides"],
+    ConfigLoaderImpl.validate_sweep_overrides_legal: ["overrides", "run_mode", "from_shell"],
+    get_overrides_dirname: ["overrides", "exclude_keys", "item_sep", "kv_sep"],
     FileConfigSource.load_config: ["self", "config_path"],
+    ImportlibResourcesConfigSource.load_config: ["self", "config_path"],
     Hydra.multirun: ["self", "config_name", "task_function", "overrides", "with_log_configuration"],
 }  # fmt: skip
 """What ``bench`` calls of Hydra's that is not public, with its parameters."""
@@ -101,3 +113,57 @@ def test_what_hydra_shows_names_this_command_and_leaves_the_process_as_it_was(ca
     assert ended.value.code == 0
     assert 'eval "$(bench run -sc install=bash)"' in capsys.readouterr().out
     assert (list(sys.argv), list(sys.path), dict(os.environ)) == before
+
+
+def everything(config: DictConfig) -> tuple[object, str]:
+    """Return all values, also those of the node ``hydra``, and what they come to."""
+    return OmegaConf.to_container(config), OmegaConf.to_yaml(config.hydra.overrides)
+
+
+@pytest.mark.parametrize(
+    ("command", "runs"),
+    [
+        (["cell=gru", "seed=0,1"], [["cell=gru", "seed=0"], ["cell=gru", "seed=1"]]),
+        (["+experiment=bai2018", "hydra.job.name=mine"], [["+experiment=bai2018", "task=adding_problem", "seed=3"]]),
+        (["hydra/launcher=joblib", "hydra.sweep.dir='a b'"], [["cell=lstm", "task.length=7"], ["task=copy_memory"]]),
+        # Hydra composes these.
+        (["+cell.mine=1"], [["+cell.mine=1"], ["task.length=7", "+task.new={a: 1}"]]),
+        (["optimizer=adam"], [["optimizer={lr: 2}"], ["hydra.job.name=other"]]),
+    ],
+)
+def test_what_is_composed_once_is_what_hydra_composes(command: list[str], runs: list[list[str]]):
+    words = [*command, "hydra.mode=MULTIRUN"]
+    with hydra_app.opened() as hydra:
+        ours = hydra.config_loader
+        theirs = ConfigLoaderImpl(ours.get_search_path())
+        for _ in range(2):
+            made = ours.load_configuration("config", words, RunMode.MULTIRUN)
+            plain = theirs.load_configuration("config", words, RunMode.MULTIRUN)
+            assert everything(made) == everything(plain)
+            for overrides in runs:
+                one, two = ours.load_sweep_config(made, overrides), theirs.load_sweep_config(plain, overrides)
+                assert everything(one) == everything(two)
+                assert all(OmegaConf.is_struct(each) for each in (one, two))
+                one.seed = made.seed = -1  # Nobody else's config changes with it.
+
+
+def test_what_hydra_does_not_sweep_over_is_refused_by_what_is_composed_once(tmp_path: Path):
+    words = ["hydra.job.name=a,b"]
+    with hydra_app.opened() as hydra:
+        hydra.config_loader.load_configuration("config", words, RunMode.MULTIRUN, validate_sweep_overrides=False)
+        with pytest.raises(ConfigCompositionException, match="Sweeping over Hydra's configuration is not supported"):
+            hydra.config_loader.load_configuration("config", words, RunMode.MULTIRUN)
+
+
+def test_a_file_of_a_package_that_changes_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    package = tmp_path / "some_configs"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    source = hydra_app.ImportlibResourcesConfigSource("test", "pkg://some_configs")
+    for text in ("a: 1\n", "a: 22\n"):
+        (package / "one.yaml").write_text(text)
+        for _ in range(2):
+            found = source.load_config("one").config
+            assert OmegaConf.to_yaml(found) == text
+            found["a"] = 3
