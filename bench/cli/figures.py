@@ -59,8 +59,8 @@ def _drawn(parsed: argparse.Namespace, folders: list[Path]) -> list[DamagedRecor
         files, more = other.answer()
     for path in files:
         told(path)
-    # Both have read the records.
-    return [*damaged, *(error for error in more if str(error) not in set(map(str, damaged)))]
+    told_once = {str(error): error for error in (*damaged, *more)}  # Both have read the records.
+    return list(told_once.values())
 
 
 def _drawn_elsewhere(parsed: argparse.Namespace, folders: list[Path]) -> tuple[list[Path], list[DamagedRecordError]]:

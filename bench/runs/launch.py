@@ -78,7 +78,7 @@ def _run(
     folder = str(Path(config_dir).absolute()) if config_dir is not None else None
     words = [*overrides, MULTIRUN] if multirun else list(overrides)
     with own_modules(folder), opened(config_dir) as hydra:
-        # Hydra composes it once more, and says less of what is wrong.
+        # Hydra asks for it once more, and says less of what is wrong.
         config = compose_command(hydra, words)
         if search_of(config) is None:
             jobs_of(config, hydra.config_loader)
