@@ -1,6 +1,6 @@
 """One of our networks, served like the peers, or timed over sizes.
 
-python -m benchmarks.ours serve gru "adding 600" [engine]
+python -m benchmarks.ours serve gru "adding 600" [engine] [engine of the loss]
 python -m benchmarks.ours scaling gru 2 native        # time over length, hidden size and batch
 python -m benchmarks.ours memory gru 1600 native      # peak memory at one length
 """
@@ -29,11 +29,13 @@ from work import BATCH, CASES, CLIP_NORM, LEARNING_RATE, batches, weights
 
 from bench.cells import Cell
 from bench.cells.init import Initialization
-from bench.engines import choose
+from bench.engines import choose, choose_loss
 from bench.training import process, rng
 from bench.training.clipping import clip_gradients
 from bench.training.model import SequenceModel
 from bench.training.settings import RuntimeConfig
+from tasks.base import Batch
+from tasks.copy_memory import CopyMemory
 from tests import own_cells
 
 CONF = Path(__file__).parents[1] / "conf" / "cell"
@@ -60,7 +62,9 @@ def set_up(threads: int | None) -> None:
     )
 
 
-def network(cell: str, engine: str, hidden: int, inputs: int, outputs: int, readout: str) -> SequenceModel:
+def network(
+    cell: str, engine: str, hidden: int, inputs: int, outputs: int, readout: str, loss_engine: str = "auto"
+) -> SequenceModel:
     if cell not in ("rnn", "lstm", "gru"):
         kind = own_cell() if cell == "own" else getattr(own_cells, cell)
         make: Any = partial(kind, init=Initialization(input="torch", recurrent="torch", bias="torch"))
@@ -68,9 +72,10 @@ def network(cell: str, engine: str, hidden: int, inputs: int, outputs: int, read
         make = hydra.utils.instantiate(OmegaConf.load(CONF / f"{cell}.yaml"))
     chosen = choose(engine, [make(inputs, hidden)], torch.device("cpu"), "32")
     assert chosen.note is None, chosen.note
+    of_loss = choose_loss(loss_engine, chosen.engine, readout == "every", torch.device("cpu"), "32")
     model = SequenceModel(
         make, input_size=inputs, output_size=outputs, hidden_size=hidden, layers=1, dropout=0.0,
-        readout="last" if readout == "last" else "every", engine=chosen.engine,
+        readout="last" if readout == "last" else "every", engine=chosen.engine, loss_engine=of_loss,
     )  # fmt: skip
     model.reset_parameters(rng.generator("init", 0), 10, "torch")
     return model
@@ -86,14 +91,16 @@ def stepper(model: SequenceModel, data: list[tuple[Tensor, Tensor]]) -> Callable
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=True)  # as in conf/optimizer/adam.yaml
 
+    copy = CopyMemory(delay=1000, form="categorical", solved_recall=1.0)
+
     def step(number: int) -> float:
         inputs, targets = data[number % len(data)]
         optimizer.zero_grad()
-        outputs = model(inputs)
         if model.readout == "last":
-            loss = F.mse_loss(outputs[0, :, 0], targets)
+            loss = F.mse_loss(model(inputs)[0, :, 0], targets)
         else:
-            loss = F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+            scored = torch.ones(targets.shape, dtype=torch.bool)
+            loss = model.loss(copy, Batch(inputs, targets, scored, scored))
         loss.backward()
         clip_gradients(parameters, CLIP_NORM, None)
         optimizer.step()
@@ -102,10 +109,11 @@ def stepper(model: SequenceModel, data: list[tuple[Tensor, Tensor]]) -> Callable
     return step
 
 
-def serve_one(cell: str, name: str, engine: str = "auto") -> None:
+def serve_one(cell: str, name: str, engine: str = "auto", loss_engine: str = "auto") -> None:
     set_up(None)
     case = CASES[name]
-    model = network(cell, engine, case.hidden, case.input, case.output, "last" if case.task == "adding" else "every")
+    readout = "last" if case.task == "adding" else "every"
+    model = network(cell, engine, case.hidden, case.input, case.output, readout, loss_engine)
     model.warm_up(BATCH)
     if cell in ("rnn", "lstm", "gru"):
         values = [torch.from_numpy(value) for value in weights(cell, case).values()]

@@ -55,6 +55,9 @@ class Task(ABC):
         tokens: Number of different tokens where the inputs are tokens, 0 to ``tokens`` - 1; ``input_size`` is then the
             same. ``None`` where they are vectors.
         set_metrics: Further keys of ``baselines`` that are no means over sequences; see :meth:`set_scores`.
+        cross_entropy: Whether :meth:`loss` is the cross entropy in nats of the outputs, as logits, averaged over the
+            scored positions, and ``targets`` are classes, from 0 to ``output_size`` - 1. Where every step is answered,
+            the training may then compute readout and loss in one pass.
     """
 
     readout: Literal["every", "last", "mean"]
@@ -65,6 +68,7 @@ class Task(ABC):
     scaled_by: ClassVar[str | None] = None
     tokens: int | None = None
     set_metrics: ClassVar[tuple[str, ...]] = ()
+    cross_entropy: ClassVar[bool] = False
 
     input_size: int
     output_size: int

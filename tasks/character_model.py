@@ -119,6 +119,7 @@ class CharacterModel(DataSet):
     higher_is_better = False
     lower_is_better = ("bits",)
     extra_metrics = ("accuracy",)
+    cross_entropy = True
 
     def __init__(
         self,

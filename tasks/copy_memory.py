@@ -58,6 +58,7 @@ class CopyMemory(Task):
     metric = "recall"
     higher_is_better = True
     extra_metrics = ("exact", "loss")
+    cross_entropy = True
 
     def __init__(self, *, delay: int, form: str, solved_recall: float) -> None:
         require_at_least("delay", delay, 1)

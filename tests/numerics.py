@@ -87,10 +87,12 @@ VARIANTS = (
 ENGINES = {
     **{f"cell={cell} model.engine={engine} model.layers=2": {f"engines.{engine}"}
        for engine in ("stepwise", "fused", "native", "generated") for cell in ("rnn", "lstm", "gru")},
+    "cell=gru task=copy_memory model.engine=native model.loss_engine=native": {"engines.readout"},
     "cell=gru model.engine=compiled": {"engines.compiled", "engines.stepwise", "cells", "cells.gru"},
 }  # fmt: skip
 """Runs in float32, and the parts whose change makes them again; others do not, because compiling takes a minute."""
-ENGINE_SIZES = ("task.length=21", "model.hidden_size=33", "data.batch_size=9")
+ENGINE_SIZES = ("model.hidden_size=33", "data.batch_size=9")
+ENGINE_LENGTHS = {"adding_problem": "task.length=21", "copy_memory": "task.delay=4"}
 
 
 def names() -> list[str]:
@@ -103,7 +105,8 @@ def trajectory(name: str) -> tuple[set[str], dict[str, list[float]]]:
     """Return the parts of the code that a trajectory rests on, and its numbers."""
     words = name.split()
     task = next((word.removeprefix("task=") for word in words if word.startswith("task=")), "adding_problem")
-    sizes = ENGINE_SIZES if name in ENGINES else SHORT.get(task, ("task.length=20",))
+    in_engine = (*ENGINE_SIZES, ENGINE_LENGTHS[task]) if name in ENGINES else ()
+    sizes = in_engine or SHORT.get(task, ("task.length=20",))
     schema.register()
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("config", [*SMALL, *sizes, *words], return_hydra_config=True)

@@ -96,7 +96,8 @@ class Run:
         record, config = self.record, self.record.config
         sections = (config[name] for name in _SECTIONS)
         more = (config["trainer"], record.device, record.runtime, hyperparameters.code_of(record, cell=False))
-        return hyperparameters.once(_training, *sections, *more, record.model.get("engine"))
+        engines = (record.model.get("engine"), record.model.get("loss_engine", "torch"))
+        return hyperparameters.once(_training, *sections, *more, *engines)
 
     @cached_property
     def task_settings(self) -> Mapping[str, Any]:
@@ -153,6 +154,7 @@ def _training(
     runtime: Mapping[str, Any],
     code: str,
     engine: str | None,
+    loss_engine: str,
 ) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for section, node in zip(_SECTIONS, (model, optimizer, data, training), strict=True):
@@ -160,6 +162,7 @@ def _training(
         settings |= {f"{section}.{key}": value for key, value in own.items() if key not in KEEPING}
     # The record tells which engine ran; "auto" may mean another one on another machine.
     settings["model.engine"] = engine or settings.get("model.engine")
+    settings["model.loss_engine"] = loss_engine
     settings["optimizer"] = str(optimizer.get("_target_", "")).rpartition(".")[2]
     settings["precision"] = trainer["precision"]
     settings["device"] = device["type"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from bench.config.explain import ConfigError
 from bench.config.network import model_on_meta
@@ -19,7 +20,7 @@ from bench.errors import shown
 from bench.training import process
 from bench.training.model import hidden_size_for_budget, parameter_count
 from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
-from tasks.base import Task
+from tasks.base import Batch, Task
 from tasks.data_set import DataSet
 
 RERUN = ("none", "failed", "all")
@@ -102,6 +103,23 @@ def check_task(task: Task) -> None:
             raise ValueError(f"{name} must draw all of {field} from the generator that it is given")
     if not batches[0].answer.any() or (batches[0].answer & ~batches[0].scored).any():
         raise ValueError(f"{name} must return an answer at one of the scored positions at least, and at no others")
+    if task.cross_entropy:
+        _check_cross_entropy(task, batches[0])
+
+
+def _check_cross_entropy(task: Task, batch: Batch) -> None:
+    """Compare the loss of a task with what it says of it, on outputs that are drawn."""
+    name = type(task).__name__
+    right = batch.targets[batch.scored]
+    if right.dtype != torch.int64 or not 0 <= int(right.min()) <= int(right.max()) < task.output_size:
+        raise ValueError(f"`sample` of {name} must return classes from 0 to {task.output_size - 1} as targets")
+    outputs = torch.randn(*batch.scored.shape, task.output_size, generator=torch.Generator().manual_seed(0))
+    wanted, found = F.cross_entropy(outputs[batch.scored], right), task.loss(outputs, batch)
+    if not torch.allclose(found, wanted, rtol=1e-4):
+        raise ValueError(
+            f"`cross_entropy` of {name} must be False where its loss is no mean cross entropy of the scored positions, "
+            f"which is {float(wanted):.4g} on outputs where the loss is {float(found):.4g}"
+        )
 
 
 def check_sizes(data: DataConfig, task: Task) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from bench.config import numerics, users_code
 from bench.config.targets import locate
-from bench.engines import Engine
+from bench.engines import Choice
 from bench.records import older, provenance
 from bench.records.record import KEEPING
 from bench.training.settings import RuntimeConfig
@@ -22,12 +22,13 @@ CODE_SECTIONS = ("task", "cell", "optimizer")
 
 
 def science(
-    config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str, engine: Engine
+    config: Mapping[str, Any], runtime_config: RuntimeConfig, device: torch.device, precision: str, engine: Choice
 ) -> dict[str, Any]:
     """Return all settings that can change a number."""
     found: dict[str, Any] = {"seed": config["seed"], "task": _without_places(config["task"])}
-    found |= {name: older.as_before(name, config[name]) for name in ("cell", "model", "optimizer", "data", "training")}
-    found["model"]["engine"] = engine
+    found |= {name: older.as_before(name, config[name]) for name in ("cell", "optimizer", "data", "training")}
+    made_with = {"engine": engine.engine, "loss_engine": engine.loss}
+    found["model"] = older.as_before("model", {**config["model"], **made_with})
     found["training"] = {name: value for name, value in found["training"].items() if name not in KEEPING}
     found["probe"] = older.as_before("probe", config["probe"]) if config["probe"]["enabled"] else {"enabled": False}
     found["runtime"] = {name: value for name, value in asdict(runtime_config).items() if name != "keep_pages"}
@@ -43,7 +44,7 @@ def _without_places(node: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name not in places}
 
 
-def code_of(config: Mapping[str, Any], engine: Engine, made: Mapping[str, object]) -> dict[str, Any]:
+def code_of(config: Mapping[str, Any], engine: Choice, made: Mapping[str, object]) -> dict[str, Any]:
     """Return the code that a run uses, as its record has it.
 
     Args:
@@ -60,7 +61,8 @@ def code_of(config: Mapping[str, Any], engine: Engine, made: Mapping[str, object
     Raises:
         ValueError: A class whose source cannot be found.
     """
-    used = {"cells", "tasks", "training", "engines.stepwise", f"engines.{engine}"}
+    used = {"cells", "tasks", "training", "engines.stepwise", f"engines.{engine.engine}"}
+    used |= {"engines.readout"} if engine.loss == "native" else set()
     used |= {"probes"} if config["probe"]["enabled"] else set()
     versions: dict[str, str] = {}
     files: dict[str, list[Any]] = {"cell": [], "shared": []}

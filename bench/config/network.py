@@ -43,7 +43,7 @@ class Network:
 
     def model(self, seed: int) -> SequenceModel:
         """Return the network with its initial values, a function of the config and the seed; on the CPU."""
-        model = _model(self.cell, self.task, self.settings, self.hidden_size, self.engine.engine)
+        model = _model(self.cell, self.task, self.settings, self.hidden_size, self.engine)
         model.reset_parameters(
             rng.generator("init", seed), self.task.delay, cast(WeightRule, self.settings.readout_init)
         )
@@ -112,7 +112,7 @@ def model_on_meta(node: Mapping[str, Any], task: Task, settings: ModelConfig, hi
     Raises:
         ValueError: A parameter has no shape yet.
     """
-    model = _without_memory(lambda: _model(node, task, settings, hidden_size, "stepwise"))
+    model = _without_memory(lambda: _model(node, task, settings, hidden_size, Choice("stepwise")))
     for name, weight in model.named_parameters():
         if is_lazy(weight):
             raise ValueError(f"`{name}` must have its shape when the cell is made, got one of a lazy module")
@@ -159,11 +159,11 @@ def without_values(
 ) -> SequenceModel:
     """Return a network on the CPU whose weights have no values yet; what cells draw by themselves is given back."""
     with torch.random.fork_rng(devices=[]):
-        return _model(node, sizes, settings, hidden_size, engine)
+        return _model(node, sizes, settings, hidden_size, Choice(engine))
 
 
 def _model(
-    node: Mapping[str, Any], task: Sizes, settings: ModelConfig, hidden_size: int, engine: Engine
+    node: Mapping[str, Any], task: Sizes, settings: ModelConfig, hidden_size: int, engine: Choice
 ) -> SequenceModel:
     return SequenceModel(
         _make_cell(node),
@@ -173,7 +173,8 @@ def _model(
         layers=settings.layers,
         dropout=settings.dropout,
         readout=task.readout,
-        engine=engine,
+        engine=engine.engine,
+        loss_engine=engine.loss,
         around=Around(
             tokens=task.tokens,
             embedding=settings.embedding,

@@ -65,6 +65,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "engines/native/forward.h",
         "engines/native/backward.h",
     ),
+    "engines.readout": ("engines/readout.py", "engines/native/cross_entropy.h"),
     "engines.stepwise": ("engines/base.py", "engines/stepwise.py"),
     "probes": (
         "probes/activity.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,7 @@ from bench.config import memory
 from bench.config.checks import check_optimizer, check_task, hidden_size_of
 from bench.config.explain import ConfigError
 from bench.config.network import Network, check_step, model_on_meta, smallest_cell
-from bench.config.place import Place, engine_of
+from bench.config.place import Place, engine_of, loss_engine_of
 from bench.config.plain import is_from_elsewhere, naming, section, short
 from bench.config.run_spec import Sections
 from bench.config.schema import ModelConfig
@@ -124,6 +125,9 @@ def network_of(
         hidden_size = hidden_size_of(config["cell"], task, settings)
         model = model_on_meta(config["cell"], task, settings, hidden_size)
         engine = _engine(settings.engine, config["cell"], model.layers, sections, say, place)
+        suits = task.readout == "every" and task.cross_entropy
+        where = (sections.device, sections.precision, say, sections.launcher, place)
+        engine = replace(engine, loss=loss_engine_of(settings.loss_engine, suits, engine, *where))
         if engine.engine == "compiled" and shortest < CHUNK:
             raise ConfigError(
                 f"`engine` must be another one for sequences of {shortest} steps, as {CHUNK} are compiled together, "

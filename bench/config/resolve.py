@@ -98,10 +98,9 @@ def build(
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name} must be a finite number, got {value}")
     with naming(""):
-        engine = network.engine.engine
-        settings = identity.science(config, sections.runtime, sections.device, sections.precision, engine)
+        settings = identity.science(config, sections.runtime, sections.device, sections.precision, network.engine)
         made = {"task": task, "cell": cell, "optimizer": locate(config["optimizer"], "optimizer")}
-        code = identity.code_of(config, engine, made)
+        code = identity.code_of(config, network.engine, made)
         run_id = record.run_id(settings, numerics.code_hash(code["numerics"]))
         kind = record.run_id({**settings, "seed": None}, "")
     spec = RunSpec(
@@ -144,7 +143,7 @@ def run_id_with_threads(spec: RunSpec, threads: int) -> str:
 
 
 def _run_id(spec: RunSpec, config: Mapping[str, Any], runtime: RuntimeConfig) -> str:
-    settings = identity.science(config, runtime, spec.device, spec.precision, spec.network.engine.engine)
+    settings = identity.science(config, runtime, spec.device, spec.precision, spec.network.engine)
     return record.run_id(settings, numerics.code_hash(spec.code["numerics"]))
 
 

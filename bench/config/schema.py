@@ -40,6 +40,9 @@ class ModelConfig:
         head_activation: What follows each of them, ``relu`` or ``tanh``.
         input_dropout: Share of the entries of the input vectors that training sets to zero, in [0, 1).
         readout_dropout: The same for what the readout reads.
+        loss_engine: What computes the readout and the loss in training. ``torch``: one after the other; ``native``:
+            both in one pass of C++, on the CPU, where every step is answered and the loss is a cross entropy; ``auto``:
+            ``native`` where it suits and the engine is in C++, too.
         bidirectional: Give each layer a second cell, of the same size, that goes through the sequence from its end. For
             tasks that are answered once a sequence; without probes.
     """
@@ -56,6 +59,7 @@ class ModelConfig:
     input_dropout: float = 0.0
     readout_dropout: float = 0.0
     bidirectional: bool = False
+    loss_engine: str = "auto"
 
     def __post_init__(self) -> None:
         # Torch comes with it, and a command line is read without.

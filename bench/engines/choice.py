@@ -11,9 +11,12 @@ from bench.cells import Cell
 from bench.engines.base import ENGINES, Engine
 from bench.engines.generated import engine as generated
 from bench.engines.native import build
+from bench.engines.readout import LOSS_ENGINES, LossEngine
 
 ASKED = ("auto", *ENGINES)
 """The values that a config may ask for."""
+ASKED_LOSS = ("auto", *LOSS_ENGINES)
+"""The same for the loss."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,13 @@ class Choice:
     Attributes:
         engine: Its name.
         note: Why the fastest engine for this cell and device cannot be had; ``None`` if ``engine`` is that one.
+        loss: What computes the readout and the loss behind it: ``torch``, one after the other, or ``native``, both in
+            one pass.
     """
 
     engine: Engine
     note: str | None = None
+    loss: LossEngine = "torch"
 
 
 def choose(
@@ -80,6 +86,47 @@ def choose(
             place = f"for {name}" if isinstance(error, generated.UnsupportedError) else "here"
             raise ValueError(f"`engine` must be {_either(others)} {place}, got {asked!r}: {error}") from error
     return Choice(engine=next(each for each in ENGINES if each == asked))
+
+
+def choose_loss(
+    asked: str,
+    engine: Engine,
+    suits: bool,
+    device: torch.device,
+    precision: str,
+    say: Callable[[str], None] | None = None,
+) -> LossEngine:
+    """Choose what computes readout and loss; ``auto`` takes ``native`` beside the engines in C++, where it suits.
+
+    Args:
+        asked: One of :data:`ASKED_LOSS`.
+        engine: The engine of the run.
+        suits: Whether the task asks for an answer at every step, and its loss is their cross entropy.
+        device: Where the network will run.
+        precision: ``32`` or ``bf16-mixed``.
+        say: Function that is called with a message when the caller has to wait.
+
+    Raises:
+        ValueError: ``asked`` is another word, or ``native`` where it does not suit or cannot be had.
+    """
+    if asked not in ASKED_LOSS:
+        raise ValueError(f"`loss_engine` must be one of {', '.join(ASKED_LOSS)}, got {asked!r}")
+    if asked == "torch" or (asked == "auto" and not (suits and engine in ("native", "generated"))):
+        return "torch"
+    if not suits:
+        raise ValueError(
+            "`loss_engine` must be auto or torch where the loss is no cross entropy of every step, got 'native'"
+        )
+    if device.type != "cpu" or precision != "32":
+        place = "on a GPU" if device.type != "cpu" else f"with precision {precision}"
+        raise ValueError(f"`loss_engine` must be auto or torch {place}, got 'native'")
+    try:
+        build.load(say)
+    except build.NativeUnavailableError as error:
+        if asked == "native":
+            raise ValueError(f"`loss_engine` must be auto or torch here, got 'native': {error}") from error
+        return "torch"
+    return "native"
 
 
 def _either(names: list[str]) -> str:

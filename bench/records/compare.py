@@ -49,8 +49,10 @@ def surroundings(old: Record, new: Record) -> list[str]:
         for name in ("type", "name", "capability")
         if name in old.device and old.device[name] != new.device.get(name)
     ]
-    if old.model.get("engine") != new.model.get("engine"):
-        changes.append(f"engine: {old.model.get('engine')} in the record, {new.model.get('engine')} now")
+    for name, word, earlier in (("engine", "engine", None), ("loss_engine", "engine of the loss", "torch")):
+        before_it, now_it = old.model.get(name, earlier), new.model.get(name, earlier)
+        if before_it != now_it:
+            changes.append(f"{word}: {before_it} in the record, {now_it} now")
     changes += [
         f"{name}: {old.runtime[name]} in the record, {new.runtime.get(name)} now"
         for name in ("threads", "subnormals_flushed")

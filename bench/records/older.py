@@ -34,6 +34,7 @@ SECTIONS: Mapping[str, Mapping[str, Any]] = {
         "input_dropout": 0.0,
         "readout_dropout": 0.0,
         "bidirectional": False,
+        "loss_engine": "torch",
     },
     "probe": {"inputs": False, "exponents": 0, "gate_bins": 0},
     "training": {
@@ -49,6 +50,21 @@ SECTIONS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """The same for the sections of a config that name no class."""
+
+EVERY_STEP = ("tasks.copy_memory.CopyMemory", "tasks.character_model.CharacterModel")
+"""The tasks whose readout and loss are computed in one pass since there is ``model.loss_engine``."""
+
+
+def has_loss_in_two_passes(task: Mapping[str, Any], model: Mapping[str, Any]) -> bool:
+    """Return whether a run was made in another way than ``model.loss_engine=auto`` asks for now, by its record.
+
+    Args:
+        task: The task's node of its config.
+        model: What the record says of its model.
+    """
+    if "loss_engine" in model or model.get("engine") not in ("native", "generated"):
+        return False
+    return task.get("_target_") in EVERY_STEP and task.get("readout", "every") == "every"
 
 
 def complete(config: dict[str, Any]) -> None:

@@ -77,8 +77,7 @@ class Candidate:
     def settings(self, tune: Tune) -> dict[str, Any]:
         """Return what all trials share, by key: a journal with anything else is that of another tuning."""
         spec, keys = self.spec, [each.key for each in self.dimensions]
-        engine = spec.network.engine.engine
-        science = flat(identity.science(spec.config, spec.runtime, spec.device, spec.precision, engine))
+        science = flat(identity.science(spec.config, spec.runtime, spec.device, spec.precision, spec.network.engine))
         shared = {
             key: value
             for key, value in science.items()

@@ -80,7 +80,7 @@ def memory_bytes(spec: RunSpec, module: TrainingModule) -> int | None:
     dropout = rng.generator("dropout", spec.seed, 0, spec.device) if model.drops else None
     mixed = torch.autocast(spec.device.type, torch.bfloat16, enabled=spec.precision == "bf16-mixed")
     with torch.enable_grad(), mixed, saved_tensors_hooks(kept.add, lambda tensor: tensor):
-        spec.task.loss(model(batch.inputs, dropout, batch.lengths), batch)
+        model.loss(spec.task, batch, dropout)
     trained = sum(weight.numel() * weight.element_size() for weight in model.parameters() if weight.requires_grad)
     return weights.bytes + trained + kept.bytes + _state_bytes(module)
 

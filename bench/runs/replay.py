@@ -139,17 +139,19 @@ def rebuild(old: Record, scratch: Path, trusted: Sequence[str] = ()) -> RunSpec:
     config = {"probe": NO_PROBE, "budget": None} | config
     config["model"] = {"readout_init": "torch"} | config["model"]
     try:
-        # The engine is that of the record, or else the best one on this machine; a difference is reported.
-        engine = old.model.get("engine")
-        for asked in [engine, "auto"] if engine in ENGINES else ["auto"]:
-            cfg = OmegaConf.merge(OmegaConf.structured(Config), config, changes, {"model": {"engine": asked}})
+        # The engines are those of the record, or else the best ones on this machine; a difference is reported.
+        engine, loss_engine = old.model.get("engine"), old.model.get("loss_engine", "torch")
+        recorded = [{"engine": engine, "loss_engine": loss_engine}] if engine in ENGINES else []
+        best = {"engine": "auto", "loss_engine": "torch" if loss_engine == "torch" else "auto"}
+        for asked in (*recorded, best):
+            cfg = OmegaConf.merge(OmegaConf.structured(Config), config, changes, {"model": asked})
             assert isinstance(cfg, DictConfig)
             try:
                 return build(cfg, {"task": old.task, "cell": old.cell, "experiment": old.experiment}, [], _say)
             except ConfigError as error:
-                if asked == "auto" or not str(error).startswith("model.engine"):
+                if asked is best or not str(error).startswith(("model.engine", "model.loss_engine")):
                     raise
-        raise AssertionError("auto is always there")
+        raise AssertionError("the best is always there")
     except OmegaConfBaseException as error:
         raise ConfigError(f"the record's config no longer composes: {explain(error)}") from error
     except ConfigError as error:

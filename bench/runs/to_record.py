@@ -106,6 +106,7 @@ def _model_facts(spec: RunSpec, result: Result) -> dict[str, Any]:
         "hidden_size": spec.network.hidden_size,
         "engine": spec.network.engine.engine,
         "engine_note": spec.network.engine.note,
+        "loss_engine": spec.network.engine.loss,
         "parameters": parameters,
         **result.costs,
         "without_gradient": list(result.without_gradient),

@@ -202,7 +202,7 @@ class TrainingModule(L.LightningModule):
             if self.carry_over is not None and self.global_step % self.carry_over == 0:
                 self.carried.states = None
             carried = self.carried if self.carry_over is not None else None
-            loss = self.task.loss(self.model(batch.inputs, dropout, batch.lengths, carried), batch)
+            loss = self.model.loss(self.task, batch, dropout, carried)
             self.curves.loss[self.global_step] = loss.detach()
             return loss
         # Lightning would forget the gradients after this, when those of all pieces but the last are there.
@@ -231,10 +231,9 @@ class TrainingModule(L.LightningModule):
 
     def _share_of_loss(self, part: Batch, batch: Batch, dropout: torch.Generator | None) -> Tensor:
         """Return what a piece adds to the loss of its batch; its own loss is a mean over its own scored positions."""
-        outputs = self.model(part.inputs, dropout, part.lengths)
         if not part.scored.any():
-            return 0.0 * outputs.sum()
-        return part.scored.sum() / batch.scored.sum() * self.task.loss(outputs, part)
+            return 0.0 * self.model(part.inputs, dropout, part.lengths).sum()
+        return part.scored.sum() / batch.scored.sum() * self.model.loss(self.task, part, dropout)
 
     def configure_gradient_clipping(
         self,

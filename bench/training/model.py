@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from bench.cells import Cell, State
 from bench.cells.init import WeightRule, fill_weight
-from bench.engines import ENGINES, Engine, Unroll, fused, stepwise
+from bench.engines import ENGINES, LOSS_ENGINES, Engine, LossEngine, Unroll, fused, stepwise
+from bench.engines import readout as one_pass
 from bench.engines.compiled import Compiled
 from bench.engines.generated import engine as generated
 from bench.engines.native import engine as native
+from tasks.base import Batch, Task
 
 MakeCell = Callable[[int, int], Cell]
 """Function ``(input_size, hidden_size) -> cell``."""
@@ -112,9 +114,11 @@ class SequenceModel(nn.Module):
             ``torch.compile``, see :meth:`warm_up`), ``"native"`` (C++, on the CPU), or ``"generated"`` (C++ written
             from the cell's own equations, on the CPU); see :func:`bench.engines.choose`.
         around: What stands around these layers.
+        loss_engine: What :meth:`loss` computes readout and loss with: ``"torch"``, one after the other, or
+            ``"native"``, both in one pass; see :func:`bench.engines.choose_loss`.
 
     Raises:
-        ValueError: A number is out of range, the engine is unknown, or the cell does not have it.
+        ValueError: A number is out of range, an engine is unknown, or the cell does not have it.
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class SequenceModel(nn.Module):
         readout: Literal["every", "last", "mean"],
         engine: str,
         around: Around = Around(),
+        loss_engine: str = "torch",
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -160,7 +165,10 @@ class SequenceModel(nn.Module):
             raise ValueError(f"`engine` must not be fused for {name}, which has no kernel, got 'fused'")
         if engine == "native" and self.layers[0].recurrence is None:
             raise ValueError(f"`engine` must not be native for {name}, which names no recurrence, got 'native'")
+        if loss_engine not in LOSS_ENGINES:
+            raise ValueError(f"`loss_engine` must be one of {', '.join(LOSS_ENGINES)}, got {loss_engine!r}")
         self.engine: Engine = next(each for each in ENGINES if each == engine)
+        self.loss_engine: LossEngine = next(each for each in LOSS_ENGINES if each == loss_engine)
         unrolled = (*self.cells, *self.backward_cells)
         self._compiled = [Compiled() for _ in unrolled] if engine == "compiled" else []
 
@@ -219,6 +227,30 @@ class SequenceModel(nn.Module):
             lengths: The number of real steps of each sequence, which stand first; ``None`` where all steps are real.
             carried: The states to go on from, which become those after the last step; ``None`` begins anew.
         """
+        return self.readout_layer(self.features(inputs, dropout_generator, lengths, carried))
+
+    def loss(
+        self,
+        task: Task,
+        batch: Batch,
+        dropout_generator: torch.Generator | None = None,
+        carried: Carried | None = None,
+    ) -> Float[Tensor, ""]:
+        """Compute the training loss of a batch; arguments as for :meth:`forward`."""
+        if self.loss_engine == "torch":
+            return task.loss(self(batch.inputs, dropout_generator, batch.lengths, carried), batch)
+        read = self.features(batch.inputs, dropout_generator, batch.lengths, carried)
+        layer = self.readout_layer
+        return one_pass.cross_entropy(read, layer.weight, layer.bias, batch.targets, batch.scored)
+
+    def features(
+        self,
+        inputs: Shaped[Tensor, "time batch *input"],
+        dropout_generator: torch.Generator | None = None,
+        lengths: Int[Tensor, " batch"] | None = None,
+        carried: Carried | None = None,
+    ) -> Float[Tensor, "readout batch feature"]:
+        """Compute what the readout reads; arguments as for :meth:`forward`."""
         hidden = self.embed(inputs)
         last, ends = hidden[-1], []
         for depth, cell in enumerate(self.layers):
@@ -237,7 +269,7 @@ class SequenceModel(nn.Module):
                 last = torch.cat((last, begin), dim=-1)
         if carried is not None:
             carried.states = ends
-        return self.read(hidden, last, lengths, dropout_generator)
+        return self._to_read(hidden, last, lengths, dropout_generator)
 
     def embed(self, inputs: Shaped[Tensor, "time batch *input"]) -> Float[Tensor, "time batch vector"]:
         """Return the vector of each step that the lowest layer reads."""
@@ -247,21 +279,21 @@ class SequenceModel(nn.Module):
             return F.one_hot(inputs, self.around.tokens).to(self.readout_layer.weight.dtype)
         return F.embedding(inputs, self.embedding)
 
-    def read(
+    def read(self, hidden: Float[Tensor, "time batch hidden"]) -> Float[Tensor, "readout batch output"]:
+        """Compute the outputs from the hidden states of the highest layer at all steps, all real, without dropout."""
+        return self.readout_layer(self._to_read(hidden))
+
+    def _to_read(
         self,
         hidden: Float[Tensor, "time batch hidden"],
         last: Float[Tensor, "batch hidden"] | None = None,
         lengths: Int[Tensor, " batch"] | None = None,
         dropout_generator: torch.Generator | None = None,
-    ) -> Float[Tensor, "readout batch output"]:
-        """Compute the outputs from the hidden states of the highest layer.
+    ) -> Float[Tensor, "readout batch feature"]:
+        """Return what the readout reads of the hidden states.
 
-        Args:
-            hidden: The hidden states of all steps.
-            last: Those of the last real step; ``None`` takes them from ``hidden``. An engine returns them by
-                themselves: the gradient of a slice would hold zeros for all other steps.
-            lengths: See :meth:`forward`.
-            dropout_generator: See :meth:`forward`.
+        ``last`` are those of the last real step; ``None`` takes them from ``hidden``. An engine returns them by
+        themselves: the gradient of a slice would hold zeros for all other steps.
         """
         if self.readout == "every":
             read = hidden
@@ -271,7 +303,7 @@ class SequenceModel(nn.Module):
             read = last.unsqueeze(0) if last is not None else hidden[-1:]
         for layer in self.head:
             read = ACTIVATIONS[self.around.head_activation](layer(read))
-        return self.readout_layer(_dropped(read, self.around.readout_dropout, dropout_generator))
+        return _dropped(read, self.around.readout_dropout, dropout_generator)
 
     def warm_up(self, batch_size: int, precision: str = "32") -> float:
         """Do what the compiled engine does once, before the first step; the other engines need no such step.

@@ -157,6 +157,7 @@ VALUES = [
     ("model.layers=2 model.dropout=1", "model.dropout must be >= 0 and < 1, got 1.0"),
     ("model.dropout=0.5", "model.dropout acts between layers: it must be 0 where layers is 1, got 0.5"),
     ("model.engine=warp", "model.engine must be one of auto, fused, stepwise, compiled, native, generated, got 'warp'"),
+    ("model.loss_engine=warp", "model.loss_engine must be one of auto, torch, native, got 'warp'"),
     ("data.batch_size=0", "data.batch_size must be >= 1, got 0"),
     ("data.batch_size=-1", "data.batch_size must be >= 1, got -1"),
     ("data.eval_size=0", "data.eval_size must be >= 1, got 0"),

@@ -211,7 +211,7 @@ def test_ids_of_published_records_are_as_they_were(monkeypatch: pytest.MonkeyPat
         if alike not in specs:
             specs[alike] = rebuild(made, Path("nowhere"), ["leaky_gate.LeakyGate"])
         spec = specs[alike]
-        engine = spec.network.engine.engine
+        engine = spec.network.engine
         science = identity.science(spec.config, spec.runtime, spec.device, spec.precision, engine)
         found = record.run_id(science | {"seed": made.seed}, numerics.code_hash(spec.code["numerics"]))
         assert found == made.run_id == folder.name

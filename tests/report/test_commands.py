@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,6 +192,22 @@ def test_device_and_engine_are_said_where_another_machine_would_choose_others(
         config=config, device={"type": device, "name": "one"}, model={"engine": engine}, command="bench run cell=gru"
     )
     assert command_of(made) == f"bench run cell=gru{said}"
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "said"),
+    [
+        ({"_target_": "tasks.copy_memory.CopyMemory"}, {"engine": "native"}, " model.loss_engine=torch"),
+        ({"_target_": "tasks.copy_memory.CopyMemory"}, {"engine": "native", "loss_engine": "native"}, ""),
+        ({"_target_": "tasks.copy_memory.CopyMemory"}, {"engine": "stepwise"}, ""),
+        ({"_target_": "tasks.character_model.CharacterModel", "readout": "last"}, {"engine": "native"}, ""),
+        ({"_target_": "tasks.adding_problem.AddingProblem"}, {"engine": "native"}, ""),
+    ],
+)
+def test_a_loss_in_two_passes_is_said_where_it_would_be_one_now(task: Any, model: Any, said: str):
+    config = make().config
+    asked = {**config, "task": task, "model": {**config["model"], "engine": model["engine"]}}
+    assert command_of(make(config=asked, model=model, command="bench run cell=gru")).endswith(f"cell=gru{said}")
 
 
 def test_the_command_below_a_table_makes_its_runs(bench: Bench, tmp_path: Path):

@@ -14,11 +14,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import ninja
 import torch
+import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor, nn
 
@@ -220,7 +221,18 @@ def _check() -> None:
             )
         found = [rows[1:, :, :hidden], d_inputs, *of_weights, d_h, *([d_c] if recurrence == "lstm" else [])]
         found.append(of_states[0, -1])  # the gradient of the last h is d_hidden alone
-        for each, wanted in zip(found, [*expected, d_hidden[-1]], strict=True):
-            error = float((each - wanted).abs().max() / wanted.abs().max())
-            if not error <= TOLERANCE:
-                raise RuntimeError(f"{recurrence} differs from torch by {error:.1e}, of {TOLERANCE:.0e} allowed")
+        _compare(recurrence, found, [*expected, d_hidden[-1]])
+    read = [draw(steps, batch, hidden), draw(inputs, hidden), draw(inputs)]
+    targets, scored = draw(steps, batch).abs().mul(1000).long() % inputs, draw(steps, batch) > -1
+    outputs = F.linear(*(each.requires_grad_() for each in read))
+    loss = F.cross_entropy(outputs[scored], targets[scored])
+    expected = [loss.detach(), *torch.autograd.grad(loss, read)]
+    with torch.no_grad():
+        _compare("cross_entropy", torch.ops.rnn_bench.cross_entropy(*read, targets, scored, True), expected)
+
+
+def _compare(name: str, found: Iterable[Tensor], expected: list[Tensor]) -> None:
+    for each, wanted in zip(found, expected, strict=True):
+        error = float((each - wanted).abs().max() / wanted.abs().max())
+        if not error <= TOLERANCE:
+            raise RuntimeError(f"{name} differs from torch by {error:.1e}, of {TOLERANCE:.0e} allowed")

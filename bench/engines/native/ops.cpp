@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "backward.h"
+#include "cross_entropy.h"
 #include "forward.h"
 #include "gemm.h"
 #include "layout.h"
@@ -158,6 +159,72 @@ std::vector<Tensor> backward(std::string recurrence, int64_t input, const Tensor
   return {d_inputs, d_h, d_c, d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_states};
 }
 
+// Returns the mean cross entropy of a readout over its scored positions, and the gradients of h (T, B, H), the weights
+// and the bias; these are empty where no gradient is wanted.
+std::tuple<Tensor, Tensor, Tensor, Tensor> cross_entropy(const Tensor& hidden_, const Tensor& weight_,
+                                                         const Tensor& bias_, const Tensor& target_,
+                                                         const Tensor& scored_, bool want_gradients) {
+  TORCH_CHECK_VALUE(hidden_.dim() == 3 && hidden_.size(0) > 0 && hidden_.device().is_cpu(),
+                    "`hidden` must be (time, batch, hidden) on the CPU, got ", hidden_.sizes());
+  // What a recurrence returns is a view into longer rows, which lie one after the other.
+  const bool in_rows = hidden_.stride(2) == 1 && hidden_.stride(0) == hidden_.size(1) * hidden_.stride(1);
+  const Tensor hidden = in_rows ? hidden_ : hidden_.contiguous();
+  const Tensor weight = weight_.contiguous(), bias = bias_.contiguous();
+  const Tensor target = target_.contiguous(), scored = scored_.contiguous();
+  const int64_t time = hidden.size(0), batch = hidden.size(1), positions = time * batch;
+  TORCH_CHECK_VALUE(weight.dim() == 2 && weight.size(0) > 0, "`weight` must be (classes, hidden), got ", weight.sizes());
+  check_shape("weight", weight, {weight.size(0), hidden.size(2)}, hidden);
+  check_shape("bias", bias, {weight.size(0)}, hidden);
+  TORCH_CHECK_VALUE(target.sizes() == at::IntArrayRef({time, batch}) && scored.sizes() == target.sizes(),
+                    "`target` and `scored` must be (time, batch), got ", target.sizes(), " and ", scored.sizes());
+  TORCH_CHECK_TYPE(target.scalar_type() == at::kLong && scored.scalar_type() == at::kBool,
+                   "`target` must be int64 and `scored` bool, got ", target.scalar_type(), " and ", scored.scalar_type());
+  const int64_t *classes = target.const_data_ptr<int64_t>(), last = weight.size(0) - 1;
+  const bool* counts = scored.const_data_ptr<bool>();
+  int64_t count = 0;
+  for (int64_t i = 0; i < positions; ++i) {
+    count += counts[i];
+    if (counts[i] && (classes[i] < 0 || classes[i] > last)) {
+      TORCH_CHECK_INDEX(false, "`target` must be from 0 to ", last, " where it is scored, got ", classes[i]);
+    }
+  }
+  const Tensor none = at::empty({0}, hidden.options());
+  Tensor loss, d_hidden = none, d_weight = none, d_bias = none;
+  AT_DISPATCH_FLOATING_TYPES(hidden.scalar_type(), "cross_entropy", [&] {
+    if (want_gradients) d_hidden = at::empty({time, batch, hidden.size(2)}, hidden.options());
+    const Readout<scalar_t> r{positions, hidden.size(2), weight.size(0), hidden.const_data_ptr<scalar_t>(),
+                              hidden.stride(1), weight.const_data_ptr<scalar_t>(), bias.const_data_ptr<scalar_t>(),
+                              classes, counts, scalar_t(1.0 / count),
+                              want_gradients ? d_hidden.mutable_data_ptr<scalar_t>() : nullptr};
+    const auto forward_weights = pack_readout(r);
+    Buffer<scalar_t> backward_weights(r.classes * r.seen_row(), scalar_t(0));
+    for (int64_t k = 0; k < r.classes; ++k) {
+      std::copy_n(r.weight + k * r.hidden, r.hidden, backward_weights.data() + k * r.seen_row());
+    }
+    const int64_t workers = worker_count(positions);
+    Tensor sums = none;
+    if (want_gradients) sums = at::zeros({workers, r.classes, r.seen_row()}, hidden.options());
+    scalar_t* all_sums = want_gradients ? sums.mutable_data_ptr<scalar_t>() : nullptr;
+    std::vector<double> losses(workers);
+    at::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t worker = begin; worker < end; ++worker) {
+        scalar_t* own = want_gradients ? all_sums + worker * r.classes * r.seen_row() : nullptr;
+        losses[worker] = walk_readout(r, forward_weights.data(), backward_weights.data(), own,
+                                      worker * positions / workers, (worker + 1) * positions / workers);
+      }
+    });
+    double sum = 0;
+    for (const double each : losses) sum += each;
+    loss = at::scalar_tensor(sum, hidden.options());
+    if (want_gradients) {
+      const Tensor all = sums.size(0) == 1 ? sums.select(0, 0) : sums.sum(0);
+      d_weight = all.narrow(1, 0, r.hidden).clone(at::MemoryFormat::Contiguous);
+      d_bias = all.select(1, r.hidden).clone(at::MemoryFormat::Contiguous);
+    }
+  });
+  return {loss, d_hidden, d_weight, d_bias};
+}
+
 // Returns the multiply-adds a second of all threads together, in register tiles from the first-level cache: the
 // processor's limit.
 double rate(double seconds) {
@@ -197,4 +264,8 @@ TORCH_LIBRARY(rnn_bench, m) {
       "backward(str recurrence, int input, Tensor z, Tensor kept, Tensor c, Tensor? d_hidden, Tensor? d_h, "
       "Tensor? d_c, Tensor w_ih, Tensor w_hh, bool want_inputs, bool want_weights, bool want_states) -> Tensor[]",
       &backward);
+  m.def(
+      "cross_entropy(Tensor hidden, Tensor weight, Tensor bias, Tensor target, Tensor scored, bool want_gradients) -> "
+      "(Tensor, Tensor, Tensor, Tensor)",
+      &cross_entropy);
 }

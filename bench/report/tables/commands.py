@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bench.records import older
 from bench.records.record import Record
 
 NOT_SAID = ("results_dir", "logger", "launcher", "rerun")
@@ -30,7 +31,8 @@ def command_of(record: Record) -> str:
 
     Threads, device and engine are part of what a run is. Where the command leaves them to the machine, the record has
     them. Threads are always said. The others are said where they are not what a machine without a GPU and with a
-    compiler chooses, as most have: a run on a GPU, and one on the CPU without C++ of ours.
+    compiler chooses, as most have: a run on a GPU, and one on the CPU without C++ of ours. So is a loss that a run of
+    earlier computed in two passes, where it is one pass now.
     """
     config, on_cpu = record.config, record.device["type"] == "cpu"
     said = [record.command]
@@ -42,6 +44,8 @@ def command_of(record: Record) -> str:
     is_usual = engine in COMPILED or not on_cpu or config["trainer"]["precision"] != "32"
     if engine and not is_usual and config["model"].get("engine") == "auto":
         said.append(f"model.engine={engine}")
+    if older.has_loss_in_two_passes(config["task"], record.model):
+        said.append("model.loss_engine=torch")
     return " ".join(said)
 
 
