@@ -39,6 +39,7 @@ from bench.records.series import CLOCKS, PROBES
 from bench.runs.execute import execute
 from bench.runs.progress import Pulse
 from bench.training.loop import TrainingModule
+from tasks.base import Batch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -287,15 +288,15 @@ def own_experiment(folder: Path, sweep: Any, **more: Any) -> list[str]:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Let a signal arrive in each of these steps, once."""
-    fit_step = TrainingModule.training_step
+    update = TrainingModule.update
 
-    def signalled(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+    def signalled(self: TrainingModule, batch: Batch) -> None:
         if self.global_step + 1 in steps:
             steps.discard(self.global_step + 1)
             os.kill(os.getpid(), signal.SIGTERM)
-        return fit_step(self, batch, batch_idx)
+        update(self, batch)
 
-    monkeypatch.setattr(TrainingModule, "training_step", signalled)
+    monkeypatch.setattr(TrainingModule, "update", signalled)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -62,10 +62,17 @@ PARTS: Mapping[str, tuple[str, ...]] = {
         "engines/native/vector_math.h",
         "engines/native/tile.h",
         "engines/native/gemm.h",
+        "engines/native/cross_entropy.h",
         "engines/native/forward.h",
         "engines/native/backward.h",
     ),
-    "engines.readout": ("engines/readout.py", "engines/native/cross_entropy.h"),
+    "engines.readout": (
+        "engines/readout.py",
+        "engines/native/cross_entropy.h",
+        "engines/native/lanes.h",
+        "engines/native/memory.h",
+        "engines/native/tile.h",
+    ),
     "engines.stepwise": ("engines/base.py", "engines/stepwise.py"),
     "probes": (
         "probes/activity.py",

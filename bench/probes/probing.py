@@ -78,6 +78,10 @@ class Probing(L.Callback):
             norms = parameters.norms(parameters.gradients(named.items()))
             self._before = norms, {name: parameter.detach().clone() for name, parameter in named.items()}
 
+    def due(self, step: int) -> bool:
+        """Return whether there is something to do after a step, see :class:`bench.training.loop.TrainingModule`."""
+        return self._before is not None or self._on_schedule(step)
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:

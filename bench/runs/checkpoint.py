@@ -223,6 +223,11 @@ class Checkpointing(L.Callback):
         if pl_module.ended_early:
             trainer.should_stop = True
 
+    def due(self, step: int) -> bool:
+        """Return whether there is something to do after a step, see :class:`bench.training.loop.TrainingModule`."""
+        every = self.spec.training.checkpoint_every
+        return signals.requested() is not None or (every is not None and step % every == 0)
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
@@ -307,5 +312,5 @@ def advance(trainer: L.Trainer, steps: int) -> None:
     loop.max_steps = max(trainer.max_steps, steps + 1)
     loop.batch_progress.total.ready = steps
     loop.batch_progress.total.completed = steps
-    updates = loop.automatic_optimization.optim_progress.optimizer.step.total
+    updates = loop.manual_optimization.optim_step_progress.total
     updates.ready = updates.completed = steps

@@ -31,6 +31,7 @@ class LiveLog(L.Callback):
         self.baseline = baseline
         self.probing = probing
         self._told: Counter[str] = Counter()
+        self._logs = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the steps that the run made before it was stopped.
@@ -38,6 +39,7 @@ class LiveLog(L.Callback):
         A run that resumes from a checkpoint has a new mirror, which has seen none of these steps.
         """
         assert isinstance(pl_module, TrainingModule)
+        self._logs = trainer.logger is not None
         if trainer.logger is None:
             return
         evaluations = {row.step: row for row in pl_module.curves.evaluations}
@@ -47,6 +49,10 @@ class LiveLog(L.Callback):
                 self._log_step(trainer.logger, step, pl_module.curves)
             if step in evaluations:
                 self._log_evaluation(trainer.logger, evaluations[step])
+
+    def due(self, step: int) -> bool:
+        """Return whether there is something to log after a step, see :class:`bench.training.loop.TrainingModule`."""
+        return self._logs and has_training_row(step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int

@@ -25,10 +25,14 @@ class Pulse(L.Callback):
         """Start the clock."""
         self._first, self._started = trainer.global_step, time.perf_counter()
 
+    def due(self, step: int) -> bool:
+        """Return that nothing is due after any step; several times a second is often enough."""
+        return False
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Count another step."""
+        """Count the steps."""
         step = trainer.global_step
         self.numbers["step"] = float(step)
         self.numbers["seconds_per_step"] = (time.perf_counter() - self._started) / (step - self._first)
@@ -52,6 +56,10 @@ class Progress(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar."""
         self._bar = ProgressBar(trainer.max_steps)
+
+    def due(self, step: int) -> bool:
+        """Return that nothing is due after any step; several times a second is often enough."""
+        return False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int

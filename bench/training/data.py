@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -46,6 +46,20 @@ def pieces(batch: Batch, size: int) -> list[Batch]:
     """Cut a batch into pieces of ``size`` sequences."""
     columns = torch.arange(batch.inputs.shape[1], device=batch.inputs.device)
     return [select(batch, chosen) for chosen in columns.split(size)]
+
+
+class Source:
+    """What Lightning is given in the place of batches: one iterator over them, again and again.
+
+    A step of Lightning's takes as many batches as it makes updates, see
+    :meth:`bench.training.loop.TrainingModule.training_step`.
+    """
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
+        return itertools.repeat(iter(self._batches))
 
 
 @dataclass(frozen=True)
@@ -233,9 +247,9 @@ class SequenceData(L.LightningDataModule):
         self.between = between
         self._evaluation: EvaluationSet | SplitSet | None = None
 
-    def train_dataloader(self) -> TrainingStream:
-        """Return endless batches of the ``train`` stream."""
-        return TrainingStream(self.task, self.config, self.seed, self.device, self.start)
+    def train_dataloader(self) -> Source:
+        """Return the source of endless batches of the ``train`` stream."""
+        return Source(TrainingStream(self.task, self.config, self.seed, self.device, self.start))
 
     def val_dataloader(self) -> EvaluationSet | SplitSet:
         """Return the evaluation set, which is made once; the validation split of a data set."""
@@ -247,8 +261,8 @@ class SequenceData(L.LightningDataModule):
         """Make the test set, from its own random stream; the test split of a data set."""
         return self._set("test", self.config.test_size)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Return the batch as it is: batches are made on the device that uses them."""
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Return the batch, or the source of batches, as it is: they are made on the device that uses them."""
         return batch
 
     def _set(self, stream: Literal["eval", "test"], size: int | None, look: int = 0) -> EvaluationSet | SplitSet:

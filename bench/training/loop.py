@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from bench.training import rng
@@ -28,6 +30,8 @@ NUMERICS = 1
 
 STEPS_BETWEEN_LOOKS = 50
 """Steps between two looks at the losses on a device where each look waits for the device."""
+SECONDS_TOGETHER = 0.05
+"""Seconds of updates after which Lightning's loop is returned to, though nothing is due; the bar moves as often."""
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -36,6 +40,11 @@ class TrainingModule(L.LightningModule):
     """Trains one network on one task and keeps the curves.
 
     Step ``k``, counted from 1, is the ``k``-th update; its loss and gradient are those before the update.
+
+    One training step of Lightning's is as many updates as fit between two steps after which something is due: an
+    evaluation, the end, or what a callback says by its method ``due``, which takes a step and returns whether
+    ``on_train_batch_end`` must be called after it. A callback that has this hook and no such method is called after
+    every update. Lightning's loop around a single update takes about as long as a small update itself.
 
     Attributes:
         curves: Loss and gradient norms of every step, metrics of every evaluation.
@@ -68,6 +77,7 @@ class TrainingModule(L.LightningModule):
         carry_over: int | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.carry_over = carry_over
         self.carried = Carried()
         self._evaluation_carried = Carried()
@@ -90,6 +100,9 @@ class TrainingModule(L.LightningModule):
         self.without_gradient: set[str] | None = None
         self.best_weights: dict[str, Tensor] | None = None
         self._optimizer_state: dict[str, Any] | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._before_updates: list[L.Callback] = []
+        self._due: list[Callable[[int], bool]] = []
         self._base_rates: list[float] = []
         self._steps_between_looks = 1 if device.type == "cpu" else STEPS_BETWEEN_LOOKS
         one = task.sample(1, rng.generator("eval", seed))
@@ -192,31 +205,57 @@ class TrainingModule(L.LightningModule):
             optimizer.load_state_dict(self._optimizer_state)
         return optimizer
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch; dropout draws from a stream of its own."""
+    def training_step(self, batches: Iterator[Batch], batch_idx: int) -> None:
+        """Make updates until something is due after one, on as many batches."""
+        until, before = time.perf_counter() + SECONDS_TOGETHER, self.global_step
+        while True:
+            self.update(next(batches))
+            step = self.global_step
+            if step % self._steps_between_looks == 0:
+                self.look_for_divergence()
+            ends = step >= self.config.steps or step % self.config.interval == 0 or self.diverged_at is not None
+            if ends or any(due(step) for due in self._due) or time.perf_counter() > until:
+                break
+        _count_batches(self.trainer, step - before - 1)
+
+    def update(self, batch: Batch) -> None:
+        """Make one update; keep its loss, and the norms of its gradient before and after the clip."""
+        step, optimizer = self.global_step, self._optimizer
+        assert optimizer is not None
         self._set_rate()
-        dropout = None
-        if self.model.drops:
-            dropout = rng.generator("dropout", self.seed, self.global_step, self.device)
+        # In torch's own way, which can be profiled, this takes a tenth of a millisecond.
+        for weight in self._weights:
+            weight.grad = None
+        self.curves.loss[step] = self._backward(batch, step)
+        for callback in self._before_updates:
+            callback.on_before_optimizer_step(self.trainer, self, optimizer)
+        self._clip(step)
+        optimizer.step()
+        _count_update(self.trainer)
+
+    def _backward(self, batch: Batch, step: int) -> Tensor:
+        """Compute the gradient of a batch, and return its loss; dropout draws from a stream of its own."""
+        dropout = rng.generator("dropout", self.seed, step, self.device) if self.model.drops else None
         if self.microbatch_size is None:
-            if self.carry_over is not None and self.global_step % self.carry_over == 0:
+            if self.carry_over is not None and step % self.carry_over == 0:
                 self.carried.states = None
             carried = self.carried if self.carry_over is not None else None
             loss = self.model.loss(self.task, batch, dropout, carried)
-            self.curves.loss[self.global_step] = loss.detach()
-            return loss
-        # Lightning would forget the gradients after this, when those of all pieces but the last are there.
-        self._forget_gradients()
+            self._differentiate(loss)
+            return loss.detach()
         whole = torch.zeros((), device=self.device)
-        *earlier, last = pieces(batch, self.microbatch_size)
-        for part in earlier:
+        for part in pieces(batch, self.microbatch_size):
             loss = self._share_of_loss(part, batch, dropout)
-            with torch.autocast(self.device.type, enabled=False):  # as Lightning does for the last
-                loss.backward()
+            self._differentiate(loss)
             whole += loss.detach()
-        loss = self._share_of_loss(last, batch, dropout)
-        self.curves.loss[self.global_step] = whole + loss.detach()
-        return loss
+        return whole
+
+    def _differentiate(self, loss: Tensor) -> None:
+        if torch.is_autocast_enabled(self.device.type):
+            with torch.autocast(self.device.type, enabled=False):
+                loss.backward()
+        else:
+            loss.backward()
 
     def _set_rate(self) -> None:
         """Give the optimiser the learning rate of the step that is next, unless it is always the same."""
@@ -224,9 +263,8 @@ class TrainingModule(L.LightningModule):
             return
         lower = not self.task.higher_is_better
         times = factor(self.config, self.global_step + 1, self.metric_values, lower=lower)
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        for group, rate in zip(optimizer.param_groups, self._base_rates, strict=True):
+        assert self._optimizer is not None
+        for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = rate * times
 
     def _share_of_loss(self, part: Batch, batch: Batch, dropout: torch.Generator | None) -> Tensor:
@@ -235,40 +273,27 @@ class TrainingModule(L.LightningModule):
             return 0.0 * self.model(part.inputs, dropout, part.lengths).sum()
         return part.scored.sum() / batch.scored.sum() * self.model.loss(self.task, part, dropout)
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip, after backward and before the update; keep both norms."""
+    def _clip(self, step: int) -> None:
+        """Clip the gradient; keep both norms."""
         if self.without_gradient is None or self.without_gradient:
             idle = {
                 name for name, weight in self.model.named_parameters() if weight.requires_grad and weight.grad is None
             }
             self.without_gradient = idle if self.without_gradient is None else self.without_gradient & idle
         before, after = clip_gradients(self._weights, self.config.clip_norm, self.config.clip_value)
-        self.curves.grad_norm[self.global_step] = before
-        self.curves.grad_norm_clipped[self.global_step] = after
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """Forget the gradients, unless those of the batch's first pieces are there already."""
-        if self.microbatch_size is None:
-            self._forget_gradients()
-
-    def _forget_gradients(self) -> None:
-        # Torch's own way, which can be profiled, takes a tenth of a millisecond.
-        for weight in self._weights:
-            weight.grad = None
+        self.curves.grad_norm[step] = before
+        self.curves.grad_norm_clipped[step] = after
 
     def on_train_start(self) -> None:
-        """Start the clock."""
+        """Find what is due after which steps; start the clock."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        self._optimizer = optimizer
+        callbacks: list[Any] = list(self.trainer.callbacks)  # type: ignore[attr-defined]
+        self._before_updates = [each for each in callbacks if is_overridden("on_before_optimizer_step", each)]
+        after = [each for each in callbacks if is_overridden("on_train_batch_end", each)]
+        self._due = [getattr(each, "due", lambda step: True) for each in after]
         self.clock.start()
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Look for a loss that is not finite; stop at the first."""
-        if self.global_step % self._steps_between_looks == 0:
-            self.look_for_divergence()
 
     def on_validation_start(self) -> None:
         """Stop the clock; look at the last losses, so that no evaluation follows a divergence unseen."""
@@ -367,3 +392,18 @@ class TrainingModule(L.LightningModule):
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.clock.stop()
+
+
+def _count_update(trainer: L.Trainer) -> None:
+    """Count an update, as Lightning's own wrapper of an optimiser does."""
+    progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+    progress.increment_ready()
+    progress.increment_completed()
+
+
+def _count_batches(trainer: L.Trainer, more: int) -> None:
+    """Count further batches that a training step has taken; evaluations are due after a number of batches."""
+    batches = trainer.fit_loop.epoch_loop.batch_progress
+    for progress in (batches.total, batches.current):
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(progress, name, getattr(progress, name) + more)

@@ -19,6 +19,7 @@ from bench.runs.checkpoint import DamagedCheckpointError
 from bench.sweeps import signals
 from bench.training.loop import TrainingModule
 from tasks.adding_problem import AddingProblem
+from tasks.base import Batch
 from tests.conftest import DATA, TINY, Bench, odd_cell, results_of, stop_at, wait_for
 from tests.processes import CLUSTERS, Process
 
@@ -267,16 +268,16 @@ def test_time_adds_up_and_the_mirror_is_whole(bench: Bench, monkeypatch: pytest.
 def test_a_failed_run_keeps_its_checkpoint_and_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     whole = bench.beside("whole")
     whole.one("training.max_steps=9")
-    fit_step = TrainingModule.training_step
+    update = TrainingModule.update
     seen: list[int] = []
 
-    def fail_once(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+    def fail_once(self: TrainingModule, batch: Batch) -> None:
         seen.append(self.global_step)
         if seen.count(6) == 1 and self.global_step == 6:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return fit_step(self, batch, batch_idx)
+        update(self, batch)
 
-    monkeypatch.setattr(TrainingModule, "training_step", fail_once)
+    monkeypatch.setattr(TrainingModule, "update", fail_once)
     assert bench.run("training.max_steps=9", "training.checkpoint_every=4").code == 1
     (made,) = bench.records()
     assert made.status == "failed"

@@ -8,14 +8,13 @@ import shlex
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from bench.records import record
 from bench.records.read import find_records
 from bench.training.loop import TrainingModule
+from tasks.base import Batch
 from tests.conftest import TINY, Bench, odd_cell, stop_at, wait_for
 from tests.processes import Process
 
@@ -27,19 +26,18 @@ def row(text: str, experiment: str = "default") -> dict[str, str]:
 
 
 def test_counts_every_state(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    step = TrainingModule.training_step
+    update = TrainingModule.update
 
-    def trouble(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+    def trouble(self: TrainingModule, batch: Batch) -> None:
         if self.seed == 1:
             raise RuntimeError("cursed")
         if self.seed == 3 and self.global_step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        loss = step(self, batch, batch_idx)
+        update(self, batch)
         if self.seed == 2:
-            self.curves.loss[self.global_step] = float("nan")
-        return loss
+            self.curves.loss[self.global_step - 1] = float("nan")
 
-    monkeypatch.setattr(TrainingModule, "training_step", trouble)
+    monkeypatch.setattr(TrainingModule, "update", trouble)
     assert bench.run("-m", "seed=range(0,6)").code == 143
     outcome = bench.call("status", str(bench.results))
     assert outcome.code == 0

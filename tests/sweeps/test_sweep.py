@@ -15,10 +15,8 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from bench.records import lease, record
 from bench.records.read import find_records, read_record
@@ -27,6 +25,7 @@ from bench.sweeps.driver import Driver
 from bench.sweeps.invocation import Invocation
 from bench.sweeps.state import Inventory, PlannedRun
 from bench.training.loop import TrainingModule
+from tasks.base import Batch
 from tests import kill_sweep
 from tests.conftest import TINY, Bench, odd_cell, own_experiment, results_of, wait_for
 from tests.processes import Process, command
@@ -70,14 +69,14 @@ class TestRerun:
 
     def test_all_does_not_lose_the_old_result_when_stopped(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
         made = bench.ready()
-        step = TrainingModule.training_step
+        update = TrainingModule.update
 
-        def stop(self: TrainingModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        def stop(self: TrainingModule, batch: Batch) -> None:
             if self.global_step == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return step(self, batch, batch_idx)
+            update(self, batch)
 
-        monkeypatch.setattr(TrainingModule, "training_step", stop)
+        monkeypatch.setattr(TrainingModule, "update", stop)
         assert bench.run("rerun=all").code == 143
         assert bench.records() == [made]
 

@@ -56,7 +56,7 @@ def test_evaluation_and_test_sets_are_whole_and_apart():
     evaluation, test = data.val_dataloader(), data.test_dataloader()
     assert [batch.inputs.shape[1] for batch in evaluation] == [4, 4, 2]
     assert [batch.inputs.shape[1] for batch in test] == [4, 3]
-    train = list(islice(data.train_dataloader(), 5))
+    train = list(islice(next(iter(data.train_dataloader())), 5))
     seen = [sequences(list(part)) for part in (evaluation, test, train)]
     assert len({each for part in seen for each in part}) == sum(map(len, seen))
     assert sequences(list(data.val_dataloader())) == seen[0], "the same at every evaluation"
