@@ -12,37 +12,54 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-LENGTH, BATCH, HIDDEN, STEPS = 320, 32, 128, 600
-"""Settings with which a GRU's step takes about 10 ms on two cores."""
 
 
-def bare() -> float:
+class Size(NamedTuple):
+    """Length, batch, hidden size and number of steps of a GRU's training on adding."""
+
+    length: int
+    batch: int
+    hidden: int
+    steps: int
+
+    def __str__(self) -> str:
+        return f"GRU, adding, length {self.length}, batch {self.batch}, hidden {self.hidden}, {self.steps} steps"
+
+
+LARGE, SMALL = Size(320, 32, 128, 600), Size(60, 32, 64, 4000)
+"""A step takes about 10 ms, and about 1 ms, on two cores."""
+
+
+def bare(size: Size) -> float:
     """Return the milliseconds of our network's step in a plain loop on one batch, without Lightning or records."""
     code = (
         "from benchmarks.ours import one_size, set_up; import statistics, json; set_up(None);"
-        f"timed = one_size('gru', 'auto', {LENGTH}, {HIDDEN}, {BATCH});"
-        f"times = [timed() for _ in range({STEPS})]; print(json.dumps(statistics.fmean(times)))"
+        f"timed = one_size('gru', 'auto', {size.length}, {size.hidden}, {size.batch});"
+        f"times = [timed() for _ in range({size.steps})]; print(json.dumps(statistics.fmean(times)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 
-def through_bench(everything: bool) -> float:
+def through_bench(size: Size, everything: bool) -> float:
     """Return the milliseconds a step of ``bench run`` takes, as its record says.
 
     Args:
+        size: What is trained.
         everything: Whether to run with a logger, checkpoints every 100 steps and a bar on a terminal, or with none.
     """
     from bench.records.read import find_records, read_record
 
     with tempfile.TemporaryDirectory() as folder:
         words = (
-            f"cell=gru task=adding_problem task.length={LENGTH} data.batch_size={BATCH} model.hidden_size={HIDDEN} "
-            f"training.max_steps={STEPS} training.eval_every={STEPS} probe=none trainer=cpu results_dir={folder} "
+            f"cell=gru task=adding_problem task.length={size.length} data.batch_size={size.batch} "
+            f"model.hidden_size={size.hidden} training.max_steps={size.steps} training.eval_every={size.steps} "
+            f"probe=none trainer=cpu results_dir={folder} "
         )
         command = [sys.executable, "-m", "bench", "run", *words.split()]
         if everything:
@@ -55,16 +72,16 @@ def through_bench(everything: bool) -> float:
     return milliseconds
 
 
-def sample_ms() -> float:
+def sample_ms(size: Size) -> float:
     """Return the milliseconds to make one batch, each after a training step, when the caches hold other things."""
     code = (
         "from benchmarks.ours import one_size, set_up; import statistics, json, time; set_up(None);"
         "from bench.training import rng; from tasks.adding_problem import AddingProblem;"
-        f"task = AddingProblem(length={LENGTH}, markers='halves', solved_mse=0.01);"
-        f"timed, times = one_size('gru', 'auto', {LENGTH}, {HIDDEN}, {BATCH}), []\n"
+        f"task = AddingProblem(length={size.length}, markers='halves', solved_mse=0.01);"
+        f"timed, times = one_size('gru', 'auto', {size.length}, {size.hidden}, {size.batch}), []\n"
         "for number in range(100):\n"
         "    timed(); started = time.perf_counter()\n"
-        f"    task.sample({BATCH}, rng.generator('train', 0, number))\n"
+        f"    task.sample({size.batch}, rng.generator('train', 0, number))\n"
         "    times.append(1000 * (time.perf_counter() - started))\n"
         "print(json.dumps(statistics.median(times)))"
     )
@@ -123,29 +140,36 @@ def _outside(made: Any) -> float:
     return made.time["wall_seconds"] - made.time["train_seconds"]
 
 
+def _summary(size: Size, rows: list[dict[str, float]]) -> dict[str, Any]:
+    return {
+        "what": str(size),
+        **{name: statistics.median(row[name] for row in rows) for name in ("bare_ms", "plain_ms", "bench_ms")},
+        "sample_ms": statistics.median(sample_ms(size) for _ in rows),
+        "ratios": sorted(row["bench_ms"] / row["bare_ms"] for row in rows),
+    }
+
+
 def measure(rounds: int, told: Callable[[str], None]) -> dict[str, Any]:
     """Measure all of it, in turns."""
-    steps, started, setups = [], {"help": [], "table": []}, []
+    steps: dict[Size, list[dict[str, float]]] = {LARGE: [], SMALL: []}
+    started, setups = {"help": [], "table": []}, []
     for number in range(rounds):
-        sides: dict[str, Callable[[], float]] = {
-            "bare_ms": bare,
-            "plain_ms": lambda: through_bench(everything=False),
-            "bench_ms": lambda: through_bench(everything=True),
-        }
-        names = list(sides) if number % 2 else list(sides)[::-1]
-        times = {name: sides[name]() for name in names}
-        steps.append(times)
+        for size, rows in steps.items():
+            sides: dict[str, Callable[[], float]] = {
+                "bare_ms": partial(bare, size),
+                "plain_ms": partial(through_bench, size, everything=False),
+                "bench_ms": partial(through_bench, size, everything=True),
+            }
+            names = list(sides) if number % 2 else list(sides)[::-1]
+            rows.append({name: sides[name]() for name in names})
+            told(f"around, round {number + 1}: " + ", ".join(f"{name} {rows[-1][name]:.2f}" for name in sides))
         bench = str(Path(sys.executable).parent / "bench")
         started["help"].append(seconds_of(bench, "--help"))
         started["table"].append(seconds_of(bench, "table", "results/demo"))
         setups.append(further_runs())
-        told(f"around, round {number + 1}: " + ", ".join(f"{name} {times[name]:.2f}" for name in sides))
     return {
-        "what": f"GRU, adding, length {LENGTH}, batch {BATCH}, hidden {HIDDEN}, {STEPS} steps",
+        "sizes": [_summary(size, rows) for size, rows in steps.items()],
         "rounds": rounds,
-        **{name: statistics.median(times[name] for times in steps) for name in steps[0]},
-        "sample_ms": statistics.median(sample_ms() for _ in range(rounds)),
-        "ratios": sorted(times["bench_ms"] / times["bare_ms"] for times in steps),
         "help_s": statistics.median(started["help"]),
         "table_s": statistics.median(started["table"]),
         "setup_s": statistics.median(outside for outside, _ in setups),

@@ -178,31 +178,25 @@ contest. IndRNN has no product with its state at all: what it takes is its loop 
 def _around(results: dict[str, Any]) -> str:
     found = results["around"]
     parts = {
-        "plain loop, one batch": found["bare_ms"],
-        "`bench run` without logger, checkpoints, bar": found["plain_ms"],
-        "`bench run` with W&B offline, a checkpoint every 100 steps, a bar": found["bench_ms"],
-        "of it, making the batch": found["sample_ms"],
+        "bare_ms": "plain loop, one batch",
+        "plain_ms": "`bench run` without logger, checkpoints, bar",
+        "bench_ms": "`bench run` with W&B offline, a checkpoint every 100 steps, a bar",
+        "sample_ms": "of it, making the batch",
     }
-    ours = found["bench_ms"] - found["plain_ms"] + found["sample_ms"]
-    loop = found["plain_ms"] - found["bare_ms"] - found["sample_ms"]
-    low, high = found["ratios"][0], found["ratios"][-1]
-
-    def share(part: float) -> str:
-        return f"{100 * part / found['bare_ms']:.1f} %"
+    sizes = found["sizes"]
+    rows = [[name, *(f"{size[key]:.2f}" for size in sizes)] for key, name in parts.items()]
+    ratios = [f"{size['bench_ms'] / size['bare_ms']:.3f} ({size['ratios'][0]:.3f} to {size['ratios'][-1]:.3f})"
+              for size in sizes]  # fmt: skip
+    heads = ["ms a step", *(size["what"] for size in sizes)]
 
     return f"""## Around the kernel
 
-{found["what"]}, means from a cold start; medians of {found["rounds"]} rounds in turns.
+Means from a cold start; medians of {
+        found["rounds"]
+    } rounds in turns. The ratio is that of `bench run` with everything to the plain
+loop, with the least and the largest of the rounds.
 
-{table(["", "ms a step"], [[name, f"{value:.2f}"] for name, value in parts.items()])}
-
-Data, logging, checkpoints and bar take {ours:.2f} ms ({
-        share(ours)
-    } of the plain step); the Trainer with our hooks, which keep the
-curves and look at every loss, takes another {loop:.2f} ms ({
-        share(loop)
-    }), each time after a step has emptied the caches. Ratio of `bench run` with
-everything to the plain loop: {found["bench_ms"] / found["bare_ms"]:.3f} ({low:.3f} to {high:.3f}).
+{table(heads, [*rows, ["ratio", *ratios]])}
 
 {
         table(

@@ -83,7 +83,7 @@ class Probing(L.Callback):
         return self._before is not None or self._on_schedule(step)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Iterator[Batch], batch_idx: int
     ) -> None:
         """Measure what the update did, and look at the network after it."""
         if self._before is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -55,7 +56,7 @@ class LiveLog(L.Callback):
         return self._logs and has_training_row(step)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Iterator[Batch], batch_idx: int
     ) -> None:
         """Log training loss and gradient norms, every :data:`~bench.mirror.history.STEPS_BETWEEN_ROWS` steps."""
         step = trainer.global_step

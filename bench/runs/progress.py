@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -30,7 +31,7 @@ class Pulse(L.Callback):
         return False
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Iterator[Batch], batch_idx: int
     ) -> None:
         """Count the steps."""
         step = trainer.global_step
@@ -62,7 +63,7 @@ class Progress(L.Callback):
         return False
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Iterator[Batch], batch_idx: int
     ) -> None:
         """Refresh the bar or print a line if enough time has passed."""
         assert self._bar is not None

@@ -212,7 +212,7 @@ class TrainingModule(L.LightningModule):
             self.update(next(batches))
             step = self.global_step
             if step % self._steps_between_looks == 0:
-                self.look_for_divergence()
+                self.divergence.look(self.curves.loss, step)
             ends = step >= self.config.steps or step % self.config.interval == 0 or self.diverged_at is not None
             if ends or any(due(step) for due in self._due) or time.perf_counter() > until:
                 break
@@ -294,6 +294,11 @@ class TrainingModule(L.LightningModule):
         after = [each for each in callbacks if is_overridden("on_train_batch_end", each)]
         self._due = [getattr(each, "due", lambda step: True) for each in after]
         self.clock.start()
+
+    def on_train_batch_end(self, outputs: Any, batch: Iterator[Batch], batch_idx: int) -> None:
+        """Stop at the first loss that is not finite, after the callbacks."""
+        if self.diverged_at is not None:
+            self.trainer.should_stop = True
 
     def on_validation_start(self) -> None:
         """Stop the clock; look at the last losses, so that no evaluation follows a divergence unseen."""

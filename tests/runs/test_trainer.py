@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from bench.runs.checkpoint import advance
@@ -62,6 +63,7 @@ class Counting(L.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.trained: list[int] = []
         self.evaluated: list[int] = []
@@ -69,9 +71,12 @@ class Counting(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> None:
         self.trained.append(self.global_step)
-        return self.weight.sum()
+        self.manual_backward(self.weight.sum())
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        optimizer.step()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.evaluated.append(self.global_step)

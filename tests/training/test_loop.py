@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from torch import nn
 
+from bench.runs.loggers import Mirror
+from bench.runs.train import Built, build, fit
+from bench.training import loop
 from bench.training.clipping import clip_gradients, gradient_norm
 from bench.training.data import SequenceData
 from bench.training.loop import TrainingModule
 from bench.training.settings import DataConfig, TrainingConfig
 from tasks.adding_problem import AddingProblem
 from tasks.base import Batch
-from tests.conftest import ROOT, Bench
+from tests.conftest import ROOT, TINY, Bench, results_of, spec_of
 
 GOLDEN = ROOT / "tests" / "golden" / "losses.json"
 
@@ -180,6 +185,78 @@ class TestCurves:
         assert first[0] == first[1] < last[0] == last[1]
         assert counted["test_step"] == last
         assert made.time["train_seconds"] == last[1]
+
+
+class Watching(L.Callback):
+    """Keeps the steps after which Lightning calls it."""
+
+    def __init__(self) -> None:
+        self.called: list[int] = []
+        self.updates: list[int] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.called.append(trainer.global_step)
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
+        self.updates.append(trainer.global_step)
+
+
+class AtSevens(Watching):
+    def due(self, step: int) -> bool:
+        return step % 7 == 0
+
+
+class TestUpdatesTogether:
+    """Lightning's loop is returned to when something is due, and where it is makes no number another one."""
+
+    @pytest.mark.parametrize(
+        ("kind", "seconds", "steps"),
+        [
+            (AtSevens, 1e9, [5, 7, 10, 14, 15, 17]),
+            (Watching, 1e9, list(range(1, 18))),
+            (AtSevens, 0.0, list(range(1, 18))),
+        ],
+    )
+    def test_steps_after_which_callbacks_are_called(
+        self, kind: type[Watching], seconds: float, steps: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(loop, "SECONDS_TOGETHER", seconds)
+        spec = spec_of(*TINY, f"results_dir={tmp_path}", "training.max_steps=17", "training.eval_every=5")
+        watching, built = kind(), Built()
+        module, _ = build(spec, built)
+        fit(spec, built, module, [watching], Mirror(spec, tmp_path, ""), 0, lambda: None)
+        assert watching.called == steps
+        assert watching.updates == list(range(17)), "before every update"
+        assert [row.step for row in module.curves.evaluations] == [5, 10, 15, 17]
+        assert module.steps == 17
+
+    def test_the_numbers_are_those_of_one_update_at_a_time(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        settings = (
+            "cell=lstm", "task=copy_memory", "task.delay=3", "training.max_steps=40", "training.eval_every=9",
+            "training.checkpoint_every=4", "probe=flow", "probe.every=7", "logger=csv", "data.microbatch_size=2",
+        )  # fmt: skip
+        made, calls = {}, {}
+        for seconds in (1e9, 0.0):
+            monkeypatch.setattr(loop, "SECONDS_TOGETHER", seconds)
+            monkeypatch.setattr(TrainingModule, "training_step", counted(TrainingModule.training_step))
+            place = bench.beside(f"seconds{seconds:g}")
+            folder = place.folder(place.one(*settings))
+            calls[seconds] = TrainingModule.training_step.calls  # type: ignore[attr-defined]
+            made[seconds] = results_of(place.results), (folder / "metrics.csv").read_text()
+        assert made[1e9] == made[0.0]
+        assert calls[0.0] == 40
+        assert calls[1e9] == len({step for step in range(1, 41) if not step % 9 or not step % 4 or not step % 7} | {1})
+
+
+def counted(step: Any) -> Any:
+    """Return the function, with the number of its calls."""
+
+    def counting(self: Any, batches: Any, batch_idx: int) -> None:
+        counting.calls += 1  # type: ignore[attr-defined]
+        step(self, batches, batch_idx)
+
+    counting.calls = 0  # type: ignore[attr-defined]
+    return counting
 
 
 class TestRepeatability:
