@@ -211,9 +211,9 @@ class TrainingModule(L.LightningModule):
         while True:
             self.update(next(batches))
             step = self.global_step
+            ends = step >= self.config.steps or step % self.config.interval == 0
             if step % self._steps_between_looks == 0:
-                self.divergence.look(self.curves.loss, step)
-            ends = step >= self.config.steps or step % self.config.interval == 0 or self.diverged_at is not None
+                ends = ends or not math.isfinite(self.curves.loss[step - 1].item())
             if ends or any(due(step) for due in self._due) or time.perf_counter() > until:
                 break
         _count_batches(self.trainer, step - before - 1)
@@ -296,9 +296,8 @@ class TrainingModule(L.LightningModule):
         self.clock.start()
 
     def on_train_batch_end(self, outputs: Any, batch: Iterator[Batch], batch_idx: int) -> None:
-        """Stop at the first loss that is not finite, after the callbacks."""
-        if self.diverged_at is not None:
-            self.trainer.should_stop = True
+        """Look for a loss that is not finite, after the callbacks; stop at the first."""
+        self.look_for_divergence()
 
     def on_validation_start(self) -> None:
         """Stop the clock; look at the last losses, so that no evaluation follows a divergence unseen."""

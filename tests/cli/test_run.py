@@ -208,6 +208,7 @@ def on_a_terminal(*overrides: str) -> str:
 class TestProgress:
     def test_plain_lines_where_there_is_no_terminal(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("bench.sweeps.bar.SECONDS_BETWEEN_LINES", 0.0)
+        monkeypatch.setattr("bench.training.loop.SECONDS_TOGETHER", 0.0)
         err = bench.run("training.max_steps=20", "training.eval_every=20", "seed=1").err
         lines = [line for line in err.splitlines() if line.startswith("adding_problem gru seed=1: step ")]
         assert len(lines) == 20
