@@ -69,8 +69,12 @@ def test_the_speed_named_is_the_speed_measured():
     assert "takes {rnn:.1f} ms (RNN), {lstm:.1f} ms (LSTM) and {gru:.1f} ms (GRU)".format(**ours) in said
     assert "{rnn:.1f}, {lstm:.1f} and {gru:.1f} times as fast as the plain PyTorch loop".format(**plain) in said
     assert "{rnn:.1f}, {lstm:.1f} and {gru:.1f} times as fast as the fastest of".format(**others) in said
-    around = measured["around"]
-    assert f"a step of {around['bare_ms']:.1f} ms in a bare loop takes {around['bench_ms']:.1f} ms" in said
+    large, small = measured["around"]["sizes"]
+    times = [f"{each['bench_ms'] / each['bare_ms']:.2f} times" for each in (large, small)]
+    assert f"{times[0]} as long as a bare loop where a step takes {large['bare_ms']:.1f} ms there" in said
+    assert f"{times[1]} where it takes {small['bare_ms']:.1f} ms" in said
+    ratios = sorted((*large["ratios"], *small["ratios"]))
+    assert f"which lie between {ratios[0]:.2f} and {ratios[-1]:.2f}" in said
 
 
 def test_the_cost_of_probes_and_the_gain_of_workers_are_those_measured():

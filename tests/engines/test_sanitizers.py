@@ -24,7 +24,7 @@ from tests.cells_made import draw, draw_state, error, everything, make
 KINDS = [(own_cells.MGU, generated), (own_cells.Peephole, generated), (own_cells.NormLSTM, generated),
          *((name, native) for name in ("rnn", "lstm", "gru"))]
 for kind, engine in KINDS:
-    for time, batch, hidden in ((2, 1, 1), (131, 3, 7), (3, 33, 50), (2, 5, 130)):
+    for time, batch, hidden in ((2, 1, 2), (131, 3, 7), (3, 33, 50), (2, 5, 130)):
         cell, inputs = make(kind, 3, hidden), draw(time, batch, 3)
         state = draw_state(cell, batch)
         expected = everything(stepwise.unroll, cell, inputs, state)
