@@ -13,7 +13,7 @@ from bench.papers.claims import SECTIONS, Claim
 from bench.records.record import probed
 
 FREE = ("experiment", "task", "cell", "seed", "budget", "probe", "results_dir", "launcher", "logger", "rerun",
-        "trainer", "runtime")  # fmt: skip
+        "trainer", "runtime", "model.engine", "model.loss_engine")  # fmt: skip
 """Keys that a command may set without leaving the setting of the experiment; ``task`` includes the keys below it."""
 
 
@@ -81,4 +81,6 @@ def counted(runs: Iterable[Run], budget: int) -> tuple[list[Run], bool]:
 def _settings(run: Run) -> str:
     """Return everything except the seed that makes two trainings different."""
     config = {section: run.record.config.get(section) for section in SECTIONS}
+    # What the loss was computed with, whatever the config left to the machine: older runs had no choice.
+    config["model"] = {**run.record.config["model"], "loss_engine": run.record.model.get("loss_engine", "torch")}
     return json.dumps([config, run.record.code_versions], sort_keys=True)

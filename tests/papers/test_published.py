@@ -84,6 +84,17 @@ class TestWhichRunsCount:
         free = "bench run +experiment=bai2018 task=adding_problem task.length=100 cell=gru runtime.threads=1 logger=csv"
         assert judge(claim(), [run(0, SOLVED, 100, command=free)]).n == 1
 
+    def test_runs_from_before_and_after_a_choice_are_one_setting_where_it_came_out_alike(self):
+        config = run(0).record.config
+        asked = {value: config | {"model": config["model"] | {"loss_engine": value}} for value in ("torch", "auto")}
+        older = [run(seed, config=asked["torch"], model={"engine": "native"}) for seed in (0, 1)]
+        newer = [run(s, config=asked["auto"], model={"engine": "native", "loss_engine": "torch"}) for s in (2, 3)]
+        assert (judge(claim(), [*older, *newer]).n, judge(claim(), [*older, *newer]).marks) == (4, ())
+        other = run(4, config=asked["auto"], model={"engine": "native", "loss_engine": "native"})
+        assert judge(claim(), [*older, *newer, other]).marks == ("other settings left out",)
+        said = "bench run +experiment=bai2018 cell=gru model.loss_engine=torch"
+        assert judge(claim(), [run(0, SOLVED, 100, command=said)]).n == 1
+
     def test_one_run_a_seed(self):
         probed = [
             run(s, SOLVED, 9, config=run(s).record.config | {"probe": {"enabled": True}}, run_id="p") for s in (0, 1)
