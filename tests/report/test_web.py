@@ -254,7 +254,8 @@ def test_the_page_of_results_is_that_of_the_records():
     committed = (ROOT / "results" / "page.html").read_bytes()
     content, damaged = content_of(runs)
     assert damaged == []
-    assert data_of(committed)["runs"]["id"] == [each.run_id for each in runs]
+    # A run that two experiments share is there once.
+    assert data_of(committed)["runs"]["id"] == list(dict.fromkeys(each.run_id for each in runs))
     assert document(content, "rnn-bench: published runs") == committed
     assert len(committed) < 2_000_000 / 200 * len(runs)
 
