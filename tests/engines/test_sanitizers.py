@@ -1,4 +1,4 @@
-"""The kernels under the sanitizers of the compiler: no byte beyond an array, and nothing that C++ leaves undefined."""
+"""Generated code under the compiler's sanitizers: no byte beyond an array, and nothing that C++ leaves undefined."""
 
 from __future__ import annotations
 
@@ -15,29 +15,19 @@ from tests.conftest import ROOT
 KERNELS = """
 import torch
 
-from bench.engines import readout, stepwise
+from bench.engines import stepwise
 from bench.engines.generated import engine as generated
-from bench.engines.native import engine as native
 from tests import own_cells
 from tests.cells_made import draw, draw_state, error, everything, make
 
-KINDS = [(own_cells.MGU, generated), (own_cells.Peephole, generated), (own_cells.NormLSTM, generated),
-         *((name, native) for name in ("rnn", "lstm", "gru"))]
-for kind, engine in KINDS:
+for kind in (own_cells.MGU, own_cells.Peephole, own_cells.NormLSTM):
     for time, batch, hidden in ((2, 1, 2), (131, 3, 7), (3, 33, 50), (2, 5, 130)):
         cell, inputs = make(kind, 3, hidden), draw(time, batch, 3)
         state = draw_state(cell, batch)
         expected = everything(stepwise.unroll, cell, inputs, state)
         for dtype, allowed in ((torch.double, 1e-10), (torch.float, 1e-4)):
-            assert error(everything(engine.unroll, cell.to(dtype), inputs, state), expected) < allowed
+            assert error(everything(generated.unroll, cell.to(dtype), inputs, state), expected) < allowed
         cell.double()
-for time, batch, hidden, classes in ((1, 1, 1, 1), (3, 2, 5, 2), (4, 33, 31, 33), (3, 40, 130, 70)):
-    rows = draw(time, batch, hidden + 3)[:, :, :hidden].requires_grad_()
-    weight, bias = draw(classes, hidden).requires_grad_(), draw(1, classes)[0].requires_grad_()
-    targets = torch.arange(time * batch).view(time, batch) % classes
-    for cast in (torch.Tensor.double, torch.Tensor.float):
-        arguments = [cast(each) for each in (rows, weight, bias)]
-        readout.cross_entropy(*arguments, targets, targets >= 0).backward()
 print("clean")
 """
 BEYOND = """
@@ -69,10 +59,9 @@ def sanitized(code: str, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 
 @pytest.mark.long_run
-def test_the_kernels_are_clean(tmp_path: Path):
+def test_generated_code_is_clean(tmp_path: Path):
     done = sanitized(KERNELS, tmp_path)
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["clean"]), done.stderr[-3000:]
-    assert list(tmp_path.rglob("native.so"))
     assert len(list(tmp_path.rglob("steps/*.so"))) == 3
 
 
