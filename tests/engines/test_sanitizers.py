@@ -62,7 +62,7 @@ def sanitized(code: str, folder: Path, *arguments: str) -> subprocess.CompletedP
 def test_generated_code_is_clean(tmp_path: Path):
     done = sanitized(KERNELS, tmp_path)
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["clean"]), done.stderr[-3000:]
-    assert len(list(tmp_path.rglob("steps/*.so"))) == 3
+    assert len(list(tmp_path.rglob("steps/*.so"))) >= 3, "built anew, for each of the cells"
 
 
 @pytest.mark.long_run
