@@ -144,10 +144,11 @@ class Loader(ConfigLoaderImpl):
     def __init__(self, config_search_path: Any) -> None:
         super().__init__(config_search_path)
         self._made: dict[tuple[object, ...], DictConfig] = {}
+        self._parsed: dict[str, Override] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs."""
-        return {**self.__dict__, "_made": {}}
+        return {**self.__dict__, "_made": {}, "_parsed": {}}
 
     def load_configuration(
         self,
@@ -202,9 +203,11 @@ class Loader(ConfigLoaderImpl):
             The choices, with those of Hydra; the values, with those of Hydra; and all of the run, parsed. ``None`` if
             Hydra itself must compose the run.
         """
-        parser = OverridesParser.create(config_loader=self)
         words = [*of_hydra, *overrides]
-        parsed = parser.parse_overrides(words)
+        if new := [text for text in dict.fromkeys(words) if text not in self._parsed]:
+            parser = OverridesParser.create(config_loader=self)
+            self._parsed.update(zip(new, parser.parse_overrides(new), strict=True))
+        parsed = [self._parsed[text] for text in words]
         if any("hydra.searchpath" in each for each in of_hydra):
             return None
         choices, values = [], []

@@ -73,11 +73,24 @@ def check_cell(config: dict[str, Any], task: Task, probe: ProbeConfig) -> Cell:
         if is_from_elsewhere(config["cell"]):
             named(config["cell"]["module"], "cell.module")
         config["cell"] = check_arguments(config["cell"], "cell", supplied=("input_size", "hidden_size", "device"))
-        cell = smallest_cell(config["cell"])
-        check_step(config["cell"])
+        cell = checked_cell(config["cell"])
     with naming("probe"):
         check_probes(probe, task, cell.gates, cell_class.__name__)
     return cell
+
+
+_CELLS: dict[tuple[Hashable, str], Cell] = {}
+"""Cells of one unit that this process has checked, by their class and their node."""
+
+
+def checked_cell(node: Mapping[str, Any]) -> Cell:
+    """Return a cell of one unit without memory, which takes a step as it should; of each node always the same one."""
+    key = (locate(node, "cell"), repr(node))
+    if key not in _CELLS:
+        cell = smallest_cell(node)
+        check_step(node)
+        _CELLS[key] = cell
+    return _CELLS[key]
 
 
 def check_memory(

@@ -22,11 +22,14 @@ T = TypeVar("T")
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """Return the config as plain containers, with all sections that there must be and no other."""
     try:
-        # What refers to a missing value would be an error of its own.
-        for key, value in values(OmegaConf.to_container(cfg, resolve=False), ""):
-            if value == MISSING:
-                raise ConfigError(f"{key} must be given, got ???")
-        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        try:
+            config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+        except OmegaConfBaseException:
+            # What refers to a missing value would be an error of its own.
+            for key, value in values(OmegaConf.to_container(cfg, resolve=False), ""):
+                if value == MISSING:
+                    raise ConfigError(f"{key} must be given, got ???") from None
+            raise
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
     except RecursionError as error:

@@ -84,7 +84,7 @@ def build(
         asked.append("sweep.search=null")  # One run of a search is made by itself.
     key = repr((names, {**config, "seed": None}))
     if alike is not None and key in alike:
-        return _with_seed(alike[key], seed, overrides, asked, sweep.row_of(asked))
+        return replace(with_seed(alike[key], seed, overrides), asked=asked, row=sweep.row_of(asked))
     task = task_of(config)
     sections = _in_steps(config, task, _sections(config, place))
     scaled = scaled_tasks(config, sections.data)
@@ -130,11 +130,12 @@ def _seed(config: Mapping[str, Any]) -> int:
     return seed
 
 
-def _with_seed(spec: RunSpec, seed: int, overrides: list[str], asked: list[str], row: list[str]) -> RunSpec:
+def with_seed(spec: RunSpec, seed: int, overrides: list[str]) -> RunSpec:
     """Return a run that differs from another one in the seed alone, and in what it was composed with."""
     config = {**spec.config, "seed": seed}
+    asked = [f"seed={seed}" if text.startswith("seed=") else text for text in spec.asked]
     run_id = _run_id(spec, config, spec.runtime)
-    return replace(spec, seed=seed, overrides=overrides, asked=asked, row=row, config=config, run_id=run_id)
+    return replace(spec, seed=seed, overrides=overrides, asked=asked, config=config, run_id=run_id)
 
 
 def run_id_with_threads(spec: RunSpec, threads: int) -> str:

@@ -185,10 +185,20 @@ def _above(module: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def _imports(module: str, file: Path) -> Iterator[str]:
+def _imports(module: str, file: Path) -> tuple[str, ...]:
     """Return the dotted names of what a module may import, wherever in it that stands."""
     loaded = sys.modules.get(module)
     package = getattr(loaded, "__package__", None) or module.rpartition(".")[0]
+    return _imports_in(package, file, *_version(file))
+
+
+@functools.cache
+def _imports_in(package: str, file: Path, *version: int) -> tuple[str, ...]:
+    """Return what a source in a package may import; a file is read again only if it has changed."""
+    return tuple(_imports_of(package, file))
+
+
+def _imports_of(package: str, file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
             for alias in node.names:

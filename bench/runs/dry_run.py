@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.config import memory
-from bench.config.network import smallest_cell
+from bench.config.parts import checked_cell
 from bench.config.run_spec import RunSpec
 from bench.runs.one_step import updates
 from bench.runs.preflight import planned
@@ -18,8 +19,8 @@ from bench.sweeps.state import Inventory, RunState, seconds_left
 from bench.sweeps.terminal import duration
 from bench.training import process
 
-SECONDS_OF_MEASURING = 0.5
-"""Seconds for timing each kind of run that has never been timed."""
+SECONDS_OF_MEASURING, SECONDS_IN_ALL = 0.5, 20.0
+"""Seconds for timing each kind of run that has never been timed, and the most for all of them."""
 BYTES_A_STEP, BYTES_A_RUN, BYTES_A_LOOK = 12, 12_000, 800
 """Size of a record if there is none to measure: three numbers of 4 bytes a step, a look of the probes, and the rest."""
 
@@ -46,16 +47,17 @@ def show(specs: Sequence[RunSpec], workers: int) -> None:
     if not todo:
         return
     time_left = _time(run_states, todo, by_folder, workers, specs[0].elsewhere)
-    size = sum(_bytes(run_state, run_states, results_dir, by_folder[run_state.run.folder]) for run_state in todo)
+    there = _bytes_by_kind(run_states, results_dir)
+    size = sum(there.get(run_state.run.kind) or _bytes(by_folder[run_state.run.folder]) for run_state in todo)
     space = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
     print(f"{time_left}, {space} on disk")
-    largest = max(sum(_memory(by_folder[run_state.run.folder]).values()) for run_state in todo)
-    there = "" if specs[0].elsewhere else f", of {memory.in_gib(memory.available(specs[0].device))}"
-    print(f"about {memory.in_gib(largest)} GiB of memory for the largest run{there}")
+    largest = max(sum(_memory(spec).values()) for spec in _one_of_each_kind(todo, by_folder))
+    of = "" if specs[0].elsewhere else f", of {memory.in_gib(memory.available(specs[0].device))}"
+    print(f"about {memory.in_gib(largest)} GiB of memory for the largest run{of}")
 
 
 def _memory(spec: RunSpec) -> dict[str, int]:
-    network, cell = spec.network, smallest_cell(spec.config["cell"])
+    network, cell = spec.network, checked_cell(spec.config["cell"])
     sizes = (spec.data, spec.training, spec.probe, cell, network.settings.layers, network.hidden_size)
     return memory.estimate(spec.task, spec.scaled_tasks.values(), *sizes)
 
@@ -79,11 +81,20 @@ def _time(
         return f"about {duration(whole)} (as long as the runs that are there took)"
     if elsewhere:
         return "nothing is timed here, as other machines make the runs"
-    one_of_each = {run_state.run.kind: by_folder[run_state.run.folder] for run_state in todo}
-    paces = {kind: seconds_per_step(spec) for kind, spec in one_of_each.items()}
-    each = [paces[run_state.run.kind] * run_state.run.max_steps for run_state in todo]
-    whole = max(sum(each) / workers, *each)
+    kinds = list(_one_of_each_kind(todo, by_folder))
+    # Where there are too many, some stand for all; at random, as every tenth of a grid has the same hidden size.
+    most = int(SECONDS_IN_ALL / SECONDS_OF_MEASURING)
+    timed = kinds if len(kinds) <= most else random.Random(0).sample(kinds, most)
+    paces = {spec.kind: seconds_per_step(spec) for spec in timed}
+    each = [paces[run_state.run.kind] * run_state.run.max_steps for run_state in todo if run_state.run.kind in paces]
+    whole = max(sum(each) * len(todo) / len(each) / workers, *each)
+    if len(timed) < len(kinds):
+        return f"about {duration(whole)} (training alone, from a few steps of {len(timed)} of {len(kinds)} settings)"
     return f"about {duration(whole)} (training alone, a few steps timed here, times max_steps)"
+
+
+def _one_of_each_kind(todo: Iterable[RunState], by_folder: Mapping[str, RunSpec]) -> Iterable[RunSpec]:
+    return {run_state.run.kind: by_folder[run_state.run.folder] for run_state in todo}.values()
 
 
 def seconds_per_step(spec: RunSpec) -> float:
@@ -98,13 +109,17 @@ def seconds_per_step(spec: RunSpec) -> float:
     return statistics.median(times[1:])
 
 
-def _bytes(run_state: RunState, run_states: Sequence[RunState], results_dir: Path, spec: RunSpec) -> float:
-    alike = [
-        sum(entry.stat().st_size for entry in os.scandir(results_dir / other.run.folder) if entry.is_file())
-        for other in run_states
-        if other.final and other.run.kind == run_state.run.kind
-    ]
-    if alike:
-        return float(statistics.median(alike))
-    times = 2 + run_state.run.max_steps // (spec.probe.every or run_state.run.max_steps) if spec.probe.enabled else 0
-    return float(BYTES_A_RUN + BYTES_A_STEP * run_state.run.max_steps + BYTES_A_LOOK * times)
+def _bytes_by_kind(run_states: Iterable[RunState], results_dir: Path) -> dict[str, float]:
+    """Return the size of the records that are there, the median for each kind of run."""
+    found: dict[str, list[int]] = {}
+    for each in run_states:
+        if each.final:
+            entries = (entry for entry in os.scandir(results_dir / each.run.folder) if entry.is_file())
+            found.setdefault(each.run.kind, []).append(sum(entry.stat().st_size for entry in entries))
+    return {kind: float(statistics.median(sizes)) for kind, sizes in found.items()}
+
+
+def _bytes(spec: RunSpec) -> float:
+    steps = spec.training.steps
+    times = 2 + steps // (spec.probe.every or steps) if spec.probe.enabled else 0
+    return float(BYTES_A_RUN + BYTES_A_STEP * steps + BYTES_A_LOOK * times)

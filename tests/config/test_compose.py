@@ -127,3 +127,37 @@ def test_planning_says_how_far_it_is(
     assert preflight.checked(specs, 4) == specs
     # The first run may have waited for a compiler, and the last one is the end; then ten seconds pass in between.
     assert capsys.readouterr().err == "bench run: 2 of 4 runs are planned, about 0:00 left\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "composed"),
+    [
+        (["cell=gru,lstm", "task.length=30", "seed=range(0,4)"], 2),
+        (["+experiment=tallec2018", "seed=3,5"], None),
+        (["seed=3,5", "data.eval_size=${seed}"], 2),
+        (["seed=3,5", "data.eval_size=${twice_of_this:3}"], 2),
+        (["seed=003,5"], 2),
+    ],
+)
+def test_where_nothing_else_can_depend_on_the_seed_one_run_is_composed_for_all(
+    words: list[str], composed: int | None, monkeypatch: pytest.MonkeyPatch
+):
+    OmegaConf.register_new_resolver("twice_of_this", lambda value: 2 * value, replace=True)
+    counted, compose_one = list[list[str]](), Composer.compose
+    monkeypatch.setattr(Composer, "compose", lambda self, job: (counted.append(job), compose_one(self, job))[1])
+    with opened() as hydra:
+        command = compose_command(hydra, [*words, "trainer=cpu", MULTIRUN])
+        jobs = jobs_of(command, hydra.config_loader)
+        together = list(compose.runs_of(command, hydra.config_loader, jobs))
+        assert len(counted) == (composed or len(jobs) / 2)
+        some = slice(None, None, max(1, len(jobs) - 1))
+        alone = [next(compose.runs_of(command, hydra.config_loader, [job])) for job in jobs[some]]
+    for one, two in zip(together[some], alone, strict=True):
+        assert {**vars(one), "network": None} == {**vars(two), "network": None}
+    assert len({spec.run_id for spec in together}) == len(jobs)
+
+
+def test_a_setting_for_some_seeds_is_that_of_these(tmp_path: Path):
+    node = {"settings": [{"when": {"seed": 4}, "set": {"data.eval_size": 7}}]}
+    specs = specs_of(*own_experiment(tmp_path, node), "cell=rnn", "seed=3,4,5", MULTIRUN)
+    assert [(spec.seed, spec.data.eval_size == 7) for spec in specs] == [(3, False), (4, True), (5, False)]

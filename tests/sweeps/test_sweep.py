@@ -20,6 +20,7 @@ import pytest
 
 from bench.records import lease, record
 from bench.records.read import find_records, read_record
+from bench.runs import dry_run
 from bench.sweeps import signals
 from bench.sweeps.driver import Driver
 from bench.sweeps.invocation import Invocation
@@ -330,6 +331,12 @@ class TestPlan:
         outcome = bench.run("-m", "seed=0,1,2", "cell=gru", "--plan")
         assert "3 runs, 2 there already, 1 to do, 1 at once" in outcome.out
         assert "as long as the runs that are there took" in outcome.out
+
+    def test_of_many_settings_some_are_timed_for_all(self, bench: Bench, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(dry_run, "SECONDS_IN_ALL", 2 * dry_run.SECONDS_OF_MEASURING)
+        monkeypatch.setattr(dry_run, "seconds_per_step", lambda spec: 1.0)
+        outcome = bench.run("-m", "optimizer.lr=0.1,0.2,0.3", "seed=0,1", "training.max_steps=10", "--plan")
+        assert "about 1:00 (training alone, from a few steps of 2 of 3 settings), " in outcome.out
 
 
 def test_the_plan_of_a_sweep_is_kept(bench: Bench):
