@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from bench.analysis import other_process
 from bench.analysis.run import Run, read_runs
 from bench.cli import figures
+from bench.report.figures import style
 from bench.report.figures.clipping import gradient_norms
 from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
 from bench.report.figures.learning_curves import learning_curves
@@ -65,8 +66,14 @@ def test_one_panel_a_task_one_line_a_seed(bench: Bench):
 @pytest.mark.long_run
 def test_pdf_and_png_are_written_by_one_process_or_two(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     bench.ready("task.length=9")
+    calls, arrange = list[object](), style.arrange
+    monkeypatch.setattr(style, "arrange", lambda *given: (calls.append(given), arrange(*given))[1])
     outcome = bench.call("figures", str(bench.results), f"--output={tmp_path / 'pictures'}")
     assert outcome.code == 0
+    assert len(calls) == 2, "runs are arranged once for each group of figures"
+    alone = gradient_flow(read_runs(bench.results)[0])
+    assert alone is not None
+    assert (tmp_path / "pictures" / "gradient_flow.csv").read_text() == alone.to_csv()
     names = ["learning_curves", "survival", "gradient_norms", "gradient_flow_in_training", "gradient_flow",
              "time_constants"]  # fmt: skip
     assert outcome.out.splitlines() == [

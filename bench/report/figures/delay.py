@@ -15,10 +15,20 @@ from matplotlib.ticker import FixedLocator, MultipleLocator, NullFormatter, Null
 
 from bench.analysis import metrics
 from bench.analysis.delay_series import DelaySeries, delay_series
-from bench.analysis.grouping import RunGroup, arrange
+from bench.analysis.grouping import RunGroup
 from bench.analysis.run import Run
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
-from bench.report.figures.style import COLUMN_INCHES, GREY, PANELS_ACROSS, grid, key_above, legend, look, titled
+from bench.report.figures.style import (
+    COLUMN_INCHES,
+    GREY,
+    PANELS_ACROSS,
+    arranged,
+    grid,
+    key_above,
+    legend,
+    look,
+    titled,
+)
 from bench.stats.intervals import success
 
 DIAGONAL = "reach = delay"
@@ -45,7 +55,7 @@ def draw_reach(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     Returns:
         ``None`` if no task was run with two delays and all else equal, or if none of these runs was probed.
     """
-    rows, columns = arrange(runs, sheet.names)
+    rows, columns = arranged(runs, sheet)
     found = [series for series in delay_series(rows) if any(run.reach is not None for run in _runs(series))]
     if not found:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib import pyplot as plt
 
-from bench.analysis.run import Run
+from bench.analysis.run import Run, garbage_left
 from bench.records.record import DamagedRecordError
 from bench.records.write import write_whole
 from bench.report.figures.clipping import gradient_norms
@@ -21,13 +22,13 @@ from bench.report.figures.forecasts import forecasts
 from bench.report.figures.gradient_flow import flow_heatmap, gradient_flow
 from bench.report.figures.learning_curves import learning_curves
 from bench.report.figures.overfitting import overfitting
-from bench.report.figures.style import STYLE
+from bench.report.figures.style import STYLE, Together
 from bench.report.figures.survival import draw_survival
 from bench.report.figures.time_constants import time_constants
 from bench.report.figures.tuning import TRIAL_FIGURES
 from bench.tuning.trials import Line
 
-FIGURES: dict[str, Callable[[list[Run], Sheet], Drawing | None]] = {
+FIGURES: dict[str, Callable[[Iterable[Run], Sheet], Drawing | None]] = {
     "learning_curves": learning_curves,
     "overfitting": overfitting,
     "survival": draw_survival,
@@ -95,7 +96,8 @@ def draw_runs(
     Raises:
         OSError: The output folder cannot be written to.
     """
-    return _written(((name, partial(FIGURES[name], runs, sheet)) for name in figures), output, forms, told)
+    together = Together(runs, sheet)
+    return _written(((name, partial(FIGURES[name], together, sheet)) for name in figures), output, forms, told)
 
 
 def draw_trials(
@@ -114,7 +116,7 @@ def _written(
 ) -> list[Path]:
     matplotlib.use("Agg")
     written = []
-    with plt.style.context(STYLE):
+    with plt.style.context(STYLE), garbage_left():
         for name, draw in figures:
             figure = draw()
             if figure is None:
@@ -125,4 +127,6 @@ def _written(
                 written.append(path)
                 told(path)
             plt.close(figure)
+            del figure
+            gc.collect(0)  # What it leaves is all younger than what there was before.
     return written

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 
-from bench.analysis.grouping import RunGroup, arrange
+from bench.analysis.grouping import RunGroup
 from bench.analysis.run import Run
 from bench.records.series import as_numpy
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
-from bench.report.figures.style import PANEL_HEIGHT, legend, look, panels_of, titled
+from bench.report.figures.style import PANEL_HEIGHT, arranged, legend, look, panels_of, titled
 
 WITHOUT_MEMORY = "without memory"
 
@@ -22,7 +22,7 @@ def learning_curves(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing:
     Each cell has its colour. A line ends where its run ended: with a dot if the run has solved the task, with a cross
     if its loss was no longer finite. The dashed grey line is the best predictor without memory.
     """
-    rows, columns = arrange(runs, sheet.names)
+    rows, columns = arranged(runs, sheet)
     figure, panels = panels_of(len(rows), height=PANEL_HEIGHT, sheet=sheet)
     for panel, row in zip(panels, rows, strict=True):
         _panel(panel, row, columns, sheet)

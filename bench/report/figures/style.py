@@ -129,9 +129,29 @@ def name_panels(panels: Sequence[Axes], row: RunGroup, columns: Sequence[str]) -
         panel.set_axis_off()
 
 
+class Together(tuple[Run, ...]):
+    """Runs of which several figures are drawn for one sheet, and which are arranged once for all of them."""
+
+    def __new__(cls, runs: Iterable[Run], sheet: Sheet) -> Together:
+        """Arrange them."""
+        made = super().__new__(cls, runs)
+        made.sheet, made.arranged = sheet, arrange(made, sheet.names)
+        return made
+
+    sheet: Sheet
+    arranged: tuple[list[RunGroup], list[str]]
+
+
+def arranged(runs: Iterable[Run], sheet: Sheet) -> tuple[list[RunGroup], list[str]]:
+    """Return the rows and columns of some runs, see :func:`bench.analysis.grouping.arrange`."""
+    if isinstance(runs, Together) and runs.sheet is sheet:
+        return runs.arranged
+    return arrange(runs, sheet.names)
+
+
 def rows_having(runs: Iterable[Run], wanted: Callable[[Run], bool], sheet: Sheet) -> tuple[list[RunGroup], list[str]]:
     """Rows and columns of all runs, and of their runs those that are wanted; rows without any are left out."""
-    rows, columns = arrange(runs, sheet.names)
+    rows, columns = arranged(runs, sheet)
     kept = []
     for row in rows:
         having = {column: [run for run in members if wanted(run)] for column, members in row.runs.items()}

@@ -11,11 +11,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bench.analysis import metrics
-from bench.analysis.grouping import RunGroup, arrange
+from bench.analysis.grouping import RunGroup
 from bench.analysis.run import Run
 from bench.report.figures.delay import SOLVED
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
-from bench.report.figures.style import GREY, KEY_POINTS, PANEL_HEIGHT, key_above, legend, look, panels_of, titled
+from bench.report.figures.style import (
+    GREY,
+    KEY_POINTS,
+    PANEL_HEIGHT,
+    arranged,
+    key_above,
+    legend,
+    look,
+    panels_of,
+    titled,
+)
 from bench.stats.survival import Survival, survival
 
 UNSOLVED = "not solved within the budget"
@@ -29,7 +39,7 @@ def draw_survival(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     their budget. A diverged run never will, so it enters with the whole budget. Runs without a result are left out. The
     function returns ``None`` if there are no others.
     """
-    rows, columns = arrange(runs, sheet.names)
+    rows, columns = arranged(runs, sheet)
     rows = [row for row in rows if any(map(metrics.results, row.runs.values()))]
     if not rows:
         return None
