@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.records.record import Record
-from bench.records.series import as_numpy, as_texts, rows_where
+from bench.records.series import as_numpy, as_texts, rows_where, stacked
 from bench.stats.gradient_decay import FLOAT32, Reach, reaches
 
 INPUT = 0
@@ -45,17 +45,14 @@ def flow_curve(flow: pa.Table, step: int) -> tuple[list[int], list[float]]:
 
 
 def flow_points(flows: Sequence[pa.Table]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return all points of the curves of the network's input of several runs.
+    """Return all points of the curves of the network's input of one or more runs.
 
     Returns:
         The number of the table, the step, the lag and the norm of each point, sorted by all three, each once.
     """
-    shown = [_shown(flow) for flow in flows]
-    run = np.repeat(np.arange(len(flows)), [np.count_nonzero(each) for each in shown])
-    step, lag, norm = (
-        np.concatenate([as_numpy(flow[name])[each] for flow, each in zip(flows, shown, strict=True)] or [[]])
-        for name in ("step", "lag", "value")
-    )
+    whole, run = stacked(flows, ("step", "layer", "lag", "value"))
+    shown = _shown(whole)
+    run, step, lag, norm = run[shown], *(as_numpy(whole[name])[shown] for name in ("step", "lag", "value"))
     order = np.lexsort((lag, step, run))
     run, step, lag, norm = run[order], step[order], lag[order], norm[order]
     # Of a point that is there twice, the later one counts.

@@ -53,9 +53,9 @@ def _drawn(parsed: argparse.Namespace, folders: list[Path]) -> list[DamagedRecor
     told = partial(print, flush=True)
     if len(folders) < MANY or not is_of_use():
         return _draw(parsed, folders, (0, 1), told)
-    # The other process starts before this one has imported what it draws with.
+    # The other process starts before this one has imported what it draws with, and later than this one; it gets less.
     with OtherProcess(_drawn_elsewhere, parsed, folders) as other:
-        damaged = _draw(parsed, folders, (0,), told)
+        damaged = _draw(parsed, folders, (1,), told)
         files, more = other.answer()
     for path in files:
         told(path)
@@ -64,9 +64,9 @@ def _drawn(parsed: argparse.Namespace, folders: list[Path]) -> list[DamagedRecor
 
 
 def _drawn_elsewhere(parsed: argparse.Namespace, folders: list[Path]) -> tuple[list[Path], list[DamagedRecordError]]:
-    """Draw the figures of the second group; return the files and what is wrong."""
+    """Draw the figures of the first group; return the files and what is wrong."""
     files: list[Path] = []
-    return files, _draw(parsed, folders, (1,), files.append)
+    return files, _draw(parsed, folders, (0,), files.append)
 
 
 def _draw(
@@ -87,7 +87,7 @@ def _draw(
             _check(flag, wanted, (run.settings[key] for run in runs))
             kept = chosen(kept, {key: wanted})
     sheet = Sheet.of(names_given(parsed).resolved(runs), parsed.width)
-    if len(kept) >= MANY and 0 in groups:
+    if len(kept) >= MANY and 1 in groups:
         print(f"bench figures: reading the tables of {len(kept)} runs", file=sys.stderr, flush=True)
     output = parsed.output or (FIGURES if parsed.folder == RUNS else parsed.folder / "figures")
     # What there is now stays until the end: not to look at it again for garbage saves a fifth of the time.

@@ -109,6 +109,13 @@ def as_texts(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     return coded.dictionary.to_pylist(), np.from_dlpack(coded.indices)
 
 
+def stacked(tables: Sequence[pa.Table], names: Sequence[str]) -> tuple[pa.Table, np.ndarray]:
+    """Return some columns of one or more tables, below each other in one piece, and the number of each row's table."""
+    wanted = [table.select(names).replace_schema_metadata(None) for table in tables]
+    whole = pa.concat_tables(wanted, promote_options="permissive").combine_chunks()
+    return whole, np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
+
+
 def rows_where(table: pa.Table, wanted: np.ndarray) -> pa.Table:
     """Return the wanted rows of a table."""
     bits = pa.py_buffer(np.packbits(wanted, bitorder="little").tobytes())

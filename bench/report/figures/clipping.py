@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from bench.analysis.run import Run
-from bench.records.series import as_numpy
+from bench.records.series import as_numpy, stacked
 from bench.records.thinning import thinning_of
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import (
@@ -28,6 +28,8 @@ from bench.report.figures.style import (
 from bench.stats.gradient_decay import clipped_share
 
 BEFORE, AFTER = "before the clip", "after the clip"
+NORMS = ("grad_norm", "grad_norm_clipped")
+"""The columns of the curves that are drawn."""
 POINTS = 60
 """Number of points of a smoothed curve."""
 
@@ -47,8 +49,9 @@ def gradient_norms(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     for down, (row, columns) in enumerate(places):
         for panel, column in zip(axes[down], columns, strict=False):
             tables = [run.curves for run in row.runs[column]]
-            _clip_panel(panel, tables, look(every.index(column))["color"], {"panel": row.label, "line": column})
-            share = _clipped(tables)
+            whole, _ = stacked(tables, ("step", *NORMS))
+            _clip_panel(panel, whole, look(every.index(column))["color"], {"panel": row.label, "line": column})
+            share = _clipped(whole)
             panel.set_yscale("log")
             panel.yaxis.set_major_locator(LogLocator(numticks=6))
             panel.set_xlim(left=0)
@@ -65,21 +68,21 @@ def gradient_norms(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
 
 def _has_norms(run: Run) -> bool:
     curves = run.curves
-    return curves.num_rows > 0 and {"grad_norm", "grad_norm_clipped"} <= set(curves.column_names)
+    return curves.num_rows > 0 and {*NORMS} <= set(curves.column_names)
 
 
-def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str, shared: Mapping[str, str]) -> None:
-    edges = _windows([as_numpy(table["step"]) for table in tables])
+def _clip_panel(axes: Axes, curves: pa.Table, color: str, shared: Mapping[str, str]) -> None:
+    step = as_numpy(curves["step"])
+    edges = _windows(step)
     styles: tuple[tuple[str, str, dict[str, Any]], ...] = (
-        ("grad_norm", BEFORE, {"color": color, "linestyle": LINE_STYLES[0]}),
-        ("grad_norm_clipped", AFTER, {"color": "0.15", "linestyle": LINE_STYLES[2]}),
+        (NORMS[0], BEFORE, {"color": color, "linestyle": LINE_STYLES[0]}),
+        (NORMS[1], AFTER, {"color": "0.15", "linestyle": LINE_STYLES[2]}),
     )
-    step = np.concatenate([as_numpy(table["step"]) for table in tables])
     places_of = np.searchsorted(edges, step, side="left") - 1
     order = np.argsort(places_of, kind="stable")
     bounds = np.searchsorted(places_of[order], np.arange(len(edges)))
     for name, label, style in styles:
-        values = np.concatenate([as_numpy(table[name]) for table in tables])[order]
+        values = as_numpy(curves[name])[order]
         windows = [values[start:end] for start, end in itertools.pairwise(bounds)]
         windows = [window[np.isfinite(window) & (window > 0)] for window in windows]
         middle = [float(np.median(window)) if window.size else np.nan for window in windows]
@@ -87,7 +90,7 @@ def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str, shared: Mapp
         axes.plot(places, middle, label=label, marker="." if len(places) == 1 else None, **style)
         low: list[float] = []
         high: list[float] = []
-        if name == "grad_norm":
+        if name == NORMS[0]:
             low = [window.min() if window.size else np.nan for window in windows]
             high = [window.max() if window.size else np.nan for window in windows]
             axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
@@ -95,20 +98,15 @@ def _clip_panel(axes: Axes, tables: Sequence[pa.Table], color: str, shared: Mapp
         note(axes, **shared, when=label, step=places, value=middle, **ends)
 
 
-def _windows(series: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the borders of windows ``(a, b]`` over the steps of some curves; each holds a step of one curve at least.
-
-    Args:
-        series: The steps of each curve, increasing.
-    """
-    steps = np.unique(np.concatenate(series))
+def _windows(steps: np.ndarray) -> np.ndarray:
+    """Return borders of windows ``(a, b]`` over the steps of some curves; each window holds one of them at least."""
+    steps = np.unique(steps)
     edges = np.unique(np.linspace(0, steps[-1], POINTS + 1).round().astype(int)) if steps.size else np.zeros(1, int)
     filled = np.diff(np.searchsorted(steps, edges, side="right")) > 0
     return np.concatenate([edges[:1], edges[1:][filled]])
 
 
-def _clipped(tables: Sequence[pa.Table]) -> float | None:
-    names = ("grad_norm", "grad_norm_clipped")
-    before, after = (np.concatenate([as_numpy(table[name]) for table in tables]) for name in names)
-    there = [np.concatenate([as_numpy(table[name].is_valid()) for table in tables]) for name in names]
-    return clipped_share(before[np.all(there, axis=0)], after[np.all(there, axis=0)])
+def _clipped(curves: pa.Table) -> float | None:
+    before, after = (as_numpy(curves[name]) for name in NORMS)
+    there = np.all([as_numpy(curves[name].is_valid()) for name in NORMS], axis=0)
+    return clipped_share(before[there], after[there])

@@ -48,8 +48,8 @@ GROUPS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
         ("flow", "activity", "predictions"),
     ),
 )
-"""Figures that show the same tables, and these tables. Either group takes about as long, and has first what
-takes most memory."""
+"""Figures that show the same tables, and these tables. Of thousands of runs the last group takes a little longer; each
+has first what takes most memory."""
 
 
 def draw_group(

@@ -14,13 +14,12 @@ from bench.analysis.run import Run, garbage_left
 from bench.records.read import read_curves, read_predictions, read_probe
 from bench.records.record import DamagedRecordError
 from bench.records.series import rows_where
+from bench.report.figures.clipping import NORMS
 from bench.report.figures.overfitting import LOSSES, has_fixed_sequences
 from bench.report.figures.time_constants import QUANTILES
 
 PROBES = {"flow": ("step", "layer", "lag", "value"), "activity": ("step", "layer", "name", "statistic", "value")}
 """The tables and columns of the probes that figures show."""
-NORMS = ("grad_norm", "grad_norm_clipped")
-"""The columns of the curves that are drawn beside the metric of the task on the evaluation set."""
 AT_ONCE = 100
 """Number of runs whose whole tables are in memory at a time."""
 MOST_ROWS = 1000

@@ -51,10 +51,12 @@ def gradient_flow(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing | None:
     down, across = (2 * len(rows), 1) if sheet.narrow else (len(rows), 2)
     figure, axes = grid(down, across, width=PAGE_INCHES, height=2.2, sheet=sheet, sharey="row")
     for pair, row in zip(axes.reshape(-1, 2), rows, strict=True):
+        points = {column: flow_points([run.flow for run in members]) for column, members in row.runs.items()}
         for panel, last, when in ((pair[0], False, "at initialisation"), (pair[1], True, "after training")):
             for column, members in row.runs.items():
+                curves = _curves_at(points[column], members, last=last)
                 named = {"panel": row.label, "when": when}
-                _flow_line(panel, *_curves_at(members, last=last), column, look(columns.index(column)), named)
+                _flow_line(panel, *curves, column, look(columns.index(column)), named)
             titled(panel, f"{row.label}, {when}", 48)
             panel.set_xlabel(LAG)
             panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -132,15 +134,26 @@ def _heat(axes: Axes, curves: tuple[list[int], list[int], np.ndarray], norm: Log
 
 def probed_rows(runs: Iterable[Run], sheet: Sheet) -> tuple[list[RunGroup], list[str]]:
     """Return the rows with a curve over lag, and the columns of all runs, which keeps the colours of all figures."""
-    return rows_having(runs, lambda run: has_flow(run.flow), sheet)
+    return rows_having(runs, _has_flow, sheet)
 
 
-def _curves_at(runs: Sequence[Run], *, last: bool) -> tuple[np.ndarray, np.ndarray]:
+def _has_flow(run: Run) -> bool:
+    return has_flow(run.flow)
+
+
+def _curves_at(
+    points: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], runs: Sequence[Run], *, last: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the lags that the curves of all runs have, and the norms there, ``(run, lag)``, after one of the looks.
 
     A run that has diverged, failed or been interrupted does not count as trained.
+
+    Args:
+        points: What :func:`bench.analysis.gradient_reach.flow_points` returns of the runs.
+        runs: The runs.
+        last: Whether the look after training is wanted, or the one before it.
     """
-    run, step, lag, norm = flow_points([run.flow for run in runs])
+    run, step, lag, norm = points
     looked = [0 if not last else each.record.steps if each.status == "completed" else -1 for each in runs]
     chosen = step == np.array(looked)[run]
     run, lag, norm = run[chosen], lag[chosen], norm[chosen]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from bench.analysis.grouping import RunGroup
 from bench.analysis.run import Run
-from bench.records.series import as_numpy
+from bench.records.series import as_numpy, stacked
 from bench.report.figures.drawing import PLAIN, Drawing, Sheet, note
 from bench.report.figures.style import PANEL_HEIGHT, arranged, legend, look, panels_of, titled
 
@@ -30,6 +32,20 @@ def learning_curves(runs: Iterable[Run], sheet: Sheet = PLAIN) -> Drawing:
     return figure
 
 
+def _evaluations(runs: Iterable[Run], name: str) -> Iterator[tuple[Run, list[float], list[float]]]:
+    """Yield the runs whose curves have a column, with its steps and values."""
+    tables = {run: run.curves for run in runs}
+    having = [run for run, table in tables.items() if name in table.column_names]
+    if not having:
+        return
+    whole, place = stacked([tables[run] for run in having], ("step", name))
+    there = as_numpy(whole[name].is_valid())
+    steps, values = (as_numpy(whole[each])[there].tolist() for each in ("step", name))
+    bounds = np.searchsorted(place[there], np.arange(len(having) + 1)).tolist()
+    for run, (start, end) in zip(having, itertools.pairwise(bounds), strict=True):
+        yield run, steps[start:end], values[start:end]
+
+
 def _panel(axes: Axes, row: RunGroup, columns: list[str], sheet: Sheet) -> None:
     metric = row.facts["metric"]
     called = sheet.names.metrics.get(metric, metric.replace("_", " "))
@@ -39,13 +55,7 @@ def _panel(axes: Axes, row: RunGroup, columns: list[str], sheet: Sheet) -> None:
         # One line for all seeds, with gaps between: thousands of lines would take minutes.
         lines: list[tuple[list[float], list[float]]] = []
         ends: dict[str, list[tuple[float, float]]] = {}
-        for run in row.runs.get(column, []):
-            table = run.curves
-            name = f"eval_{metric}"
-            if name not in table.column_names:
-                continue
-            there = as_numpy(table[name].is_valid())
-            steps, values = (as_numpy(table[each])[there].tolist() for each in ("step", name))
+        for run, steps, values in _evaluations(row.runs.get(column, []), f"eval_{metric}"):
             lines.append((steps, values))
             if not steps:
                 continue

@@ -135,11 +135,12 @@ class Together(tuple[Run, ...]):
     def __new__(cls, runs: Iterable[Run], sheet: Sheet) -> Together:
         """Arrange them."""
         made = super().__new__(cls, runs)
-        made.sheet, made.arranged = sheet, arrange(made, sheet.names)
+        made.sheet, made.arranged, made.having = sheet, arrange(made, sheet.names), {}
         return made
 
     sheet: Sheet
     arranged: tuple[list[RunGroup], list[str]]
+    having: dict[Callable[[Run], bool], list[RunGroup]]
 
 
 def arranged(runs: Iterable[Run], sheet: Sheet) -> tuple[list[RunGroup], list[str]]:
@@ -152,11 +153,16 @@ def arranged(runs: Iterable[Run], sheet: Sheet) -> tuple[list[RunGroup], list[st
 def rows_having(runs: Iterable[Run], wanted: Callable[[Run], bool], sheet: Sheet) -> tuple[list[RunGroup], list[str]]:
     """Rows and columns of all runs, and of their runs those that are wanted; rows without any are left out."""
     rows, columns = arranged(runs, sheet)
+    together = runs if isinstance(runs, Together) and runs.sheet is sheet else None
+    if together is not None and wanted in together.having:
+        return together.having[wanted], columns
     kept = []
     for row in rows:
         having = {column: [run for run in members if wanted(run)] for column, members in row.runs.items()}
         having = {column: members for column, members in having.items() if members}
         kept += [replace(row, runs=having)] if having else []
+    if together is not None:
+        together.having[wanted] = kept
     return kept, columns
 
 
