@@ -64,7 +64,12 @@ def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that a result may depend on."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {name: _installed_version(name) for name in LIBRARIES}
+
+
+@functools.cache
+def _installed_version(name: str) -> str:
+    return importlib.metadata.version(name)
 
 
 def without_home(text: str) -> str:

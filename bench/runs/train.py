@@ -119,7 +119,8 @@ def build(spec: RunSpec, built: Built) -> tuple[TrainingModule, Mapping[str, Any
     if spec.probe.enabled:
         built.probing = Probing(spec.probe, spec.task, spec.seed, spec.device)
     path = checkpoint_path(spec.folder)
-    resumed = checkpoint.load(path, spec.run_id, spec.network.shapes())
+    shapes = {name: value.shape for name, value in built.model.state_dict().items()}
+    resumed = checkpoint.load(path, spec.run_id, shapes)
     if resumed is not None:
         built.wall.add(resumed["wall_seconds"])
         checkpoint.restore(path, resumed, module)
