@@ -18,6 +18,7 @@ from bench.engines import Choice, Unroll, choose, fused, stepwise
 from bench.engines.compiled import CHUNK
 from bench.engines.generated import engine as generated
 from bench.engines.native import engine as native
+from bench.training.clipping import clip_gradients
 from tests import own_cells
 from tests.cells_made import CELLS, TORCH, draw, draw_state, error, everything, make
 from tests.conftest import ROOT, TINY, Bench, probes_of
@@ -129,6 +130,20 @@ def test_with_some_frozen_and_twice(kind: Any, unroll: Unroll):
     found, expected = (torch.autograd.grad(loss, wanted, retain_graph=True) for loss in losses)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
     assert all(map(torch.equal, torch.autograd.grad(losses[0], wanted), found))
+
+
+@pytest.mark.parametrize(("kind", "unroll"), [*KERNELS, (own_cells.Janet, generated.unroll)])
+def test_a_clip_in_place_reaches_each_gradient_once(kind: Any, unroll: Unroll):
+    """Both biases of a cell that adds them have the same gradient."""
+    cell, inputs = make(kind, 3, 9), draw(4, 5, 3)
+    unroll(cell, inputs)[0].square().sum().backward()
+    parameters = dict(cell.named_parameters())
+    before = {name: each.grad.clone() for name, each in parameters.items() if each.grad is not None}
+    assert len(before) == len(parameters)
+    clip_gradients([*parameters.values()], 0.5, None)
+    norm = torch.stack([each.square().sum() for each in before.values()]).sum().sqrt()
+    for name, each in before.items():
+        torch.testing.assert_close(parameters[name].grad, each * (0.5 / norm), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize(

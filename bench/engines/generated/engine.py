@@ -25,7 +25,7 @@ from bench.engines.generated.lower import Step, lower
 from bench.engines.generated.step_graph import StepGraph, UnsupportedError
 from bench.errors import is_stop
 
-NUMERICS = 1
+NUMERICS = 2
 """Version of what this part computes. It is raised when the numbers change; `make numerics` says when that is so."""
 
 
@@ -235,7 +235,23 @@ class _Recurrence(torch.autograd.Function):
             found = sums[outer.group][:, outer.offset : outer.offset + outer.right]
             products.append(found.t() if outer.swapped else found)
         d_weights = step.gradients(products, [column.sum(0) for column in columns], weights)
-        return (None, None, None, d_x, *d_start, *d_weights)
+        return (None, None, None, d_x, *d_start, *_apart(d_weights))
+
+
+def _apart(gradients: Iterable[Tensor | None]) -> list[Tensor | None]:
+    """Return gradients each of which has memory of its own.
+
+    Two biases that are added up have one gradient. Autograd takes what it is given for ``grad`` without a copy, and a
+    clip multiplies each ``grad`` in place: in common memory the one gradient would be clipped twice.
+    """
+    found: list[Tensor | None] = []
+    taken: set[int] = set()
+    for each in gradients:
+        if each is not None:
+            each = each.clone() if each.untyped_storage().data_ptr() in taken else each
+            taken.add(each.untyped_storage().data_ptr())
+        found.append(each)
+    return found
 
 
 def likeness(cell: Cell) -> Hashable | None:
