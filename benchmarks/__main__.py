@@ -28,6 +28,8 @@ RESULTS = HERE / "results.json"
 CELLS = ("rnn", "lstm", "gru")
 OWN_CELLS = ("MGU", "Janet", "Peephole", "UGRNN", "IndRNN", "CoRNN", "Antisymmetric", "NormLSTM")
 """Published cells as ``tests/own_cells.py`` has them: plain Python under the contract of a cell."""
+FOREIGN = ("MGU", "JANET", "PeepholeLSTM", "UGRNN", "IndRNN", "coRNN", "LightRU")
+"""Layers of the package torchrecurrent."""
 SAME = 1e-4
 """Relative difference allowed in the first loss, which is the same function for all programs."""
 
@@ -48,6 +50,7 @@ def peers(told: Callable[[str], None], rounds: int, seconds: float, python: Path
                 "torch": [sys.executable, str(PEERS / "torch_loop.py"), cell, case],
                 "torch, set up": [sys.executable, str(PEERS / "torch_loop.py"), cell, case, "--set-up"],
                 "JAX scan": [str(python), str(PEERS / "jax_scan.py"), cell, case],
+                "JAX, 8 seeds": [str(python), str(PEERS / "jax_seeds.py"), cell, case],
                 "Keras on JAX": [str(python), str(PEERS / "keras_on_jax.py"), cell, case],
                 "ours": ours("serve", cell, case),
             }
@@ -57,9 +60,8 @@ def peers(told: Callable[[str], None], rounds: int, seconds: float, python: Path
                 if not math.isclose(losses[0], loss, rel_tol=SAME):
                     raise RuntimeError(f"{name} computes something else on {cell}, {case}: {losses[0]}, ours {loss}")
             # Keras has one bias where the others have two, each with its own update.
-            for name in ("torch", "torch, set up", "JAX scan"):
-                if not all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(theirs[name], theirs["ours"], strict=True)):
-                    raise RuntimeError(f"{name} trains otherwise on {cell}, {case}: {theirs[name]}, {theirs['ours']}")
+            for name in ("torch", "torch, set up", "JAX scan", "JAX, 8 seeds"):
+                _check_same(f"{name} on {cell}, {case}", theirs[name], theirs["ours"])
             rows.append({"cell": cell, "case": case, "timings": found})
             told(f"peers, {cell}, {case}: " + ", ".join(f"{name} {t['median']:.1f} ms" for name, t in found.items()))
     return {"rows": rows, "rounds": rounds}
@@ -91,6 +93,26 @@ def own_cells(told: Callable[[str], None], rounds: int, seconds: float, python: 
             rows.append({"cell": cell, "case": case, "timings": found, "products": products(cell) / products("gru")})
             told(f"{cell}, {case}: " + ", ".join(f"{name} {timing['median']:.1f} ms" for name, timing in found.items()))
     return {"rows": rows, "rounds": rounds}
+
+
+def foreign(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
+    """Time layers of torchrecurrent, beside what we make of their cells."""
+    rows = []
+    for layer in FOREIGN:
+        for case in ("adding 200", "adding 600"):
+            theirs = [sys.executable, str(PEERS / "torchrecurrent_layer.py"), layer, case]
+            found = contest({"torchrecurrent": theirs, "ours": ours("foreign", layer, case)}, rounds, seconds)
+            _check_same(f"{layer}, {case}", *(each["losses"] for each in found.values()))
+            rows.append({"layer": layer, "case": case, "timings": found})
+            told(
+                f"{layer}, {case}: " + ", ".join(f"{name} {timing['median']:.1f} ms" for name, timing in found.items())
+            )
+    return {"rows": rows, "rounds": rounds}
+
+
+def _check_same(name: str, theirs: list[float], ours: list[float]) -> None:
+    if not all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(theirs, ours, strict=True)):
+        raise RuntimeError(f"{name} trains otherwise: {theirs}, ours {ours}")
 
 
 def compile_seconds(cell: str) -> float:
@@ -189,6 +211,7 @@ SECTIONS = {
     "floor": floor,
     "engines": engines,
     "own cells": own_cells,
+    "foreign": foreign,
     "around": surroundings,
     "scaling": scaling,
     "memory": memory,

@@ -1,6 +1,8 @@
 """One of our networks, served like the peers, or timed over sizes.
 
 python -m benchmarks.ours serve gru "adding 600" [engine] [engine of the loss]
+python -m benchmarks.ours foreign MGU "adding 600"    # the cell of a layer of torchrecurrent
+python -m benchmarks.ours pace gru 1                  # serve steps of the demo's adding task on one thread
 python -m benchmarks.ours scaling gru 2 native        # time over length, hidden size and batch
 python -m benchmarks.ours memory gru 1600 native      # peak memory at one length
 """
@@ -28,6 +30,7 @@ from serve import serve
 from work import BATCH, CASES, CLIP_NORM, LEARNING_RATE, batches, weights
 
 from bench.cells import Cell
+from bench.cells.foreign import ForeignCell
 from bench.cells.init import Initialization
 from bench.engines import choose, choose_loss
 from bench.training import process, rng
@@ -65,11 +68,19 @@ def set_up(threads: int | None) -> None:
 def network(
     cell: str, engine: str, hidden: int, inputs: int, outputs: int, readout: str, loss_engine: str = "auto"
 ) -> SequenceModel:
-    if cell not in ("rnn", "lstm", "gru"):
-        kind = own_cell() if cell == "own" else getattr(own_cells, cell)
-        make: Any = partial(kind, init=Initialization(input="torch", recurrent="torch", bias="torch"))
-    else:
-        make = hydra.utils.instantiate(OmegaConf.load(CONF / f"{cell}.yaml"))
+    return network_of(maker_of(cell), engine, hidden, inputs, outputs, readout, loss_engine)
+
+
+def maker_of(cell: str) -> Callable[[int, int], Cell]:
+    if cell in ("rnn", "lstm", "gru"):
+        return hydra.utils.instantiate(OmegaConf.load(CONF / f"{cell}.yaml"))
+    kind = own_cell() if cell == "own" else getattr(own_cells, cell)
+    return partial(kind, init=Initialization(input="torch", recurrent="torch", bias="torch"))
+
+
+def network_of(
+    make: Any, engine: str, hidden: int, inputs: int, outputs: int, readout: str, loss_engine: str = "auto"
+) -> SequenceModel:
     chosen = choose(engine, [make(inputs, hidden)], torch.device("cpu"), "32")
     assert chosen.note is None, chosen.note
     of_loss = choose_loss(loss_engine, chosen.engine, readout == "every", torch.device("cpu"), "32")
@@ -122,6 +133,22 @@ def serve_one(cell: str, name: str, engine: str = "auto", loss_engine: str = "au
     serve(stepper(model, [(torch.from_numpy(inputs), torch.from_numpy(targets)) for inputs, targets in batches(case)]))
 
 
+def serve_foreign(layer: str, name: str) -> None:
+    """Serve the cell of a layer of torchrecurrent, from the weights that the layer begins with."""
+    import torchrecurrent
+
+    set_up(None)
+    case, kind = CASES[name], getattr(torchrecurrent, f"{layer}Cell")
+    make = partial(ForeignCell, module=f"torchrecurrent.{layer}Cell", arguments=partial(kind))
+    model = network_of(make, "generated", case.hidden, case.input, case.output, "last")
+    torch.manual_seed(0)
+    theirs = [getattr(torchrecurrent, layer)(case.input, case.hidden), torch.nn.Linear(case.hidden, case.output)]
+    values = [value for part in theirs for value in part.parameters()]
+    for parameter, value in zip(model.parameters(), values, strict=True):
+        parameter.data.copy_(value.data)
+    serve(stepper(model, [(torch.from_numpy(inputs), torch.from_numpy(targets)) for inputs, targets in batches(case)]))
+
+
 def one_size(cell: str, engine: str, length: int, hidden: int, batch: int) -> Callable[[], float]:
     """Return a function that makes a step on random sequences and returns its milliseconds."""
     model = network(cell, engine, hidden, 2, 1, "last")
@@ -135,6 +162,12 @@ def one_size(cell: str, engine: str, length: int, hidden: int, batch: int) -> Ca
         return 1000 * (time.perf_counter() - started)
 
     return timed
+
+
+def pace(cell: str, threads: str) -> None:
+    set_up(int(threads))
+    timed = one_size(cell, "native", 100, 64, 32)
+    serve(lambda number: timed())
 
 
 def scaling(cell: str, threads: str, engine: str) -> None:
@@ -177,5 +210,7 @@ def memory(cell: str, length: str, engine: str) -> None:
     print(json.dumps(status("VmHWM") - before))
 
 
+WORDS = {"serve": serve_one, "foreign": serve_foreign, "pace": pace, "scaling": scaling, "memory": memory}
+
 if __name__ == "__main__":
-    {"serve": serve_one, "scaling": scaling, "memory": memory}[sys.argv[1]](*sys.argv[2:])
+    WORDS[sys.argv[1]](*sys.argv[2:])

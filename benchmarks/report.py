@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 
 NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "own": "own cell"}
 AXES = {"length": "length, steps", "hidden": "hidden size", "batch": "batch size"}
-OTHERS = ("torch", "torch, set up", "JAX scan", "Keras on JAX")
+OTHERS = ("torch", "torch, set up", "JAX scan", "JAX, 8 seeds", "Keras on JAX")
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
@@ -21,6 +21,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
         ("peers", _peers),
         ("engines", _engines),
         ("own cells", _own_cells),
+        ("foreign", _foreign),
         ("around", _around),
         ("scaling", _scaling),
         ("memory", _memory),
@@ -105,7 +106,8 @@ def _peers(results: dict[str, Any]) -> str:
 
 Adding with 128 hidden units, copy at delay 1000 with 50; batch 32, two inputs on adding, ten on copy. Each peer is the plain
 script in `peers/`, ours the network in a plain loop too, each in a process of its own, in turns ({section["rounds"]} rounds, {min(steps)} to {max(steps)} steps each). *torch* is the
-stock loop on `torch.nn`, *torch, set up* the same after `bench/training/process.py`. First weights and batches are the same; the
+stock loop on `torch.nn`, *torch, set up* the same after `bench/training/process.py`. *JAX, 8 seeds* compiles the loop over four
+batches as one and trains eight networks at a time; given is the time of one step of one of them. First weights and batches are the same; the
 first loss of all agrees, and those of three steps of all but Keras, which has one bias where the others have two. Ours has torch's fused Adam, as `conf/optimizer/adam.yaml` says, the peers
 what their library does unasked: of the differences to torch here it makes a few tenths of a millisecond.
 
@@ -173,6 +175,21 @@ The same, for the cell of docs/ten_minutes.md and published cells as `tests/own_
 contest. IndRNN has no product with its state at all: what it takes is its loop over the units, the input and the readout.
 
 {table(heads, rows)}"""
+
+
+def _foreign(results: dict[str, Any]) -> str:
+    rows = []
+    for row in results["foreign"]["rows"]:
+        theirs, ours = (row["timings"][name] for name in ("torchrecurrent", "ours"))
+        rows.append([row["layer"], row["case"], _ms(theirs["median"]),
+                     f"**{_ms(ours['median'])}** ({_ms(ours['low'])} to {_ms(ours['high'])})",
+                     f"{theirs['median'] / ours['median']:.1f}"])  # fmt: skip
+    return f"""## Cells from elsewhere
+
+Layers of the package torchrecurrent in the plain loop, beside what `bench run cell=foreign cell.module=torchrecurrent.<layer>Cell`
+makes of the same module (`generated`), from the same weights on the same batches; the losses of three steps agree.
+
+{table(["", "", "its layer", "ours (quartiles)", "its layer / ours"], rows)}"""
 
 
 def _around(results: dict[str, Any]) -> str:

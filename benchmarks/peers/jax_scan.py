@@ -67,4 +67,5 @@ def step(number: int) -> float:
     return float(loss)
 
 
-serve(step)
+if __name__ == "__main__":
+    serve(step)
