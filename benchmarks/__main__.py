@@ -110,6 +110,15 @@ def foreign(told: Callable[[str], None], rounds: int, seconds: float, python: Pa
     return {"rows": rows, "rounds": rounds}
 
 
+def by_hand(told: Callable[[str], None], rounds: int, seconds: float, python: Path) -> dict[str, Any]:
+    """Time the C++ by hand and the generated one of the same cells, in turns in one process."""
+    rows = []
+    for cell in CELLS:
+        rows += [{"cell": cell, **row} for row in _output(ours("by_hand", cell))]
+        told(f"by hand, {cell}: " + ", ".join(f"{row['ratio']:.2f}" for row in rows if row["cell"] == cell))
+    return {"rows": rows}
+
+
 def _check_same(name: str, theirs: list[float], ours: list[float]) -> None:
     if not all(math.isclose(a, b, rel_tol=SAME) for a, b in zip(theirs, ours, strict=True)):
         raise RuntimeError(f"{name} trains otherwise: {theirs}, ours {ours}")
@@ -210,6 +219,7 @@ SECTIONS = {
     "peers": peers,
     "floor": floor,
     "engines": engines,
+    "by hand": by_hand,
     "own cells": own_cells,
     "foreign": foreign,
     "around": surroundings,

@@ -3,6 +3,7 @@
 python -m benchmarks.ours serve gru "adding 600" [engine] [engine of the loss]
 python -m benchmarks.ours foreign MGU "adding 600"    # the cell of a layer of torchrecurrent
 python -m benchmarks.ours pace gru 1                  # serve steps of the demo's adding task on one thread
+python -m benchmarks.ours by_hand gru                 # the C++ by hand and the generated one, in turns
 python -m benchmarks.ours scaling gru 2 native        # time over length, hidden size and batch
 python -m benchmarks.ours memory gru 1600 native      # peak memory at one length
 """
@@ -47,6 +48,8 @@ HIDDEN = (16, 32, 64, 128, 256, 512)
 BATCHES = (8, 16, 32, 64, 128, 256, 512)
 MIDDLE = {"length": 200, "hidden": 128, "batch": 32}
 SECONDS, ROUNDS = 0.25, 3
+BY_HAND = ((20, 32), (200, 32), (200, 128), (600, 128))
+"""Length and hidden size at which the C++ by hand and the generated one take turns."""
 
 
 def own_cell() -> type[Cell]:
@@ -164,6 +167,24 @@ def one_size(cell: str, engine: str, length: int, hidden: int, batch: int) -> Ca
     return timed
 
 
+def by_hand(cell: str) -> None:
+    """Print the milliseconds of a step with the C++ by hand and with the generated one, at some sizes."""
+    set_up(None)
+    rows = []
+    for length, hidden in BY_HAND:
+        steps = {engine: one_size(cell, engine, length, hidden, 32) for engine in ("native", "generated")}
+        times: dict[str, list[float]] = {engine: [] for engine in steps}
+        started = time.perf_counter()
+        while time.perf_counter() < started + 6:
+            for engine, timed in steps.items():
+                timed()  # What the other one has left in the caches is gone.
+                times[engine].append(sum(timed() for _ in range(8)) / 8)
+        ms = {engine: sorted(found)[len(found) // 2] for engine, found in times.items()}
+        ratios = sorted(b / a for a, b in zip(times["native"], times["generated"], strict=True))
+        rows.append({"length": length, "hidden": hidden, **ms, "ratio": ratios[len(ratios) // 2], "turns": len(ratios)})
+    print(json.dumps(rows))
+
+
 def pace(cell: str, threads: str) -> None:
     set_up(int(threads))
     timed = one_size(cell, "native", 100, 64, 32)
@@ -210,7 +231,14 @@ def memory(cell: str, length: str, engine: str) -> None:
     print(json.dumps(status("VmHWM") - before))
 
 
-WORDS = {"serve": serve_one, "foreign": serve_foreign, "pace": pace, "scaling": scaling, "memory": memory}
+WORDS = {
+    "serve": serve_one,
+    "foreign": serve_foreign,
+    "by_hand": by_hand,
+    "pace": pace,
+    "scaling": scaling,
+    "memory": memory,
+}
 
 if __name__ == "__main__":
     WORDS[sys.argv[1]](*sys.argv[2:])

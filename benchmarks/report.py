@@ -20,6 +20,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
     for name, section in (
         ("peers", _peers),
         ("engines", _engines),
+        ("by hand", _by_hand),
         ("own cells", _own_cells),
         ("foreign", _foreign),
         ("around", _around),
@@ -44,6 +45,8 @@ def _head(results: dict[str, Any]) -> str:
         f"{one['system']}; {versions}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. All times are milliseconds "
         "a training step: forward, backward, clipping, Adam; float32."
     )
+    if dates[0] != dates[-1]:
+        text += " Compare within a section: this machine is up to twice as fast on one day as on another."
     return text if same else f"{text} Sections were taken on different machines; see `results.json`."
 
 
@@ -161,6 +164,18 @@ Adding, length 200, hidden 128, batch 32. *own cell* is the cell of docs/ten_min
 
 A process that finds the same cell compiled before takes less than the seconds given. `generated` takes a few seconds of
 compiling once on a machine, whatever the size."""
+
+
+def _by_hand(results: dict[str, Any]) -> str:
+    section = results["by hand"]["rows"]
+    rows = [[NAMES[row["cell"]], str(row["length"]), str(row["hidden"]), f"{row['native']:.2f}",
+             f"{row['generated']:.2f}", f"{row['ratio']:.2f}"] for row in section]  # fmt: skip
+    return f"""## By hand and generated
+
+`native` and `generated` of the same cell, eight steps each in turns in one process; adding, batch 32. The ratio is the median of
+those of all turns, of which there are {min(row["turns"] for row in section)} to {max(row["turns"] for row in section)}.
+
+{table(["", "length", "hidden", "native", "generated", "generated / native"], rows)}"""
 
 
 def _own_cells(results: dict[str, Any]) -> str:

@@ -91,8 +91,21 @@ def test_the_cost_of_probes_and_the_gain_of_workers_are_those_measured():
     seconds = [statistics.median(through[f"{way}_seconds"]) for way in ("workers", "serial")]
     assert f"one thread each {seconds[0]:.0f} s, and one process of two threads {seconds[1]:.0f} s" in said
     assert f"{through['ratio']:.2f} times the runs an hour" in said
+    one, beside, two = (f"{each:.1f} ms" for each in through["milliseconds_a_step"].values())
+    assert f"takes {one} on one thread, {beside} on one thread beside another such process, and {two} on two" in said
+    assert f"so that {through['ratio_of_steps']:.2f} is all there is to gain" in said
     shares = [made.time["probe_seconds"] / made.time["train_seconds"] for made in map(read_record, find_records(DEMO))]  # type: ignore[operator]
     assert f"pays {100 * min(shares):.1f} to {100 * max(shares):.1f} % of the training time" in said
+
+
+def test_what_generated_code_takes_beside_that_by_hand_is_what_was_measured():
+    said = " ".join(page("engines.md").split())
+    rows = json.loads((ROOT / "benchmarks" / "results.json").read_text())["by hand"]["rows"]
+    ratios = [[each["ratio"] for each in rows if size in ((each["length"], each["hidden"]), each["hidden"])]
+              for size in (128, (200, 32), (20, 32))]  # fmt: skip
+    large, long, short = (f"{min(each):.2f} to {max(each):.2f}" for each in ratios)
+    assert f"With 128 units it takes {large} times as long as the C++ by hand" in said
+    assert f"it takes {long} times as long at length 200 and {short} times at length 20" in said
 
 
 def test_the_results_are_those_measured(tmp_path: Path):
