@@ -239,6 +239,16 @@ def test_golden_trajectories_hold():
     assert differences == dict.fromkeys(chosen)
 
 
+def test_golden_norms_after_the_clip_are_those_of_the_clip():
+    """With every engine; two weights whose gradients share memory are clipped twice, which shows in nothing else."""
+    known = json.loads(GOLDEN.read_text(encoding="utf-8"))["trajectories"]
+    for name, found in known.items():
+        words = dict(word.split("=", 1) for word in name.split())
+        if "training.clip_value" not in words:
+            clip = float(words.get("training.clip_norm", 1.0))
+            assert found["clipped"] == pytest.approx([min(norm, clip) for norm in found["norm"]], rel=1e-4), name
+
+
 def test_what_a_part_uses_of_ours_is_in_a_part():
     """Code outside of every part computes nothing: it records, stops, measures time or shows."""
     innocent = {"bench", "tasks", "bench.cells", "bench.engines", "bench.errors"}
