@@ -100,13 +100,11 @@ def foreign(told: Callable[[str], None], rounds: int, seconds: float, python: Pa
     rows = []
     for layer in FOREIGN:
         for case in ("adding 200", "adding 600"):
-            theirs = [sys.executable, str(PEERS / "torchrecurrent_layer.py"), layer, case]
+            theirs = [sys.executable, str(PEERS / "torch_loop.py"), layer, case]
             found = contest({"torchrecurrent": theirs, "ours": ours("foreign", layer, case)}, rounds, seconds)
             _check_same(f"{layer}, {case}", *(each["losses"] for each in found.values()))
             rows.append({"layer": layer, "case": case, "timings": found})
-            told(
-                f"{layer}, {case}: " + ", ".join(f"{name} {timing['median']:.1f} ms" for name, timing in found.items())
-            )
+            told(f"{layer}, {case}: " + ", ".join(f"{name} {each['median']:.1f} ms" for name, each in found.items()))
     return {"rows": rows, "rounds": rounds}
 
 

@@ -46,7 +46,7 @@ def _head(results: dict[str, Any]) -> str:
         "a training step: forward, backward, clipping, Adam; float32."
     )
     if dates[0] != dates[-1]:
-        text += " Compare within a section: this machine is up to twice as fast on one day as on another."
+        text += " Compare within a section: on another day the machine had another speed."
     return text if same else f"{text} Sections were taken on different machines; see `results.json`."
 
 

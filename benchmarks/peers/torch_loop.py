@@ -1,6 +1,10 @@
 """The plain PyTorch loop; with ``--set-up``, the process is first set up as the bench does it.
 
+Any other name than those of torch's three is that of a layer of the package torchrecurrent, which runs its cell step by
+step, and which begins with the weights that it draws after the seed 0.
+
 python torch_loop.py gru "adding 600" [--set-up]
+python torch_loop.py MGU "adding 600"
 """
 
 from __future__ import annotations
@@ -19,12 +23,20 @@ if "--set-up" in sys.argv:
     from bench.training.settings import RuntimeConfig
 
     process.set_up(RuntimeConfig(threads=None, flush_subnormals=True, keep_pages=True, deterministic=True, tf32=False))
-network = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell](case.input, case.hidden)
+torch.manual_seed(0)
+stock = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+if cell in stock:
+    network = stock[cell](case.input, case.hidden)
+else:
+    import torchrecurrent
+
+    network = getattr(torchrecurrent, cell)(case.input, case.hidden)
 readout = nn.Linear(case.hidden, case.output)
-given = [torch.from_numpy(value) for value in weights(cell, case).values()]
 parameters = [*network.parameters(), *readout.parameters()]
-for parameter, value in zip(parameters, given, strict=True):
-    parameter.data.copy_(value)
+if cell in stock:
+    given = [torch.from_numpy(value) for value in weights(cell, case).values()]
+    for parameter, value in zip(parameters, given, strict=True):
+        parameter.data.copy_(value)
 optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
 data = [(torch.from_numpy(inputs), torch.from_numpy(targets)) for inputs, targets in batches(case)]
 
