@@ -32,6 +32,11 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MMAP_THRESHOLDS = (1 << 30, 1 << 25)
 """Thresholds to try in turn, because older versions of glibc refuse more than 32 MiB."""
 
+_OMP_PAUSE_HARD = 2
+"""As in OpenMP's omp.h: free the threads, and forget what they hold."""
+_GRAIN = 32768
+"""The least number of elements that torch gives to a thread, ``at::internal::GRAIN_SIZE``."""
+
 
 def resolve_device(accelerator: str) -> torch.device:
     """Return the device for ``auto`` (a CUDA GPU if there is one, else the CPU), ``cpu`` or ``gpu``.
@@ -88,8 +93,7 @@ def set_up(config: RuntimeConfig) -> dict[str, object]:
 
     Returns:
         What holds now, for the record: the settings with ``threads`` resolved; ``allocator``: ``"pages kept"``,
-        ``"as it was"``, ``"refused"`` or ``"not glibc"``; and ``subnormals_flushed``: whether the processor agreed to
-        flush.
+        ``"as it was"``, ``"refused"`` or ``"not glibc"``; and ``subnormals_flushed``: whether every thread flushes.
 
     Raises:
         ValueError: See :func:`check`.
@@ -99,6 +103,9 @@ def set_up(config: RuntimeConfig) -> dict[str, object]:
     _applied = config
     flushed = torch.set_flush_denormal(config.flush_subnormals) and config.flush_subnormals
     torch.set_num_threads(config.thread_count)
+    if flushed and not _every_thread_flushes():
+        _end_threads()
+        flushed = _every_thread_flushes()
     if config.deterministic:
         # cuBLAS reads this when it starts; without it the products of cuBLAS are not repeatable.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -136,6 +143,27 @@ def torch_as_it_starts() -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
         stack.callback(torch.set_default_dtype, dtype)
         yield
+
+
+def _every_thread_flushes() -> bool:
+    """Return whether a product of subnormal numbers is 0 in every thread that torch computes with."""
+    # As whole numbers: this thread takes a subnormal number that it reads for 0.
+    tiny = torch.ones(torch.get_num_threads() * _GRAIN, dtype=torch.int32).view(torch.float32)
+    return not torch.mul(tiny, 1.0).view(torch.int32).any()
+
+
+def _end_threads() -> None:
+    """End the threads of OpenMP, so that the next parallel operation starts new ones with this thread's settings.
+
+    A thread takes over whether to flush from the one that starts it, and torch changes this for the calling thread
+    alone. So threads that were started before, by a check of a compiled kernel or by another cell of a notebook, would
+    never flush. OpenMP 5.0 has a call that ends them; in an older library it is missing.
+    """
+    with contextlib.suppress(OSError):
+        loaded = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+        for path in set(re.findall(r"/\S.*lib(?:gomp|iomp5|omp)\b.*", loaded)):
+            with contextlib.suppress(OSError, AttributeError):
+                ctypes.CDLL(path).omp_pause_resource_all(_OMP_PAUSE_HARD)
 
 
 def _keep_pages() -> str:

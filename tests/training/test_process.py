@@ -17,12 +17,14 @@ PROBE = """
 import json, sys, torch
 from bench.training import process as runtime
 config = runtime.RuntimeConfig(**json.loads(sys.argv[1]))
+torch.set_num_threads(int(sys.argv[2]))
+tiny = torch.full((200_000,), 1000, dtype=torch.int32).view(torch.float32)
+torch.mul(tiny, 0.5)  # starts torch's threads
 said = runtime.set_up(config)
-tiny = torch.full((200_000,), 1e-39)
 print(json.dumps({
     "said": said,
     "threads": torch.get_num_threads(),
-    "left": int(((tiny * 0.5) != 0).sum()),
+    "left": int((torch.mul(tiny, 0.5).view(torch.int32) != 0).sum()),
     "deterministic": torch.are_deterministic_algorithms_enabled(),
     "tf32": [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32],
 }))
@@ -34,17 +36,17 @@ def settings(**changes: Any) -> dict[str, Any]:
     return usual | changes
 
 
-def probe(**changes: Any) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, json.dumps(settings(**changes))], capture_output=True, text=True, check=True
-    )
-    return json.loads(done.stdout)
+def probe(threads_before: int = 1, **changes: Any) -> dict[str, Any]:
+    """Set a process up that has computed with some threads before."""
+    words = [sys.executable, "-c", PROBE, json.dumps(settings(**changes)), str(threads_before)]
+    return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 
-def test_everything_on():
-    found = probe(threads=1)
+@pytest.mark.parametrize(("before", "threads"), [(1, 1), (1, 2), (2, 3)])
+def test_everything_on(before: int, threads: int):
+    found = probe(before, threads=threads)
     assert found["left"] == 0, "subnormals are flushed in every thread"
-    assert found["threads"] == found["said"]["threads"] == 1
+    assert found["threads"] == found["said"]["threads"] == threads
     assert found["deterministic"] is True
     assert found["tf32"] == [False, False]
     assert found["said"]["subnormals_flushed"] is True
