@@ -219,32 +219,32 @@ INLINE T max_end(Row<T> value) {
   return most;
 }
 
-// Packs a matrix (rows, columns) for `multiply`: for each block of columns [rows, columns], with zeros after the last.
+// Packs a matrix (rows, columns) for `multiply`.
 template <typename T>
 Buffer<T> packed(const T* matrix, int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride) {
-  const int64_t blocks = divide_up(columns, kWidth<T>);
-  Buffer<T> found(blocks * rows * kWidth<T>, T(0));
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t width = std::min(kWidth<T>, columns - block * kWidth<T>);
-    T* out = found.data() + block * rows * kWidth<T>;
-    const T* in = matrix + block * kWidth<T> * column_stride;
+  Buffer<T> found(rows * packed_width<T>(columns), T(0));
+  for (int64_t from = 0; from < columns; from += kWidth<T>) {
+    const int64_t there = std::min(kWidth<T>, columns - from), width = packed_width<T>(there);
+    T* out = found.data() + rows * from;
+    const T* in = matrix + from * column_stride;
     if (column_stride == 1) {
-      for (int64_t row = 0; row < rows; ++row) std::copy_n(in + row * row_stride, width, out + row * kWidth<T>);
+      for (int64_t row = 0; row < rows; ++row) std::copy_n(in + row * row_stride, there, out + row * width);
     } else {
-      for (int64_t u = 0; u < width; ++u) {
-        for (int64_t row = 0; row < rows; ++row) out[row * kWidth<T> + u] = in[row * row_stride + u * column_stride];
+      for (int64_t u = 0; u < there; ++u) {
+        for (int64_t row = 0; row < rows; ++row) out[row * width + u] = in[row * row_stride + u * column_stride];
       }
     }
   }
   return found;
 }
 
-// out (rows, columns) (+)= left (rows, depth) times a packed matrix; writes whole tiles.
+// out (rows, columns) (+)= left (rows, depth) times a packed matrix; writes whole vectors.
 template <typename T, bool kAdd>
 void multiply(const T* left, int64_t left_stride, const T* matrix, int64_t depth, T* out, int64_t out_stride,
               int64_t rows, int64_t columns) {
-  for (int64_t from = 0; from < columns; from += kWidth<T>, matrix += depth * kWidth<T>) {
-    product<T, 2, kAdd>(left, left_stride, 1, matrix, kWidth<T>, depth, out + from, out_stride, rows);
+  for (int64_t from = 0; from < columns; from += kWidth<T>) {
+    const int64_t width = packed_width<T>(std::min(kWidth<T>, columns - from));
+    times_piece<T, kAdd>(left, left_stride, matrix + from * depth, width, depth, out + from, out_stride, rows);
   }
 }
 

@@ -69,20 +69,17 @@ void step_backward(const Shape& s, const T* z, const T* kept, const T* c, const 
   }
 }
 
-// sums += d_pre^T [h, 1, x] over the rows of a chunk. Each product covers only the columns that it reads.
+// sums += d_pre^T [h, 1, x] over the rows of a chunk. Each group covers only the columns that it reads.
 template <typename T, Kind K>
 void add_to_sums(const Shape& s, const T* d_pre, int64_t stride, const T* seen, int64_t rows, T* sums) {
   constexpr int64_t lanes = Lanes<T>::count;
-  for (int p = 0; p < kProducts<K>; ++p) {
-    const auto [start, length] = reads<K>(s, p);
-    const T* left = d_pre + p * s.hidden;
-    T* out = sums + p * s.hidden * s.z;
-    for (int64_t column = start / lanes * lanes; column < start + length; column += 2 * lanes) {
-      if (column + lanes < start + length) {
-        product<T, 2, true>(left, 1, stride, seen + column, s.z, rows, out + column, s.z, s.hidden);
-      } else {
-        product<T, 1, true>(left, 1, stride, seen + column, s.z, rows, out + column, s.z, s.hidden);
-      }
+  for (const Group& group : groups<K>(s)) {
+    const int64_t end = group.start + group.depth, units = group.count * s.hidden;
+    const T* left = d_pre + group.first * s.hidden;
+    T* out = sums + group.first * s.hidden * s.z;
+    for (int64_t column = group.start / lanes * lanes; column < end; column += 2 * lanes) {
+      if (column + lanes < end) product<T, 2, true>(left, 1, stride, seen + column, s.z, rows, out + column, s.z, units);
+      else product<T, 1, true>(left, 1, stride, seen + column, s.z, rows, out + column, s.z, units);
     }
   }
 }
@@ -108,7 +105,7 @@ void walk_backward(const Shape& s, const T* recurrent_weights, const T* input_we
         const int64_t depth = (K == GRU ? 2 : P) * s.hidden;
         times_packed<T, false>(now, stride, input_weights, depth, out, s.input, rows, s.input);
         if constexpr (K == GRU) {
-          const T* of_new = input_weights + divide_up(s.input, kWidth<T>) * kWidth<T> * depth;
+          const T* of_new = input_weights + packed_width<T>(s.input) * depth;
           times_packed<T, true>(now + 3 * s.hidden, stride, of_new, s.hidden, out, s.input, rows, s.input);
         }
       }

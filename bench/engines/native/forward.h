@@ -17,7 +17,7 @@ template <typename T, Kind K>
 void walk_forward(const Shape& s, const T* packed, const T* inputs, T* z, T* kept, T* c, int64_t first, int64_t last) {
   using Vec = Vectorized<T>;
   constexpr int P = kProducts<K>;
-  const int64_t rows = last - first, blocks = divide_up(s.hidden, kWidth<T>);
+  const int64_t rows = last - first;
   alignas(kLine) T values[P * kRows * kWidth<T>];
   const Vec one(T(1));
   for (int64_t t = 0; t < s.time; ++t) {
@@ -30,19 +30,20 @@ void walk_forward(const Shape& s, const T* packed, const T* inputs, T* z, T* kep
       std::fill(rest + 1 + s.input, z_in + (m + 1) * s.z, T(0));
     }
     const T* weights = packed;
-    for (int64_t block = 0; block < blocks; ++block) {
-      for (int p = 0; p < P; ++p) {
-        const auto [start, depth] = reads<K>(s, p);
-        product<T, 2, false>(z_in + start, s.z, 1, weights, kWidth<T>, depth, values + p * kRows * kWidth<T>, kWidth<T>,
-                             rows);
-        weights += depth * kWidth<T>;
+    for (int64_t start = 0; start < s.hidden; start += kWidth<T>) {
+      const int64_t units = std::min(kWidth<T>, s.hidden - start);
+      for (const Group& group : groups<K>(s)) {
+        for (int64_t from = 0; from < group.count * units; from += kWidth<T>) {
+          const int64_t width = packed_width<T>(std::min(kWidth<T>, group.count * units - from));
+          times_piece<T, false>(z_in + group.start, s.z, weights, width, group.depth,
+                                values + group.first * units + from, P * kWidth<T>, rows);
+          weights += group.depth * width;
+        }
       }
       for (int64_t m = 0; m < rows; ++m) {
-        for (int64_t u = 0; u < kWidth<T>; u += Vec::size()) {
-          const int64_t unit = block * kWidth<T> + u;
-          const int64_t count = std::min<int64_t>(Vec::size(), s.hidden - unit);
-          if (count <= 0) break;
-          const auto value = [&](int p) { return Vec::loadu(values + (p * kRows + m) * kWidth<T> + u); };
+        for (int64_t u = 0; u < units; u += Vec::size()) {
+          const int64_t unit = start + u, count = std::min<int64_t>(Vec::size(), units - u);
+          const auto value = [&](int p) { return Vec::loadu(values + m * P * kWidth<T> + p * units + u); };
           const auto keep = [&](int p, const Vec& v) {
             if (kept != nullptr) v.store(kept + ((t * s.batch + first + m) * 4 + p) * s.hidden + unit, count);
           };

@@ -7,8 +7,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
-#include <utility>
 
 #include "memory.h"
 
@@ -30,12 +30,19 @@ struct Shape {
   int64_t time, batch, hidden, input, z;  // z: width of a row of `z`, a whole number of cache lines
 };
 
-// The part of a row of `z` that a product reads: its start and its length.
+// Products, one behind the other, that read the same part of a row of `z`: where it starts, and how long it is.
+struct Group {
+  int first, count;
+  int64_t start, depth;
+};
 template <Kind K>
-inline std::pair<int64_t, int64_t> reads(const Shape& s, int product) {
-  if (K == GRU && product == 2) return {0, s.hidden + 1};
-  if (K == GRU && product == 3) return {s.hidden, 1 + s.input};
-  return {0, s.hidden + 1 + s.input};
+auto groups(const Shape& s) {
+  const int64_t all = s.hidden + 1 + s.input;
+  if constexpr (K == GRU) {
+    return std::array<Group, 3>{{{0, 2, 0, all}, {2, 1, 0, s.hidden + 1}, {3, 1, s.hidden, 1 + s.input}}};
+  } else {
+    return std::array<Group, 1>{{{0, kProducts<K>, 0, all}}};
+  }
 }
 
 int64_t worker_count(int64_t batch) { return std::min<int64_t>(batch, at::get_num_threads()); }

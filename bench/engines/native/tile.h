@@ -69,36 +69,54 @@ void product(const T* a, int64_t a_row, int64_t a_column, const T* b, int64_t b_
   }
 }
 
-// out (rows, columns) (+)= a (rows, depth) times weights that `pack_rows` has packed.
+// A packed matrix is in pieces of two vectors' width, [depth, width] each, with zeros after the last column; the last
+// piece is one vector wide where that is enough.
+template <typename T>
+inline int64_t packed_width(int64_t columns) {
+  return divide_up(columns, Lanes<T>::count) * Lanes<T>::count;
+}
+
+// out (rows, width) (+)= a (rows, depth) times a piece of a packed matrix.
+template <typename T, bool kAdd>
+void times_piece(const T* a, int64_t a_row, const T* piece, int64_t width, int64_t depth, T* out, int64_t out_row,
+                 int64_t rows) {
+  if (width == kWidth<T>) product<T, 2, kAdd>(a, a_row, 1, piece, width, depth, out, out_row, rows);
+  else product<T, 1, kAdd>(a, a_row, 1, piece, width, depth, out, out_row, rows);
+}
+
+// out (rows, columns) (+)= a (rows, depth) times weights that `pack_rows` has packed. To what the last columns hold, the
+// whole sum is added; to that of others, number by number.
 template <typename T, bool kAdd>
 void times_packed(const T* a, int64_t a_row, const T* packed, int64_t depth, T* out, int64_t out_row, int64_t rows,
                   int64_t columns) {
   alignas(kLine) T spare[kRows * kWidth<T>];
-  for (int64_t from = 0; from < columns; from += kWidth<T>, packed += depth * kWidth<T>) {
-    const int64_t width = std::min(kWidth<T>, columns - from);
-    if (width == kWidth<T>) {
-      product<T, 2, kAdd>(a, a_row, 1, packed, kWidth<T>, depth, out + from, out_row, rows);
+  for (int64_t from = 0; from < columns; from += kWidth<T>) {
+    const int64_t there = std::min(kWidth<T>, columns - from), width = packed_width<T>(there);
+    const T* piece = packed + from * depth;
+    if (there == kWidth<T> || (there == width && !kAdd)) {
+      times_piece<T, kAdd>(a, a_row, piece, width, depth, out + from, out_row, rows);
       continue;
     }
-    product<T, 2, false>(a, a_row, 1, packed, kWidth<T>, depth, spare, kWidth<T>, rows);
+    times_piece<T, false>(a, a_row, piece, width, depth, spare, kWidth<T>, rows);
     for (int64_t m = 0; m < rows; ++m) {
-      for (int64_t u = 0; u < width; ++u) {
-        T& place = out[m * out_row + from + u];
-        place = kAdd ? place + spare[m * kWidth<T> + u] : spare[m * kWidth<T> + u];
+      T* place = out + m * out_row + from;
+      if constexpr (kAdd) {
+        for (int64_t u = 0; u < there; ++u) place[u] += spare[m * kWidth<T> + u];
+      } else {
+        std::copy_n(spare + m * kWidth<T>, there, place);
       }
     }
   }
 }
 
-// Packs the weights for the backward pass: for each block of columns [rows, columns], with zeros after the last column.
+// Packs the weights for the backward pass.
 template <typename T>
 Buffer<T> pack_rows(const T* weights, int64_t rows, int64_t columns) {
-  const int64_t blocks = divide_up(columns, kWidth<T>);
-  Buffer<T> packed(blocks * rows * kWidth<T>, T(0));
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t width = std::min(kWidth<T>, columns - block * kWidth<T>);
+  Buffer<T> packed(rows * packed_width<T>(columns), T(0));
+  for (int64_t from = 0; from < columns; from += kWidth<T>) {
+    const int64_t there = std::min(kWidth<T>, columns - from), width = packed_width<T>(there);
     for (int64_t row = 0; row < rows; ++row) {
-      std::copy_n(weights + row * columns + block * kWidth<T>, width, packed.data() + (block * rows + row) * kWidth<T>);
+      std::copy_n(weights + row * columns + from, there, packed.data() + rows * from + row * width);
     }
   }
   return packed;

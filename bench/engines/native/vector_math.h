@@ -14,7 +14,7 @@ static_assert(Lanes<float>::count == Vectorized<float>::size() && Lanes<double>:
 
 template <Floats (*function)(Floats)>
 inline Vectorized<float> bounded(Vectorized<float> x, float bound) {
-  x = at::vec::minimum(at::vec::maximum(x, Vectorized<float>(-bound)), Vectorized<float>(bound));
+  x = at::vec::clamp(x, Vectorized<float>(-bound), Vectorized<float>(bound));
   Floats value;
   std::memcpy(&value, &x, sizeof(value));
   value = function(value) + (value - value);  // this makes NaN of a NaN, whatever the function made of its bits
