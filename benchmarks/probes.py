@@ -33,7 +33,7 @@ def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
     import torch
 
     from bench.probes.activity import activity_of
-    from bench.probes.flow import gradient_flow_of, gradient_norms, logarithmic_lags
+    from bench.probes.flow import flow_and_traces, gradient_flow_of, gradient_norms, logarithmic_lags
     from bench.probes.lyapunov import exponents_of
     from bench.training import rng
     from bench.training.clipping import clip_gradients
@@ -59,8 +59,8 @@ def looks(cell: str, length: int, rounds: int) -> dict[str, float]:
         return [point.value for point in points if point.state == "h"]
 
     def look() -> None:
-        flow()
-        activity_of(model, probe.inputs, gates=True)
+        _, traces = flow_and_traces(model, task, probe, lags, inputs=True)
+        activity_of(model, probe.inputs, gates=True, traces=traces)
 
     def exponents() -> None:
         exponents_of(model, probe.inputs, EXPONENTS)

@@ -22,7 +22,7 @@ from bench.cells.base import State
 from bench.engines import Tap, fused, stepwise
 from bench.engines.generated import engine as generated
 from bench.engines.native import engine as native
-from bench.training.model import SequenceModel
+from bench.training.model import LayerTrace, SequenceModel
 from tasks.base import Batch, Task
 
 INPUT = "x"
@@ -119,6 +119,16 @@ def gradient_flow_of(
 ) -> list[Flow]:
     """Compute the gradient norms of every layer and part of the state, at every one of the lags.
 
+    See :func:`flow_and_traces`.
+    """
+    return flow_and_traces(model, task, batch, lags, inputs=inputs)[0]
+
+
+def flow_and_traces(
+    model: SequenceModel, task: Task, batch: Batch, lags: Sequence[int], *, inputs: bool = False
+) -> tuple[list[Flow], list[LayerTrace]]:
+    """Compute the gradient norms of every layer and part of the state, at every one of the lags.
+
     The function touches neither a global random generator nor any ``grad``, and turns dropout off.
 
     Args:
@@ -129,42 +139,56 @@ def gradient_flow_of(
         lags: Different lags, each between 0 and the first answer's step.
         inputs: Whether to compute the norms of the network's input as well.
 
+    Returns:
+        The norms, and what :meth:`bench.training.model.SequenceModel.trace` returns, where the engine sees it on its
+        way; else nothing.
+
     Raises:
         ValueError: See :func:`check_lags`.
     """
+    traces: list[LayerTrace] = []
     last = answer_step(task, batch)
     lags = check_lags(lags, last)
     with left_as_it_is(model), _gradients_of_states(model):
-        # Every step of the input is a node of its own.
-        steps = model.embed(batch.inputs).detach().requires_grad_(inputs).unbind()
-        points = (_from_taps if model.engine in ("native", "generated") else _from_cuts)(
-            model, task, batch, steps, lags, last
-        )
+        x = model.embed(batch.inputs).detach().requires_grad_(inputs)
+        if model.engine in ("native", "generated"):
+            points = _from_taps(model, task, batch, x, lags, last, traces)
+        else:
+            points = _from_cuts(model, task, batch, x.unbind(), lags, last)
     order = [INPUT, *model.layers[0].states]
-    return sorted(points, key=lambda point: (point.layer, order.index(point.state), point.lag))
+    return sorted(points, key=lambda point: (point.layer, order.index(point.state), point.lag)), traces
 
 
 def _from_taps(
-    model: SequenceModel, task: Task, batch: Batch, steps: Sequence[Tensor], lags: Sequence[int], last: int
+    model: SequenceModel,
+    task: Task,
+    batch: Batch,
+    x: Tensor,
+    lags: Sequence[int],
+    last: int,
+    traces: list[LayerTrace],
 ) -> list[Flow]:
-    """Compute the norms in one pass forward and one back through the kernels in C++."""
+    """Compute the norms in one pass forward and one back through the kernels in C++, and add what they see."""
     engine = native if model.engine == "native" else generated
-    hidden, taps, starts = torch.stack(list(steps)), [], []
-    nodes = [steps[last - lag] for lag in lags if steps[0].requires_grad]
+    hidden, taps, starts = x, [], []
     for cell in model.layers:
         # Differentiating with respect to the initial state makes the backward pass go through all steps.
         start = tuple(part.detach().requires_grad_() for part in cell.initial_state(hidden.shape[1]))
         taps.append(Tap())
         starts.append(start[0])
         hidden, _ = engine.unroll(cell, hidden, start, taps[-1])
-    norms = gradient_norms(_answer_loss(model, task, batch, hidden), [*nodes, *starts])
-    points = [Flow(0, INPUT, lag, norm) for lag, norm in zip(lags, norms[: len(nodes)], strict=False)]
+        traces.append(LayerTrace(*engine.seen(cell, taps[-1])))
+    nodes = [x, *starts] if x.requires_grad else starts
+    gradients = torch.autograd.grad(_answer_loss(model, task, batch, hidden), nodes, materialize_grads=True)
+    at, points = [last - lag for lag in lags], []
+    if x.requires_grad:
+        values = _root_mean_squares(gradients[0][at])
+        points += [Flow(0, INPUT, lag, value) for lag, value in zip(lags, values, strict=True)]
     for layer, (cell, tap) in enumerate(zip(model.layers, taps, strict=True), start=1):
         for part, name in enumerate(cell.states):
-            for lag in lags:
-                # The backward pass does not reach a layer that has no part in the loss.
-                value = 0.0 if tap.gradients is None else _root_mean_square(tap.gradients[part][last - lag])
-                points.append(Flow(layer, name, lag, float(value)))
+            # The backward pass does not reach a layer that has no part in the loss.
+            values = [0.0] * len(at) if tap.gradients is None else _root_mean_squares(tap.gradients[part][at])
+            points += [Flow(layer, name, lag, value) for lag, value in zip(lags, values, strict=True)]
     return points
 
 
@@ -175,7 +199,10 @@ def _answer_loss(model: SequenceModel, task: Task, batch: Batch, hidden: Tensor)
 def _from_cuts(
     model: SequenceModel, task: Task, batch: Batch, steps: Sequence[Tensor], lags: Sequence[int], last: int
 ) -> list[Flow]:
-    """Compute the norms by running the sequence in pieces, with a node of the graph at every probed step."""
+    """Compute the norms by running the sequence in pieces, with a node of the graph at every probed step.
+
+    Every step of the input is a node of its own.
+    """
     cuts = [last - lag for lag in reversed(lags)]
     nodes = [steps[step] for step in cuts if steps[0].requires_grad]
     names = [(0, INPUT, last - step) for step in cuts if steps[0].requires_grad]
@@ -198,15 +225,23 @@ def gradient_norms(loss: Float[Tensor, ""], nodes: Sequence[Shaped[Tensor, "batc
         nodes: Nodes of the graph of ``loss``; one that has no part in it has a gradient of 0.
     """
     gradients = torch.autograd.grad(loss, nodes, materialize_grads=True)
-    return torch.stack([_root_mean_square(gradient) for gradient in gradients]).tolist()
+    norms = [0.0] * len(gradients)
+    alike: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
+    for place, gradient in enumerate(gradients):
+        alike.setdefault((gradient.shape, gradient.dtype), []).append(place)
+    for places in alike.values():
+        values = _root_mean_squares(torch.stack([gradients[place] for place in places]))
+        for place, value in zip(places, values, strict=True):
+            norms[place] = value
+    return norms
 
 
-def _root_mean_square(gradient: Shaped[Tensor, "batch _"]) -> Float[Tensor, ""]:
-    """Return the root mean square of the norm, scaled by the largest entry so that the square of 1e-200 is not 0."""
-    sizes = gradient.abs().double()  # of a complex number, too
-    largest = sizes.amax()
+def _root_mean_squares(gradients: Shaped[Tensor, "point batch *_"]) -> list[float]:
+    """Return the root mean square of the norm at each point, scaled by its largest entry: the square of 1e-200 is 0."""
+    sizes = gradients.abs().double().flatten(2)  # of a complex number, too
+    largest = sizes.amax((1, 2))
     scale = torch.where(largest > 0, largest, torch.ones_like(largest))
-    return largest * (sizes / scale).flatten(1).square().sum(-1).mean().sqrt()
+    return (largest * (sizes / scale[:, None, None]).square().sum(-1).mean(-1).sqrt()).tolist()
 
 
 def unroll_cut(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.probes import parameters
 from bench.probes.activity import activity_of
-from bench.probes.flow import answer_step, gradient_flow_of, longest_lag, resolve_lags
+from bench.probes.flow import answer_step, flow_and_traces, longest_lag, resolve_lags
 from bench.probes.lyapunov import exponents_of
 from bench.probes.settings import ProbeConfig
 from bench.training import rng
@@ -127,8 +127,9 @@ class Probing(L.Callback):
         devices = [module.device] if module.device.type == "cuda" else []
         # A user's own cell may draw from the global generators.
         with self._measuring(module), torch.random.fork_rng(devices):
-            flow = gradient_flow_of(model, self._task, self._batch, self._lags, inputs=self.config.inputs)
-            activity = activity_of(model, self._batch.inputs, gates=gates, bins=self.config.gate_bins)
+            flow, traces = flow_and_traces(model, self._task, self._batch, self._lags, inputs=self.config.inputs)
+            bins = self.config.gate_bins
+            activity = activity_of(model, self._batch.inputs, gates=gates, bins=bins, traces=traces)
             self.rows["flow"] += [(step, *astuple(point)) for point in flow]
             self.rows["activity"] += [(step, *astuple(each)) for each in activity]
 

@@ -17,8 +17,24 @@ from bench.cells import Cell
 from bench.cells.lstm import LSTMCell
 from bench.cells.rnn import RNNCell
 from bench.config.explain import ConfigError
-from bench.probes.activity import activity_of, gate_activity, hidden_activity, histogram, time_constant, time_constants
-from bench.probes.flow import answer_step, check_lags, gradient_flow_of, gradient_norms, logarithmic_lags, longest_lag
+from bench.probes.activity import (
+    _in_order,
+    activity_of,
+    gate_activity,
+    hidden_activity,
+    histogram,
+    time_constant,
+    time_constants,
+)
+from bench.probes.flow import (
+    answer_step,
+    check_lags,
+    flow_and_traces,
+    gradient_flow_of,
+    gradient_norms,
+    logarithmic_lags,
+    longest_lag,
+)
 from bench.records import record
 from bench.records.read import check_record, read_probe
 from bench.records.series import CLOCKS
@@ -306,6 +322,32 @@ class TestActivity:
         found = time_constants(gates)
         for share in (5, 25, 50, 75, 95):
             assert found[f"tau_{share:02d}"] == pytest.approx(-1 / math.log(share / 100), rel=1e-5)
+
+    @pytest.mark.parametrize(("name", "engine"), [*((name, "native") for name in cells()), ("leak", "generated")])
+    def test_the_flow_sees_what_a_trace_is(self, name: str, engine: str):
+        task = TASKS["copy_memory"]
+        make = partial(Leak, init=TORCH) if name == "leak" else cell_maker(name)
+        model, batch = network(make, task, layers=2, engine=engine), probe_batch(task)
+        _, traces = flow_and_traces(model, task, batch, [0, 2])
+        with torch.no_grad():
+            expected = model.trace(batch.inputs)
+        assert len(traces) == len(expected) == 2
+        for found, trace in zip(traces, expected, strict=True):
+            for mine, theirs in ((found.states, trace.states), (found.blocks, trace.blocks)):
+                assert list(mine) == list(theirs)
+                assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+    @pytest.mark.parametrize("kind", ["gates", "both signs", "few values", "far apart"])
+    def test_quantiles_of_many_values_are_those_in_order(self, kind: str):
+        values = torch.randn(300_001, generator=torch.Generator().manual_seed(1))
+        if kind == "gates":
+            values = values.sigmoid()
+        elif kind == "few values":
+            values = (values * 3).round() / 4
+        elif kind == "far apart":
+            values = values.sign() * 10 ** (30 * values.clamp(-1, 1))
+        in_order, places = values.sort().values, [0, 15_000, 150_000, 285_000, 300_000]
+        assert _in_order(values.numpy(), places) == in_order[places].tolist()
 
     def test_a_gate_at_its_ends(self):
         assert time_constant(1.0) == math.inf

@@ -144,9 +144,10 @@ class _Emitter:
             for i, (left, right) in enumerate(step.groups):
                 factors = f"x{i}_own.data(), {self.size(left)}, y{i}_own.data(), {self.size(right)}"
                 sums = f"p{i}_all + worker * {self.size(left)} * {self.padded(right)}"
-                self.put(f"add_products({factors}, (to - from) * rows, {sums});")
+                self.put(f"if (p{i}_all != nullptr)")
+                self.put(f"  add_products({factors}, (to - from) * rows, {sums});")
             for name, size in columns.items():
-                self.put(f"flush({name}, {name}_all + worker * {size}, {size});")
+                self.put(f"if ({name}_all != nullptr) flush({name}, {name}_all + worker * {size}, {size});")
         for i, size in states.items():
             self.put(f"copy_rows(d{i}, padded<T>({size}), o{i}_all + first * {size}, {size}, rows, {size});")
 

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import types
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from bench.cells import Cell, State
 from bench.engines import stepwise
-from bench.engines.base import Tap
+from bench.engines.base import Seen, Tap
 from bench.engines.generated import step_graph
 from bench.engines.generated.emit import Source, emit
 from bench.engines.generated.library import Library, library
@@ -133,9 +133,7 @@ def _unroll(
 
 
 @torch.no_grad()
-def trace(
-    cell: Cell, inputs: Float[Tensor, "time batch input"]
-) -> tuple[dict[str, Float[Tensor, "time batch hidden"]], dict[str, Float[Tensor, "time batch hidden"]]]:
+def trace(cell: Cell, inputs: Float[Tensor, "time batch input"]) -> Seen:
     """Return every part of the state after every step, and every block's value at every step, by name.
 
     Args:
@@ -144,13 +142,25 @@ def trace(
     """
     recurrence = recurrence_of(cell)
     x, state = _checked(cell, recurrence, inputs, None)
-    blocks = [x.new_empty(*x.shape[:2], width) for width in recurrence.step.blocks]
-    weights = recurrence.all_weights(recurrence.weights(cell, x.dtype))
-    states = _forward(recurrence, weights, x, state, _numbered("b", blocks))
+    weights, blocks = recurrence.all_weights(recurrence.weights(cell, x.dtype)), _blocks(recurrence, x)
+    return _named(cell, _forward(recurrence, weights, x, state, _numbered("b", blocks)), blocks)
+
+
+def seen(cell: Cell, tap: Tap) -> Seen:
+    """Return what :func:`trace` does, of a forward pass with a tap."""
+    return _named(cell, *tap.seen)
+
+
+def _named(cell: Cell, states: Sequence[Tensor], blocks: Sequence[Tensor]) -> Seen:
     return (
         dict(zip(cell.states, (each[1:] for each in states), strict=True)),
         dict(zip(cell.blocks, blocks, strict=True)),
     )
+
+
+def _blocks(recurrence: Recurrence, x: Tensor) -> list[Tensor]:
+    """Return tensors for the blocks' values at every step."""
+    return [x.new_empty(*x.shape[:2], width) for width in recurrence.step.blocks]
 
 
 def _checked(cell: Cell, recurrence: Recurrence, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -199,8 +209,11 @@ class _Recurrence(torch.autograd.Function):
         step = recurrence.step
         state, weights = rest[: len(step.states)], recurrence.all_weights(list(rest[len(step.states) :]))
         kept = [x.new_empty(*x.shape[:2], width) for width in step.kept] if keep else []
-        states = _forward(recurrence, weights, x, state, _numbered("k", kept))
+        blocks = _blocks(recurrence, x) if tap is not None else []
+        states = _forward(recurrence, weights, x, state, {**_numbered("k", kept), **_numbered("b", blocks)})
         ctx.set_materialize_grads(False)
+        if tap is not None:
+            tap.seen = states, blocks
         if keep:
             ctx.save_for_backward(x, *states, *kept, *weights)
             ctx.recurrence, ctx.tap = recurrence, tap
@@ -221,7 +234,8 @@ class _Recurrence(torch.autograd.Function):
         d_x = torch.empty_like(x) if ctx.needs_input_grad[3] and step.has_input_gradient else None
         d_start = [x.new_empty(batch, width) for width in step.states]
         of_states = [x.new_empty(time, batch, width) for width in step.states] if ctx.tap is not None else []
-        groups = [x.new_zeros(workers, left, padded(right)) for left, right in step.groups]
+        wants_weights = any(ctx.needs_input_grad[4 + len(step.states) :])
+        groups = [x.new_zeros(workers, left, padded(right)) for left, right in step.groups] if wants_weights else []
         columns = [x.new_zeros(workers, width) for width in step.columns]
         given = {"x": x, "dh": d_hidden, "g": d_x, **_numbered("s", states), **_numbered("k", kept)}
         given |= {**_numbered("e", d_end), **_numbered("o", d_start), **_numbered("t", of_states)}
@@ -229,6 +243,8 @@ class _Recurrence(torch.autograd.Function):
         recurrence.call("backward", weights, given, time, batch)
         if ctx.tap is not None:
             ctx.tap.gradients = of_states
+        if not wants_weights:
+            return (None, None, None, d_x, *d_start, *(None for _ in ctx.needs_input_grad[4 + len(step.states) :]))
         sums = [group.sum(0) for group in groups]
         products = []
         for outer in step.outers:

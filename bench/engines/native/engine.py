@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bench.cells import Cell, State
-from bench.engines.base import Tap
+from bench.engines.base import Seen, Tap
 from bench.engines.native import build
 
 NUMERICS = 1
@@ -50,9 +50,7 @@ def unroll(
 
 
 @torch.no_grad()
-def trace(
-    cell: Cell, inputs: Float[Tensor, "time batch input"]
-) -> tuple[dict[str, Float[Tensor, "time batch hidden"]], dict[str, Float[Tensor, "time batch hidden"]]]:
+def trace(cell: Cell, inputs: Float[Tensor, "time batch input"]) -> Seen:
     """Return every part of the state after every step, and every block's value at every step, by name.
 
     Args:
@@ -63,7 +61,16 @@ def trace(
     assert cell.recurrence is not None
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
     start = list(cell.initial_state(inputs.shape[1]))
-    rows, kept, c = torch.ops.rnn_bench.forward(cell.recurrence, inputs, start, *weights, True)
+    return _named(cell, *torch.ops.rnn_bench.forward(cell.recurrence, inputs, start, *weights, True))
+
+
+def seen(cell: Cell, tap: Tap) -> Seen:
+    """Return what :func:`trace` does, of a forward pass with a tap and gradients."""
+    return _named(cell, *tap.seen)
+
+
+def _named(cell: Cell, rows: Tensor, kept: Tensor, c: Tensor) -> Seen:
+    assert cell.recurrence is not None
     states = dict(zip(cell.states, (rows[1:, :, : cell.hidden_size], c[1:]), strict=False))
     places = BLOCKS[cell.recurrence]
     values = [kept[:, :, place] for place in places] if places else [states["h"]]
@@ -88,6 +95,8 @@ class _Recurrence(torch.autograd.Function):
             recurrence, inputs, list(state), weight_ih, weight_hh, bias_ih, bias_hh, keep
         )
         ctx.set_materialize_grads(False)
+        if tap is not None:
+            tap.seen = rows, kept, c
         if keep:
             ctx.save_for_backward(rows, kept, c, weight_ih, weight_hh)
             ctx.recurrence, ctx.tap, ctx.input_size = recurrence, tap, inputs.shape[2]
