@@ -148,11 +148,15 @@ def chosen(runs: Sequence[Run], where: Mapping[str, Sequence[str]]) -> list[Run]
     """Return the runs whose settings have one of the values that each key may have.
 
     Raises:
-        ValueError: There is no such key, or no run is left.
+        ValueError: There is no such key, a value that no run has, or no run is left.
     """
     known, as_text = keys_of(runs), hyperparameters.as_text
-    for key in where:
+    for key, values in where.items():
         _check("where", key, known)
+        there = list(dict.fromkeys(as_text(run.settings.get(key)) for run in runs))
+        for value in map(as_text, values):
+            if value not in there:
+                raise ValueError(f"`where` must have for {key} {one_of(value, there)}")
     wanted = {key: set(map(as_text, values)) for key, values in where.items()}
     kept = [run for run in runs if all(as_text(run.settings.get(key)) in values for key, values in wanted.items())]
     if not kept:

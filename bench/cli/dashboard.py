@@ -20,7 +20,7 @@ def dashboard_command(parsed: argparse.Namespace) -> int:
     from bench.mirror.client import MirrorError, asked_of, check, target_of
     from bench.mirror.task_facts import facts_of
     from bench.mirror.workspace import as_json, save, workspace
-    from bench.records.write import write_whole
+    from bench.records.write import write_output
     from bench.report.figures.draw import FIGURES
 
     runs, damaged = read_runs(parsed.folder)
@@ -39,7 +39,7 @@ def dashboard_command(parsed: argparse.Namespace) -> int:
         made = workspace(entity, project, facts, colours_of(runs), parsed.task, figures=tuple(FIGURES))
         text = as_json(made)
         if parsed.output is not None:
-            write_whole(parsed.output, text.encode())
+            write_output(parsed.output, text.encode())
         elif not parsed.online:
             print(text, end="")
         if parsed.online:

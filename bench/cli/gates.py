@@ -46,7 +46,7 @@ def gates_command(parsed: argparse.Namespace) -> int:
     from matplotlib import pyplot as plt
 
     from bench.analysis.unit_traces import units_of
-    from bench.records.write import write_whole
+    from bench.records.write import write_output
     from bench.report.figures.drawing import Sheet
     from bench.report.figures.gates import gates
     from bench.report.figures.style import STYLE
@@ -62,7 +62,7 @@ def gates_command(parsed: argparse.Namespace) -> int:
             figure = gates(traces, units, Sheet(parsed.width))
             for form in (*parsed.format, "csv"):
                 path = parsed.output / f"{traces.name}.{form}"
-                write_whole(path, figure.to_bytes(form))
+                write_output(path, figure.to_bytes(form))
                 print(path)
     except ValueError as error:
         return fail("gates", in_flags(error))

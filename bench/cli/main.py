@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
     from bench.sweeps.output import Output
 
     codecs.register_error("plain", _in_plain_characters)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # as after `bench status >&-`
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="plain")

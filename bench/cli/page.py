@@ -21,7 +21,7 @@ def page_command(parsed: argparse.Namespace) -> int:
     """Write the page of some folders of records; the exit code."""
     from bench.analysis.run import read_runs
     from bench.analysis.table import chosen
-    from bench.records.write import write_whole
+    from bench.records.write import write_output
     from bench.report.web.content import content_of
     from bench.report.web.document import document
 
@@ -43,7 +43,7 @@ def page_command(parsed: argparse.Namespace) -> int:
         content, wrong = content_of(kept)
         damaged += wrong
         try:
-            write_whole(output, document(content, parsed.title or _title(run.experiment for run in kept)))
+            write_output(output, document(content, parsed.title or _title(run.experiment for run in kept)))
         except OSError as error:
             return fail("page", f"--output must be a file that can be written, {error}")
         print(output)

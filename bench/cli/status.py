@@ -20,13 +20,17 @@ def status_command(parsed: argparse.Namespace) -> int:
         folder = RUNS / parsed.what
     if not folder.is_dir():
         return _status_of_new(parsed.what)
+    repaired: list[str] = []
     if parsed.repair:
         try:
-            for line in status.repair(status.ResultsFolder(folder)):
+            repaired = status.repair(status.ResultsFolder(folder))
+            for line in repaired:
                 print(line)
         except OSError as error:
             return fail("status", f"DIR must be writable for --repair ({error})")
     results = status.ResultsFolder(folder)
+    if not results.runs and repaired:
+        return 0
     if not results.runs:
         return fail("status", f"EXPERIMENT|DIR must hold runs, found none below {parsed.what!r}")
     if parsed.watch is not None:

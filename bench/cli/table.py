@@ -11,7 +11,7 @@ def table_command(parsed: argparse.Namespace) -> int:
     """Print or write the table of a folder of records; the exit code."""
     from bench.analysis.run import read_exponents, read_reaches, read_runs
     from bench.analysis.table import Spec, read_spec
-    from bench.records.write import write_whole
+    from bench.records.write import write_output
     from bench.report.tables.render import render
 
     if (wrong := _of_another_form(parsed)) is not None:
@@ -46,7 +46,7 @@ def table_command(parsed: argparse.Namespace) -> int:
             print(text, end="")
         else:
             try:
-                write_whole(parsed.output, text.encode("utf-8"))
+                write_output(parsed.output, text.encode("utf-8"))
             except OSError as error:
                 return fail("table", f"--output must be a file that can be written, {error}")
     return complain("table", damaged)

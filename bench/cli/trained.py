@@ -29,9 +29,9 @@ def predict_command(parsed: argparse.Namespace) -> int:
         found = model.predict(str(parsed.file))
         text = found.to_csv(index=False)
         if parsed.output is not None:
-            from bench.records.write import write_whole
+            from bench.records.write import write_output
 
-            write_whole(parsed.output, text.encode())
+            write_output(parsed.output, text.encode())
         else:
             # Names of classes and characters may be what steers a terminal.
             print(readable(text, keeps_lines=True), end="")

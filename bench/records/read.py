@@ -276,7 +276,7 @@ def find_records(root: Path) -> list[Path]:
     """Return the folders below ``root`` that hold a record, sorted; drafts and W&B's copies are left out."""
     found = []
     for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not holds_no_records(name)]
-        if RECORD_FILE in files:
+        if RECORD_FILE in files or RECORD_FILE in below:  # A folder of this name is a damaged record.
             found.append(Path(folder))
+        below[:] = [name for name in below if not holds_no_records(name) and name != RECORD_FILE]
     return sorted(found)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Raw, Struct
 
-from bench.errors import shown
+from bench.errors import one_of, shown
 from bench.records.older import Direction
 from bench.records.record import Status
 
@@ -154,8 +154,12 @@ def check_together(data: Mapping[str, Any]) -> None:
     """Check what a type alone does not say of the entries of a :class:`RecordFile`.
 
     Raises:
-        ValueError: The step of the solution is after the last step, or the command is not one that a shell can read.
+        ValueError: The task's metric is no score, the step of the solution is after the last step, or the command is
+            not one that a shell can read.
     """
+    facts = data["task_facts"]
+    if facts["metric"] not in facts["baselines"]:
+        raise ValueError(f"`task_facts.metric` must be {one_of(facts['metric'], facts['baselines'])}")
     solved_at, command = data["steps_to_solve"], data["command"]
     most = max(data["steps"], data["config"]["training"].get("max_steps", 0))
     if solved_at is not None and solved_at > most:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +20,9 @@ import pyarrow.parquet as pq
 
 from bench.records.record import CURVES_FILE, RECORD_FILE, SCHEMA, Record
 from bench.records.series import probe_file
+
+MOST_LINKS = 40
+"""Number of links, one leading to the next, that Linux follows."""
 
 
 def prepare(folder: Path) -> Path:
@@ -129,8 +134,44 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         _write(draft, content)
         draft.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that somebody names: whole or not at all, through a link, and straight into a device or a pipe.
+
+    Raises:
+        OSError: The place cannot be written to, or it is in the folder of a run, whose files are no output's.
+    """
+    if os.path.lexists(path.parent / RECORD_FILE):
+        raise PermissionError(errno.EPERM, "it is in the folder of a run", str(path))
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    if _is_no_file(path):
+        with path.open("wb") as file:
+            file.write(content)
+    else:
+        write_whole(Path(os.path.realpath(path)) if path.is_symlink() else path, content)
+
+
+def _is_no_file(path: Path) -> bool:
+    """Return whether a name stands for something that must not be replaced by a file: /dev/stdout, a pipe."""
+    with contextlib.suppress(OSError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return True
+    place = path.absolute()
+    for _ in range(MOST_LINKS):
+        # What stands there, or is reached from there, is a stream even where it leads to a file.
+        if place.parts[1:2] in (("dev",), ("proc",)) and place.parts[1:3] != ("dev", "shm"):
+            return True
+        if not place.is_symlink():
+            return False
+        place = place.parent / place.readlink()
+    return False
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -32,7 +32,7 @@ from matplotlib import pyplot as plt
 
 from bench.analysis.run import Run, read_exponents, read_reaches, read_runs
 from bench.analysis.table import Spec, read_spec
-from bench.records.write import write_whole
+from bench.records.write import write_output
 from bench.report.figures.confusion import confusion
 from bench.report.figures.delay import draw_reach
 from bench.report.figures.drawing import Drawing, Sheet
@@ -118,7 +118,7 @@ def fill_page(path: Path) -> list[Path]:
     # Files are written only now, so that a page with a place that cannot be filled stays as it is, with all its files.
     files[path] = new.encode()
     for name, content in files.items():
-        write_whole(name, content)
+        write_output(name, content)
     return list(files)
 
 

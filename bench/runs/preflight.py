@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections import Counter
@@ -166,7 +167,9 @@ def _check_place(spec: RunSpec) -> None:
     except record.DamagedRecordError as error:
         if not os.path.lexists(spec.folder):
             return  # Another process replaces the record at this very moment.
-        raise ConfigError(f"{error}; `bench status --repair` sets it aside") from error
+        place = shlex.quote(os.path.relpath(spec.results_dir))
+        command = "bench status --repair" if place == "results" else f"bench status {place} --repair"
+        raise ConfigError(f"{error}; `{command}` sets it aside") from error
     except checkpoint.DamagedCheckpointError as error:
         raise ConfigError(str(error)) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,11 @@ class Output:
         except OSError as error:
             self.error = self.error or error
             self.discard()
+        except ValueError:
+            if not self._stream.closed:
+                raise
+            # Somebody's cell may close it.
+            self.error = self.error or OSError(errno.EBADF, "it was closed")
 
     def discard(self) -> None:
         """Discard all that is not written, and all further output."""
@@ -64,4 +70,5 @@ class Output:
 
 def close_quietly(stream: TextIO) -> None:
     """Discard all further output of a stream; otherwise Python would complain at its end of what it cannot write."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if not stream.closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -83,7 +83,7 @@ class ResultsFolder:
         begun: list[Path] = []
         for parent, folders, files in os.walk(root):
             parts = Path(parent).relative_to(root).parts
-            if record.RECORD_FILE in files and not any(map(holds_no_records, parts)):
+            if record.RECORD_FILE in (*files, *folders) and not any(map(holds_no_records, parts)):
                 records.append(Path(parent))
             for name in (*folders, *files):
                 if name.startswith("."):
@@ -165,8 +165,9 @@ def _row(name: str, run_states: Sequence[RunState], columns: Sequence[str]) -> l
 
 def _running(run_state: RunState) -> str:
     assert run_state.holder is not None
-    owner, step = run_state.holder.owner, int(run_state.holder.progress.get("step", 0))
-    return f"{run_state.run.label}: step {step}/{run_state.run.max_steps}, process {owner.pid} on {owner.host}"
+    owner, progress = run_state.holder.owner, run_state.holder.progress
+    step, steps = int(progress.get("step", 0)), int(progress.get("max_steps", run_state.run.max_steps))
+    return f"{run_state.run.label}: step {step}/{steps}, process {owner.pid} on {owner.host}"
 
 
 def watch(results: Callable[[], ResultsFolder], seconds: float) -> list[RunState]:

@@ -67,6 +67,24 @@ class TestReadingRecords:
         outcome = bench.call(command, str(bench.results), "--output=/dev/null/there")
         assert_one_line(outcome, command, "--output must be a")
 
+    def test_an_output_in_the_folder_of_a_run(self, bench: Bench, command: str):
+        bench.ready()
+        (file,) = bench.results.rglob(record.RECORD_FILE)
+        before = sorted(file.parent.iterdir()), file.read_bytes()
+        outcome = bench.call(command, str(bench.results), f"--output={file if command == 'table' else file.parent}")
+        assert_one_line(outcome, command, "--output must be a")
+        assert "it is in the folder of a run: " in outcome.err
+        assert (sorted(file.parent.iterdir()), file.read_bytes()) == before
+
+    def test_an_unknown_metric(self, bench: Bench, command: str):
+        bench.ready()
+        (file,) = bench.results.rglob(record.RECORD_FILE)
+        made = json.loads(file.read_bytes())
+        made["task_facts"]["metric"] = "mae"
+        file.write_text(json.dumps(made))
+        outcome = bench.call(command, str(bench.results))
+        assert_one_line(outcome, command, f"{file}: `task_facts.metric` must be one of ")
+
 
 def nested(levels: int) -> object:
     """Return lists in each other."""

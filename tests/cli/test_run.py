@@ -11,6 +11,7 @@ import select
 import shlex
 import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -304,3 +305,16 @@ def test_a_full_device_costs_lines_and_no_runs(tmp_path: Path):
 
 def _full() -> None:
     sys.stdout = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115
+
+
+def test_a_closed_output_is_no_failure():
+    for words in ("status results/demo", "--help", "table results/nothing"):
+        done = subprocess.run(
+            ["sh", "-c", f'"{sys.executable}" -m bench {words} >&-'],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        expected = (2, 1) if "nothing" in words else (0, 0)
+        assert (done.returncode, len(done.stderr.splitlines())) == expected, done.stderr

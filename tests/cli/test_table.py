@@ -64,14 +64,16 @@ class TestCommandLine:
             ("--columns=cel", "columns must name one of task, cell, "),
             ("--columns=cel", "got 'cel', did you mean cell?"),
             ("--where=tsk=a", "got 'tsk', did you mean task?"),
-            ("--where=cell=elman", "where must leave at least one run, got cell=elman"),
+            ("--where=cell=elman", "where must have for cell one of "),
+            ("--where=cell=gru,lstmm", ", got 'lstmm', did you mean lstm?"),
+            ("--where=cell=gru --where=task.delay=1", "where must have for task.delay one of "),
             ("--metric=mes", "got 'mes', did you mean mse?"),
             ("--metric=mes --statistic=survival", "got 'mes', did you mean mse?"),
             ("--statistic=medain", "statistic must be one of median, iqm, share, survival, got 'medain', did you mean "
                                    "median?"),
             ("--metric=mse --statistic=survival", "statistic of mse must be one of median, iqm, got 'survival'"),
             ("--spec=horizn", "got 'horizn', did you mean horizon?"),
-            ("--spec=horizon", "where must leave at least one run, got experiment=horizon"),
+            ("--spec=horizon", ", got 'horizon'"),
             ("--rows=task", "mixed must be given where runs of one place differ in "),
             ("--published", "published must have runs of a paper's protocol, as of +experiment=arjovsky2016, got none"),
             ("--metric=parameters --compare", "metric must be one that is better higher or lower to be compared, got "

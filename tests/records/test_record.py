@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from bench.records import provenance, record
 from bench.records.read import find_records, read_curves, read_probe, read_record
 from bench.records.record import DamagedRecordError
 from bench.records.series import probe_table
-from bench.records.write import commit, discard, prepare
+from bench.records.write import commit, discard, prepare, write_output
 from tests.records_made import CURVES, make, write
 
 
@@ -172,3 +173,41 @@ def test_code_version_of_a_checkout(tmp_path: Path):
     assert len(version["sources"]) == 12
     commit, dirty = version["commit"], version["dirty"]
     assert (commit is None and dirty is None) or (len(str(commit)) == 40 and isinstance(dirty, bool))
+
+
+class TestOutput:
+    """A file that somebody names: what stands there is not always one that may be replaced."""
+
+    def test_through_a_link(self, tmp_path: Path):
+        (tmp_path / "target").write_text("before")
+        for name in ("target", "new"):
+            link = tmp_path / f"link-{name}"
+            link.symlink_to(name)
+            write_output(link, name.encode())
+            assert link.is_symlink()
+            assert (tmp_path / name).read_text() == name
+
+    def test_into_a_pipe(self, tmp_path: Path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        write_output(pipe, b"a table")
+        assert os.read(reader, 100) == b"a table"
+        os.close(reader)
+        assert pipe.is_fifo()
+
+    def test_to_standard_output_that_is_a_file(self, tmp_path: Path):
+        """The shell has it open; another file in its place would get nothing of what follows."""
+        file, link = tmp_path / "out", tmp_path / "stdout"
+        with file.open("wb") as stream:
+            link.symlink_to(f"/proc/self/fd/{stream.fileno()}")
+            before = file.stat().st_ino
+            write_output(link, b"a table")
+        assert (file.read_bytes(), file.stat().st_ino, link.is_symlink()) == (b"a table", before, True)
+
+    def test_a_failure_names_what_was_asked_for(self, tmp_path: Path):
+        for place, error in ((tmp_path, IsADirectoryError), (Path("/dev/null/there"), NotADirectoryError)):
+            with pytest.raises(error) as raised:
+                write_output(place, b"a table")
+            assert raised.value.filename in (str(place), str(place.parent))
+        assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from bench.analysis.run import Run, garbage_left
 from bench.records.record import DamagedRecordError
-from bench.records.write import write_whole
+from bench.records.write import write_output
 from bench.report.figures.clipping import gradient_norms
 from bench.report.figures.confusion import confusion
 from bench.report.figures.delay import draw_reach
@@ -123,7 +123,7 @@ def _written(
                 continue
             for form in forms:
                 path = output / f"{name}.{form}"
-                write_whole(path, figure.to_bytes(form))
+                write_output(path, figure.to_bytes(form))
                 written.append(path)
                 told(path)
             plt.close(figure)
