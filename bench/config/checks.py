@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from bench.config.early import check_numbers
 from bench.config.explain import ConfigError
 from bench.config.network import model_on_meta
 from bench.config.run_spec import optimizer_maker
@@ -53,17 +53,7 @@ def hidden_size_of(cell: Mapping[str, Any], task: Task, settings: ModelConfig) -
 def check_optimizer(config: dict[str, Any]) -> None:
     """Check the optimiser's settings, and that an optimiser can be made with them."""
     node = config["optimizer"] = check_arguments(config["optimizer"], "optimizer", supplied=("params",))
-    for name, value in node.items():
-        if isinstance(value, bool) or not isinstance(value, float | int):
-            continue
-        sign = ">" if name == "lr" else ">="
-        if not math.isfinite(value) or value < 0 or (value == 0 and name == "lr"):
-            raise ValueError(f"`{name}` must be a finite number {sign} 0, got {value}")
-        if name == "alpha" and value >= 1:
-            raise ValueError(f"`{name}` must be >= 0 and < 1, got {value}")
-    for name, value in node.items():
-        if isinstance(value, list) and not all(0 <= item < 1 for item in value):
-            raise ValueError(f"`{name}` must be numbers >= 0 and < 1, got {value}")
+    check_numbers(node)
     optimizer_maker(node)([torch.nn.Parameter(torch.zeros(1))])
 
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.config import schema
-from bench.config.explain import ConfigError, explain
+from bench.config.explain import ConfigError, explain, groups
 from bench.config.hydra_app import CONFIG_NAME, Hydra
 from bench.config.search import Search
 from bench.config.sweep_grid import MOST_RUNS, SweepGrid
@@ -147,6 +147,8 @@ def _check_override(override: str) -> None:
     key, _, value = override.lstrip("+~").partition("=")
     if key in OURS:
         raise ConfigError(f"{key} is not for bench run, {OURS[key]} sets it, got {value}")
+    if (value[:1] == "[" or value == "{}") and key in groups():
+        raise ConfigError(f"{key} must be the name of one option, got {value}")
 
 
 def _read_sweep(config: DictConfig) -> SweepGrid:

@@ -37,6 +37,8 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
             return str(cause)
         if isinstance(cause, OverflowError) and (found := re.search(r"full_key: (\S+)", text)):
             return f"{found[1]} must be a number below 1e308, got an integer of more than 308 digits"
+        if isinstance(cause, RecursionError):
+            return "the defaults of a YAML must not lead back to itself"
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             return _unknown_choice(cause)
         if isinstance(cause, OverrideParseException):
@@ -46,6 +48,9 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
                 "; a value with other characters is put into two kinds of quotes, \"key='a value'\"" if quoted else ""
             )
             return f"{cause.override!r} must have the form key=value{hint} ({reason})"
+    if found := re.search(r"In '([^']+)': ConfigKeyError .*Key '([^']+)' not in '", text):
+        whole = "; what sets any of them begins with # @package _global_" if found[1].startswith("experiment/") else ""
+        return f"{found[1]}.yaml must have settings that there are, got {found[2]}{whole}"
     for pattern in (
         r"Could not override '(?P<key>[^']+)'\. No match in the defaults list",
         r"Could not override '(?P<key>[^']+)'",
@@ -65,14 +70,18 @@ def explain(error: BaseException, compose: Compose | None = None, overrides: lis
     return textwrap.shorten(text or type(error).__name__, 300, placeholder=" ...")
 
 
+def groups() -> set[str]:
+    """Return what a YAML is chosen for: cell, task, and the like."""
+    return {entry.name for entry in resources.files("conf").iterdir() if entry.is_dir()}
+
+
 def _odd_choice(overrides: list[str]) -> str | None:
     """Explain an override that cannot be the choice of an option: ``cell=null``, ``task=[1,2]``, ``=3``."""
-    groups = {entry.name for entry in resources.files("conf").iterdir() if entry.is_dir()}
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if not key:
             return f"{override!r} must have the form key=value"
-        if key in groups and (value == "null" or not re.fullmatch(r"[A-Za-z_][\w/-]*", value)):
+        if key in groups() and (value == "null" or not re.fullmatch(r"[A-Za-z_][\w/-]*", value)):
             return f"{key} must be the name of one option, got {value}"
     return None
 
@@ -102,6 +111,9 @@ def _wrong_type(error: BaseException, key: str | None, overrides: list[str] | No
     name = error.full_key or key
     if found := re.search(r"Value (.+?)(?: of type \S+)? could not be converted to (\w+)", error.msg):
         return f"{name} must be {_TYPES.get(found[2], found[2])}, got {found[1]}"
+    if found := re.search(r"raised while resolving interpolation: (.+)", error.msg):
+        reason = found[1].strip("\"'")
+        return f"{name or 'a setting'} must be a value, got an interpolation that fails: {reason}"
     if "Recursive interpolation" in error.msg:
         return f"{name or 'a setting'} must be a value, got an interpolation that leads back to itself"
     if found := re.search(r"Value (.+?) is not a valid bool", error.msg):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar, cast
 
@@ -17,6 +18,10 @@ from bench.config.targets import locate, parameters_of
 from bench.errors import is_stop, nearest, shown
 
 T = TypeVar("T")
+_BELOW = re.compile(
+    r"Error in call to target '[^']+': \w+\((?P<quote>['\"])(?P<message>.*)(?P=quote),?\) full_key: (?P<key>\S+)"
+)
+"""What Hydra says of an exception in what is made for an argument of something else."""
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -37,13 +42,18 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     for name in Config.__dataclass_fields__:
         if name not in config:
             raise ConfigError(f"{name} must be given")
-    for name in config:
-        if name not in Config.__dataclass_fields__:
-            raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
+    check_names(config)
     for key, value in values(config, ""):
         if isinstance(value, int) and not -(2**63) <= value < 2**63 and key != "seed":
             raise ConfigError(f"{key} must be >= -2^63 and < 2^63, got {shown(value)}")
     return config
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise :class:`ConfigError` for what is none of the settings that there are."""
+    for name in names:
+        if name not in Config.__dataclass_fields__:
+            raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
 
 
 def values(node: Any, key: str) -> Iterator[tuple[str, Any]]:
@@ -83,7 +93,7 @@ def name_of(group: str, config: Mapping[str, Any], choices: Mapping[str, str | N
             return str(config[group][key]).rpartition(".")[2]
     choice = choices.get(group)
     if not choice:
-        raise ConfigError(f"{group} must be the name of one option, got {choice}")
+        raise ConfigError(f"{group} must be the name of one option, got {shown(config[group])}")
     return choice.replace("/", "-")
 
 
@@ -98,6 +108,8 @@ def naming(section: str) -> Iterator[None]:
         # A class of the user's, or torch asked for 10^10 units, can raise anything; some end the process.
         if is_stop(error):
             raise
+        if found := _BELOW.search(" ".join(str(error).split())):
+            raise ConfigError(_qualify(found["message"], f"{section}.{found['key']}")) from error
         ends = not isinstance(error, Exception)
         text = f"{type(error).__name__} {error}" if ends else str(error) or type(error).__name__
         raise ConfigError(_qualify(short(text), section)) from error

@@ -63,7 +63,7 @@ def _shadowed(module: str) -> str:
     ours = Path(importlib.import_module(name).__file__ or "").parent
     for folder in map(Path, sys.path):
         for found in (folder / f"{name}.py", folder / name):
-            if found.exists() and not found.samefile(ours):
+            if (found.is_dir() or found.suffix) and found.exists() and not found.samefile(ours):
                 return f"; {name} is a package of rnn-bench: give {found} another name"
     return ""
 

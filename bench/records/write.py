@@ -128,6 +128,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two machines may have the same process number.
     draft = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -135,6 +136,10 @@ def write_whole(path: Path, content: bytes) -> None:
         _write(draft, content)
         draft.replace(path)
     except OSError as error:
+        draft.unlink(missing_ok=True)
+        for folder in missing:
+            with contextlib.suppress(OSError):  # Another file may be there by now.
+                folder.rmdir()
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         draft.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.config import schema
 from bench.config.command import MULTIRUN, compose_command, jobs_of, search_of
+from bench.config.early import check_early
 from bench.config.hydra_app import CONFIG_NAME, opened
 from bench.config.launchers import CLUSTERS
 from bench.errors import StoppedError
@@ -80,6 +81,7 @@ def _run(
     with own_modules(folder), opened(config_dir) as hydra:
         # Hydra asks for it once more, and says less of what is wrong.
         config = compose_command(hydra, words)
+        check_early(config)
         if search_of(config) is None:
             jobs_of(config, hydra.config_loader)
         here = not dry_run and not _is_elsewhere(config)

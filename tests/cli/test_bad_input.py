@@ -38,6 +38,13 @@ COMMAND_LINE = [
     ("logger=mlflow", "logger must be one of csv, none, wandb, got 'mlflow'"),
     ("+experiment=nope", f"experiment must be one of {', '.join(names())}, got 'nope'"),
     ("experiment=demo", "experiment is not chosen by default: add it with a plus, +experiment=..."),
+    ("cell=[gru,lstm]", "cell must be the name of one option, got [gru,lstm]"),
+    ("task={}", "task must be the name of one option, got {}"),
+    ("cell.init.spectral_radius=1e400", "cell.init.spectral_radius must be null or a finite number > 0, got inf"),
+    (
+        "task.length=${oc.env:NOPE}",
+        "task.length must be a value, got an interpolation that fails: Environment variable 'NOPE' not found",
+    ),
     ("cell=null", "cell must be the name of one option, got null"),
     ("task=[1,2]", "task must be the name of one option, got [1,2]"),
     ("-m cell=rnn,lsmt", "cell must be one of foreign, gru, irnn, lstm, rnn, got 'lsmt', did you mean lstm?"),
@@ -252,6 +259,21 @@ def own_yaml(text: bytes) -> Callable[[Path], list[str]]:
 def loop(folder: Path) -> list[str]:
     (folder / "loop").symlink_to(folder / "loop")
     return [f"results_dir={folder / 'loop' / 'results'}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# @package _global_\ndefaults: [own]\n", "the defaults of a YAML must not lead back to itself"),
+        ("seed: 3\n", "experiment/own.yaml must have settings that there are, got experiment; what sets any of them "),
+        ("# @package nope\na: 1\n", "experiment/own.yaml must have settings that there are, got nope; "),
+    ],
+)
+def test_an_experiment_of_the_wrong_form(bench: Bench, tmp_path: Path, text: str, message: str):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "own.yaml").write_text(text)
+    outcome = bench.call("run", f"--config-dir={tmp_path / 'mine'}", "+experiment=own")
+    assert_one_line(outcome, "run", message)
 
 
 OWN = "{folder}/mine/experiment/own.yaml must be a YAML that can be read: "
@@ -470,6 +492,10 @@ class TestNamesOfOurs:
         ("--help", 0),
         ("seed=0,1", 2),
         ("budget=short", 2),
+        ("+x=1", 2),
+        ("cell=[gru,lstm]", 2),
+        ("optimizer.lr=nan", 2),
+        ("probe.every=0", 2),
     ],
 )
 def test_what_composing_can_answer_is_answered_before_torch_is_imported(words: str, code: int):
