@@ -148,7 +148,24 @@ def chosen(runs: Sequence[Run], where: Mapping[str, Sequence[str]]) -> list[Run]
     """Return the runs whose settings have one of the values that each key may have.
 
     Raises:
-        ValueError: There is no such key, a value that no run has, or no run is left.
+        ValueError: There is no such key, or no run is left.
+    """
+    known, as_text = keys_of(runs), hyperparameters.as_text
+    for key in where:
+        _check("where", key, known)
+    wanted = {key: set(map(as_text, values)) for key, values in where.items()}
+    kept = [run for run in runs if all(as_text(run.settings.get(key)) in values for key, values in wanted.items())]
+    if not kept:
+        told = ", ".join(f"{key}={','.join(values)}" for key, values in where.items())
+        raise ValueError(f"`where` must leave at least one run, got {told}")
+    return kept
+
+
+def check_typed(runs: Sequence[Run], where: Mapping[str, Sequence[str]]) -> None:
+    """Check what somebody has typed: a spec may name runs that are still to come, a word with a typo brings none.
+
+    Raises:
+        ValueError: There is no such key, or no run has one of its values.
     """
     known, as_text = keys_of(runs), hyperparameters.as_text
     for key, values in where.items():
@@ -157,12 +174,6 @@ def chosen(runs: Sequence[Run], where: Mapping[str, Sequence[str]]) -> list[Run]
         for value in map(as_text, values):
             if value not in there:
                 raise ValueError(f"`where` must have for {key} {one_of(value, there)}")
-    wanted = {key: set(map(as_text, values)) for key, values in where.items()}
-    kept = [run for run in runs if all(as_text(run.settings.get(key)) in values for key, values in wanted.items())]
-    if not kept:
-        told = ", ".join(f"{key}={','.join(values)}" for key, values in where.items())
-        raise ValueError(f"`where` must leave at least one run, got {told}")
-    return kept
 
 
 @dataclass(frozen=True)

@@ -74,14 +74,16 @@ def _draw(
 ) -> list[DamagedRecordError]:
     """Read records, choose those that are asked for, and draw some of the groups of figures."""
     from bench.analysis.run import read_folders
-    from bench.analysis.table import chosen
+    from bench.analysis.table import check_typed, chosen
     from bench.report.figures.draw import draw_group
     from bench.report.figures.drawing import Sheet
 
     runs, damaged = read_folders(folders)
     if not runs:
         return damaged
-    kept = chosen(runs, merged(parsed.where or ()))
+    where = merged(parsed.where or ())
+    check_typed(runs, where)
+    kept = chosen(runs, where)
     for flag, key in (("cells", "cell"), ("tasks", "task")):
         if (wanted := getattr(parsed, flag)) is not None:
             _check(flag, wanted, (run.settings[key] for run in runs))

@@ -20,7 +20,7 @@ MOST_NAMED = 3
 def page_command(parsed: argparse.Namespace) -> int:
     """Write the page of some folders of records; the exit code."""
     from bench.analysis.run import read_runs
-    from bench.analysis.table import chosen
+    from bench.analysis.table import check_typed, chosen
     from bench.records.write import write_output
     from bench.report.web.content import content_of
     from bench.report.web.document import document
@@ -35,7 +35,9 @@ def page_command(parsed: argparse.Namespace) -> int:
     if runs:
         output = parsed.output or (PAGE if parsed.folders == [RUNS] else parsed.folders[0] / PAGE.name)
         try:
-            kept = chosen(runs, merged(parsed.where or ()))
+            where = merged(parsed.where or ())
+            check_typed(runs, where)
+            kept = chosen(runs, where)
         except ValueError as error:
             return fail("page", str(error).replace("`", ""))
         if len(kept) >= MANY:

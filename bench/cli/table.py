@@ -10,7 +10,7 @@ from bench.cli.common import complain, fail, merged, names_given
 def table_command(parsed: argparse.Namespace) -> int:
     """Print or write the table of a folder of records; the exit code."""
     from bench.analysis.run import read_exponents, read_reaches, read_runs
-    from bench.analysis.table import Spec, read_spec
+    from bench.analysis.table import Spec, check_typed, read_spec
     from bench.records.write import write_output
     from bench.report.tables.render import render
 
@@ -21,6 +21,7 @@ def table_command(parsed: argparse.Namespace) -> int:
         return fail("table", f"DIR must hold records, found none below {str(parsed.folder)!r}")
     if runs:
         try:
+            check_typed(runs, merged(parsed.where or ()))
             spec = read_spec(parsed.spec) if parsed.spec else Spec()
             spec = spec.with_flags(
                 where=merged(parsed.where) if parsed.where else None,

@@ -73,7 +73,7 @@ class TestCommandLine:
                                    "median?"),
             ("--metric=mse --statistic=survival", "statistic of mse must be one of median, iqm, got 'survival'"),
             ("--spec=horizn", "got 'horizn', did you mean horizon?"),
-            ("--spec=horizon", ", got 'horizon'"),
+            ("--spec=horizon", "where must leave at least one run, got experiment=horizon"),
             ("--rows=task", "mixed must be given where runs of one place differ in "),
             ("--published", "published must have runs of a paper's protocol, as of +experiment=arjovsky2016, got none"),
             ("--metric=parameters --compare", "metric must be one that is better higher or lower to be compared, got "

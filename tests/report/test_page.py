@@ -173,7 +173,7 @@ def test_markers_are_those_of_the_documentation(bench: Bench):
         ("<!-- table: demo.yaml -->", "<!-- claims: demo -->", "got '<!-- claims: demo -->'"),
         ("table: demo.yaml", "table: nothing.yaml", "spec must be a file or one of "),
         ("table: demo.yaml", "table: horizn", "got 'horizn', did you mean horizon?"),
-        ("table: demo.yaml", "table: horizon", "where must have for experiment one of demo, got 'horizon'"),
+        ("table: demo.yaml", "table: horizon", "where must leave at least one run, got experiment=horizon"),
         ("table: demo.yaml", "table: no-such-table", "got 'no-such-table'"),
         ("figure: survival", "figure: survivl", "must have places such as table: NAME, table: NAME terminal, claims, "
                                                 "or figure: survival or reach or learning_curves or overfitting "
