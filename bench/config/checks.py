@@ -51,10 +51,16 @@ def hidden_size_of(cell: Mapping[str, Any], task: Task, settings: ModelConfig) -
 
 
 def check_optimizer(config: dict[str, Any]) -> None:
-    """Check the optimiser's settings, and that an optimiser can be made with them."""
+    """Check the optimiser's settings, and that an optimiser can be made with them and takes a step."""
     node = config["optimizer"] = check_arguments(config["optimizer"], "optimizer", supplied=("params",))
     check_numbers(node)
-    optimizer_maker(node)([torch.nn.Parameter(torch.zeros(1))])
+    weight = torch.nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    with torch.random.fork_rng(devices=[]):
+        optimizer = optimizer_maker(node)([weight])
+        if not callable(getattr(optimizer, "step", None)):
+            raise ValueError(f"`_target_` must be of the form of torch.optim's, got {shown(node['_target_'])}")
+        optimizer.step()
 
 
 def check_task(task: Task) -> None:

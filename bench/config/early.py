@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.config.plain import check_names, naming, section, values
+from bench.config.plain import check_names, check_seed, naming, section, values
 from bench.probes.settings import ProbeConfig
 from bench.training.settings import DataConfig, RuntimeConfig, TrainingConfig
 
@@ -39,6 +39,8 @@ def check_early(config: DictConfig) -> None:
         found: Any = OmegaConf.to_container(config, resolve=True)
     except (OmegaConfBaseException, RecursionError):
         return  # The whole check says which key it is.
+    if isinstance(found.get("seed"), int):
+        check_seed(found["seed"])
     for name, kind in SECTIONS.items():
         if isinstance(found.get(name), dict) and not any(value == "???" for _, value in values(found[name], "")):
             section(kind, found, name)

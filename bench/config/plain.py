@@ -56,6 +56,12 @@ def check_names(names: Iterable[str]) -> None:
             raise ConfigError(f"{name} is no setting{nearest(name, Config.__dataclass_fields__)}")
 
 
+def check_seed(seed: Any) -> None:
+    """Raise :class:`ConfigError` unless all random numbers can follow from it."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ConfigError(f"seed must be >= 0 and < 2^63, got {seed}")
+
+
 def values(node: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Yield the values below a node, with their keys; those of a list have its key."""
     if isinstance(node, dict):

@@ -18,7 +18,7 @@ from bench.config.explain import ConfigError
 from bench.config.launchers import ClusterConfig, kind_of
 from bench.config.parts import check_cell, check_memory, check_optimizer_and_logger, network_of, scaled_tasks, task_of
 from bench.config.place import Place, device_of, settle
-from bench.config.plain import name_of, naming, of_its_class, plain, section, values
+from bench.config.plain import check_seed, name_of, naming, of_its_class, plain, section, values
 from bench.config.run_spec import RunSpec, Sections
 from bench.config.schema import TrainerConfig
 from bench.config.sweep_grid import SweepGrid
@@ -124,10 +124,8 @@ def build(
 
 
 def _seed(config: Mapping[str, Any]) -> int:
-    seed = config["seed"]
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"seed must be >= 0 and < 2^63, got {seed}")
-    return seed
+    check_seed(config["seed"])
+    return config["seed"]
 
 
 def with_seed(spec: RunSpec, seed: int, overrides: list[str]) -> RunSpec:

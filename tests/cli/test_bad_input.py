@@ -38,6 +38,11 @@ COMMAND_LINE = [
     ("logger=mlflow", "logger must be one of csv, none, wandb, got 'mlflow'"),
     ("+experiment=nope", f"experiment must be one of {', '.join(names())}, got 'nope'"),
     ("experiment=demo", "experiment is not chosen by default: add it with a plus, +experiment=..."),
+    (
+        "optimizer._target_=torch.optim.LBFGS",
+        "optimizer: LBFGS.step() missing 1 required positional argument: 'closure'",
+    ),
+    ("optimizer._target_=builtins.dict", "optimizer"),
     ("cell=[gru,lstm]", "cell must be the name of one option, got [gru,lstm]"),
     ("task={}", "task must be the name of one option, got {}"),
     ("cell.init.spectral_radius=1e400", "cell.init.spectral_radius must be null or a finite number > 0, got inf"),
@@ -496,6 +501,7 @@ class TestNamesOfOurs:
         ("cell=[gru,lstm]", 2),
         ("optimizer.lr=nan", 2),
         ("probe.every=0", 2),
+        ("seed=-1", 2),
     ],
 )
 def test_what_composing_can_answer_is_answered_before_torch_is_imported(words: str, code: int):
