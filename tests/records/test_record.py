@@ -211,3 +211,8 @@ class TestOutput:
                 write_output(place, b"a table")
             assert raised.value.filename in (str(place), str(place.parent))
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_failure_leaves_no_folder(self, tmp_path: Path):
+        with pytest.raises(OSError, match="File name too long"):
+            write_output(tmp_path / "a" / "b" / ("c" * 300), b"a table")
+        assert list(tmp_path.iterdir()) == []
