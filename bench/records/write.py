@@ -135,14 +135,13 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         _write(draft, content)
         draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        for folder in missing:
-            with contextlib.suppress(OSError):  # Another file may be there by now.
-                folder.rmdir()
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        draft.unlink(missing_ok=True)
+    except BaseException as error:
+        for remove in (draft.unlink, *(folder.rmdir for folder in missing)):
+            with contextlib.suppress(OSError):  # It is not there, or has another file by now.
+                remove()
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def write_output(path: Path, content: bytes) -> None:
