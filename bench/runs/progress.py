@@ -15,7 +15,7 @@ from tasks.base import Batch
 
 
 class Pulse(L.Callback):
-    """Callback that counts what the heartbeat of a run reports: steps made, and the pace of this process."""
+    """Callback that counts what the heartbeat of a run reports: steps, how many there are, the pace of this process."""
 
     def __init__(self) -> None:
         self.numbers = {"step": 0.0, "seconds_per_step": 0.0}
@@ -24,6 +24,7 @@ class Pulse(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
+        self.numbers["max_steps"] = float(trainer.max_steps)
         self._first, self._started = trainer.global_step, time.perf_counter()
 
     def due(self, step: int) -> bool:

@@ -486,6 +486,17 @@ class TestNamesOfOurs:
         assert outcome.err.startswith("bench run: task._target_ must be importable, got 'tasks.Mine' (AttributeError: ")
         assert outcome.err.endswith(f"{hint}\n")
 
+    def test_a_command_of_our_name_is_not_in_the_way(
+        self, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Python puts the folder of the command first in its path."""
+        (tmp_path / "bench").write_text("#!/bin/sh\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        outcome = bench.run("task._target_=bench.nope.Mine")
+        message = "task._target_ must be importable, got 'bench.nope.Mine' (ModuleNotFoundError: No module named "
+        assert_one_line(outcome, "run", message)
+        assert "another name" not in outcome.err
+
 
 @pytest.mark.parametrize(
     ("words", "code"),

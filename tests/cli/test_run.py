@@ -318,3 +318,14 @@ def test_a_closed_output_is_no_failure():
         )
         expected = (2, 1) if "nothing" in words else (0, 0)
         assert (done.returncode, len(done.stderr.splitlines())) == expected, done.stderr
+
+
+def test_an_output_that_somebody_closes_is_said_and_goes_on():
+    script = (
+        "from bench.sweeps.output import Output; import sys\nwith Output() as output: sys.stdout.close(); print('more')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}\nprint(output.error.strerror, file=sys.stderr)"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "it was closed\n")

@@ -13,9 +13,11 @@ import pytest
 
 from bench.records import record
 from bench.records.read import find_records
+from bench.runs.execute import execute
+from bench.runs.progress import Pulse
 from bench.training.loop import TrainingModule
 from tasks.base import Batch
-from tests.conftest import TINY, Bench, odd_cell, stop_at, wait_for
+from tests.conftest import TINY, Bench, odd_cell, spec_of, stop_at, wait_for
 from tests.processes import Process
 
 
@@ -216,3 +218,9 @@ class TestDamage:
         )
         assert not saved.exists()
         assert bench.run().code == 0
+
+
+def test_a_heartbeat_says_how_many_steps_there_are(bench: Bench):
+    spec, pulse = spec_of(*TINY, f"results_dir={bench.results}"), Pulse()
+    execute(spec, "bench run", pulse, lambda: None, None)
+    assert (pulse.numbers["step"], pulse.numbers["max_steps"]) == (6.0, 6.0)
