@@ -85,11 +85,11 @@ def network_of(
     make: Any, engine: str, hidden: int, inputs: int, outputs: int, readout: str, loss_engine: str = "auto"
 ) -> SequenceModel:
     chosen = choose(engine, [make(inputs, hidden)], torch.device("cpu"), "32")
+    chosen = choose_loss(loss_engine, chosen, readout == "every", torch.device("cpu"), "32")
     assert chosen.note is None, chosen.note
-    of_loss = choose_loss(loss_engine, chosen.engine, readout == "every", torch.device("cpu"), "32")
     model = SequenceModel(
         make, input_size=inputs, output_size=outputs, hidden_size=hidden, layers=1, dropout=0.0,
-        readout="last" if readout == "last" else "every", engine=chosen.engine, loss_engine=of_loss,
+        readout="last" if readout == "last" else "every", engine=chosen.engine, loss_engine=chosen.loss,
     )  # fmt: skip
     model.reset_parameters(rng.generator("init", 0), 10, "torch")
     return model

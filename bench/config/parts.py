@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -140,7 +139,7 @@ def network_of(
         engine = _engine(settings.engine, config["cell"], model.layers, sections, say, place)
         suits = task.readout == "every" and task.cross_entropy
         where = (sections.device, sections.precision, say, sections.launcher, place)
-        engine = replace(engine, loss=loss_engine_of(settings.loss_engine, suits, engine, *where))
+        engine = loss_engine_of(settings.loss_engine, suits, engine, *where)
         if engine.engine == "compiled" and shortest < CHUNK:
             raise ConfigError(
                 f"`engine` must be another one for sequences of {shortest} steps, as {CHUNK} are compiled together, "

@@ -16,7 +16,7 @@ from bench.cells import Cell
 from bench.config.explain import ConfigError
 from bench.config.launchers import ClusterConfig
 from bench.config.schema import LauncherConfig, TrainerConfig
-from bench.engines import Choice, LossEngine, choose, choose_loss
+from bench.engines import Choice, choose, choose_loss
 from bench.engines.native.build import compiler
 from bench.training import process
 from bench.training.settings import RuntimeConfig
@@ -133,15 +133,15 @@ def loss_engine_of(
     say: Callable[[str], None] | None,
     launcher: LauncherConfig,
     place: Place | None,
-) -> LossEngine:
-    """Return what computes a run's readout and loss; arguments as for :func:`engine_of` and :func:`choose_loss`.
+) -> Choice:
+    """Return the engine with what computes readout and loss; for arguments see :func:`engine_of`, :func:`choose_loss`.
 
     Raises:
         ValueError: It cannot be had.
     """
     if place is not None:
-        return choose_loss(place.engine.loss, engine.engine, suits, device, precision, say)
+        return choose_loss(place.engine.loss, engine, suits, device, precision, say)
     in_cpp = engine.engine in ("native", "generated")
     if isinstance(launcher, ClusterConfig) and compiler() is None and in_cpp and suits and asked in ("auto", "native"):
-        return "native"  # As the engine, which the nodes have the compiler for.
-    return choose_loss(asked, engine.engine, suits, device, precision, say)
+        return replace(engine, loss="native")  # As the engine, which the nodes have the compiler for.
+    return choose_loss(asked, engine, suits, device, precision, say)

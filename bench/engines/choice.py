@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -25,7 +25,7 @@ class Choice:
 
     Attributes:
         engine: Its name.
-        note: Why the fastest engine for this cell and device cannot be had; ``None`` if ``engine`` is that one.
+        note: Why the fastest engine or loss for this cell and device cannot be had; ``None`` if these are the fastest.
         loss: What computes the readout and the loss behind it: ``torch``, one after the other, or ``native``, both in
             one pass.
     """
@@ -90,17 +90,17 @@ def choose(
 
 def choose_loss(
     asked: str,
-    engine: Engine,
+    engine: Choice,
     suits: bool,
     device: torch.device,
     precision: str,
     say: Callable[[str], None] | None = None,
-) -> LossEngine:
+) -> Choice:
     """Choose what computes readout and loss; ``auto`` takes ``native`` beside the engines in C++, where it suits.
 
     Args:
         asked: One of :data:`ASKED_LOSS`.
-        engine: The engine of the run.
+        engine: The engine of the run, to which the loss is added.
         suits: Whether the task asks for an answer at every step, and its loss is their cross entropy.
         device: Where the network will run.
         precision: ``32`` or ``bf16-mixed``.
@@ -111,8 +111,8 @@ def choose_loss(
     """
     if asked not in ASKED_LOSS:
         raise ValueError(f"`loss_engine` must be one of {', '.join(ASKED_LOSS)}, got {asked!r}")
-    if asked == "torch" or (asked == "auto" and not (suits and engine in ("native", "generated"))):
-        return "torch"
+    if asked == "torch" or (asked == "auto" and not (suits and engine.engine in ("native", "generated"))):
+        return engine
     if not suits:
         raise ValueError(
             "`loss_engine` must be auto or torch where the loss is no cross entropy of every step, got 'native'"
@@ -125,8 +125,8 @@ def choose_loss(
     except build.NativeUnavailableError as error:
         if asked == "native":
             raise ValueError(f"`loss_engine` must be auto or torch here, got 'native': {error}") from error
-        return "torch"
-    return "native"
+        return replace(engine, note=f"torch instead of native for readout and loss: {error}")
+    return replace(engine, loss="native")
 
 
 def _either(names: list[str]) -> str:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.engines import choose_loss, readout
+from bench.engines import Choice, choose_loss, readout
+from bench.engines.native import build
 from bench.training.model import Around, SequenceModel
 from bench.training.rng import generator
 from tasks.base import Batch
@@ -163,12 +164,20 @@ def test_a_network_with_layers_before_the_readout():
         ("fast", "native", True, "32", "one of auto, torch, native, got 'fast'"),
     ],
 )
-def test_choice(asked: str, engine: Any, suits: bool, precision: str, chosen: str):
+def test_choice(asked: str, engine: Any, suits: bool, precision: str, chosen: Any):
     if chosen in ("torch", "native"):
-        assert choose_loss(asked, engine, suits, CPU, precision) == chosen
+        assert choose_loss(asked, Choice(engine), suits, CPU, precision) == Choice(engine, None, chosen)
         return
     with pytest.raises(ValueError, match=f"^`loss_engine` must be {re.escape(chosen)}$"):
-        choose_loss(asked, engine, suits, CPU, precision)
+        choose_loss(asked, Choice(engine), suits, CPU, precision)
+
+
+def test_a_loss_that_falls_back_says_why(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(build, "_state", "building it has failed")
+    reason = "torch instead of native for readout and loss: building it has failed"
+    assert choose_loss("auto", Choice("generated"), True, CPU, "32") == Choice("generated", reason, "torch")
+    with pytest.raises(ValueError, match=r"must be auto or torch here, got 'native': building it has failed$"):
+        choose_loss("native", Choice("generated"), True, CPU, "32")
 
 
 def test_a_run_takes_it_where_every_step_is_answered(bench: Bench, tmp_path: Path):
