@@ -12,7 +12,7 @@ constexpr int64_t kRows = 32;        // largest number of rows of the batch that
 constexpr int64_t kChunkRows = 128;  // rows (steps x batch) of a chunk of the backward pass
 constexpr int64_t kLine = 64;        // bytes of a cache line
 #if defined(CPU_CAPABILITY_AVX2)
-constexpr int kTile = 4;  // rows of a register tile, of 2 vectors each: 16 registers
+constexpr int kTile = 6;  // rows of a register tile, of 2 vectors each: 12 sums, 2 weights and 1 input of 16 registers
 #else
 constexpr int kTile = 8;  // 32 registers
 #endif
