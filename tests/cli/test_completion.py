@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import shutil
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,12 @@ SHELLS = {
     "zsh": (["zsh", "-f", "-i"], 'autoload -Uz compinit; compinit -u; eval "$(bench run -sc install=zsh)"'),
     "fish": (["fish", "--no-config", "-i"], "bench run -sc install=fish | source"),
 }
+ON_ITS_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Becomes the shell, as a program of its own: Python between fork and exec may wait forever for a lock of a thread."""
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -38,8 +42,8 @@ def test_a_tab_in_a_real_shell(tmp_path: Path, shell: str):
     home = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "TERM": "dumb"}
     main, end = pty.openpty()
     process = subprocess.Popen(
-        words, cwd=tmp_path, env=home, stdin=end, stdout=end, stderr=end, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        [sys.executable, "-c", ON_ITS_TERMINAL, *words],
+        cwd=tmp_path, env=home, stdin=end, stdout=end, stderr=end, start_new_session=True,
     )  # fmt: skip
     try:
         os.write(main, f"{install}\r".encode())
