@@ -1,6 +1,6 @@
 """All benchmarks of speed, taken in turns on this machine: ``make bench``.
 
-python -m benchmarks                      # everything; about 25 minutes
+python -m benchmarks                      # everything; more than an hour
 python -m benchmarks --only peers engines # some sections; the others stay as they are in results.json
 python -m benchmarks --report             # RESULTS.md and scaling.png from results.json
 """

@@ -17,6 +17,7 @@ OTHERS = ("torch", "torch, set up", "JAX scan", "JAX, 8 seeds", "Keras on JAX")
 def write(results: dict[str, Any], folder: Path) -> None:
     """Write both files; a section that was not measured is left out."""
     parts = ["# Results", "", _head(results), ""]
+    several = len(_machines(results)) > 1
     for name, section in (
         ("peers", _peers),
         ("engines", _engines),
@@ -28,26 +29,38 @@ def write(results: dict[str, Any], folder: Path) -> None:
         ("memory", _memory),
     ):
         if name in results and (name != "peers" or "floor" in results):
-            parts += [section(results), ""]
+            title, _, text = section(results).partition("\n\n")
+            machine = results[name]["machine"]
+            parts += [title, "", *([f"On {_machine(machine)}; {machine['date']}.", ""] if several else []), text, ""]
     (folder / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
     if "scaling" in results:
         draw(results["scaling"], folder / "scaling.png")
 
 
+def _machine(machine: dict[str, Any]) -> str:
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['instructions']}, {machine['system']}"
+
+
+def _machines(results: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return what the sections were taken on, with the version of torch."""
+    return {(_machine(section["machine"]), section["machine"]["torch"]) for section in results.values()}
+
+
 def _head(results: dict[str, Any]) -> str:
-    machines = {name: section["machine"] for name, section in results.items()}
-    one = next(iter(machines.values()))
-    same = all(each["processor"] == one["processor"] and each["torch"] == one["torch"] for each in machines.values())
-    dates = sorted({each["date"] for each in machines.values()})
+    one = next(iter(results.values()))["machine"]
+    dates = sorted({section["machine"]["date"] for section in results.values()})
     versions = ", ".join(f"{name} {one[name]}" for name in ("torch", "jax", "keras", "python") if name in one)
+    several = len(_machines(results)) > 1
     text = (
-        f"Written by `make bench` from `results.json`. {one['processor']}, {one['cores']} cores, {one['instructions']}, "
-        f"{one['system']}; {versions}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. All times are milliseconds "
-        "a training step: forward, backward, clipping, Adam; float32."
+        f"Written by `make bench` from `results.json`. {'' if several else f'{_machine(one)}; '}"
+        f"{versions}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. All times are milliseconds a training step: "
+        "forward, backward, clipping, Adam; float32."
     )
+    if several:
+        return f"{text} Sections were taken on different machines, which each of them names: compare within one."
     if dates[0] != dates[-1]:
         text += " Compare within a section: on another day the machine had another speed."
-    return text if same else f"{text} Sections were taken on different machines; see `results.json`."
+    return text
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -141,9 +154,8 @@ def _short(section: dict[str, Any]) -> str:
     if not missed:
         return "All of them are there."
     return (
-        f"Short of it: {', '.join(missed)}. The LSTM is the one recurrence for which torch has a fused kernel on the CPU "
-        "(oneDNN's); after our set-up of the process that is the fastest peer, and at length 600 the processor's limit "
-        "itself is less than 2.5 times as fast as it."
+        f"Short of it, with the two ratios: {', '.join(missed)}. The LSTM is the one recurrence for which torch has a fused "
+        "kernel on the CPU (oneDNN's); after our set-up of the process that is its fastest peer."
     )
 
 
