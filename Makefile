@@ -43,15 +43,15 @@ test: lint
 
 # What `make test` leaves out because it takes minutes; CONTRIBUTING says when it is worth it.
 test-long: setup
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m 'long_run and not gpu'
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --dist worksteal -o faulthandler_timeout=3600 -m 'long_run and not gpu'
 
 # What needs an NVIDIA GPU; skipped where there is none.
 test-gpu: setup
-	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest -o faulthandler_timeout=3600 -m gpu
 
 # SLURM as two nodes on this machine, and Ray, in an environment of its own; skipped, with a word, where that cannot be.
 test-cluster: setup $(CLUSTER)/.ready
-	OMP_WAIT_POLICY=passive $(CLUSTER)/bin/python -m pytest -m cluster -rs --basetemp=tests/cluster/.work --durations=0 tests/cluster
+	OMP_WAIT_POLICY=passive $(CLUSTER)/bin/python -m pytest -o faulthandler_timeout=3600 -m cluster -rs --basetemp=tests/cluster/.work --durations=0 tests/cluster
 
 # It sees what the first environment has, and adds the launchers.
 $(CLUSTER)/.ready: pyproject.toml constraints.txt $(READY)
