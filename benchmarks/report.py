@@ -31,7 +31,8 @@ def write(results: dict[str, Any], folder: Path) -> None:
         if name in results and (name != "peers" or "floor" in results):
             title, _, text = section(results).partition("\n\n")
             machine = results[name]["machine"]
-            parts += [title, "", *([f"On {_machine(machine)}; {machine['date']}.", ""] if several else []), text, ""]
+            where = f"On {_machine(machine)}; torch {machine['torch']}; {machine['date']}."
+            parts += [title, "", *([where, ""] if several else []), text, ""]
     (folder / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
     if "scaling" in results:
         draw(results["scaling"], folder / "scaling.png")
@@ -155,7 +156,7 @@ def _short(section: dict[str, Any]) -> str:
         return "All of them are there."
     return (
         f"Short of it, with the two ratios: {', '.join(missed)}. The LSTM is the one recurrence for which torch has a fused "
-        "kernel on the CPU (oneDNN's); after our set-up of the process that is its fastest peer."
+        "kernel on the CPU (oneDNN's)."
     )
 
 

@@ -175,7 +175,8 @@ def test_strange_cells(bench: Bench, tmp_path: Path):
     code, said = run("Frozen", "Normed", "Counting")
     assert code == 0, said
     reason = "bench run: engine stepwise instead of generated: the part steps of its state is int64"
-    assert [line for line in said.splitlines() if "engine" in line] == [reason]
+    waits = ("are planned", "building the steps of this cell")  # where it is slow, and where no test has built them
+    assert [line for line in said.splitlines() if not any(wait in line for wait in waits)] == [reason]
     made = {each.cell: each for each in bench.records()}
     assert {each.status for each in made.values()} == {"completed"}
     assert made["Frozen"].model["without_gradient"] == []

@@ -118,12 +118,18 @@ def test_the_results_are_those_measured(tmp_path: Path):
 def test_results_of_several_machines_name_the_machine_of_each(tmp_path: Path):
     measured = json.loads((ROOT / "benchmarks" / "results.json").read_text())
     for section in measured.values():
-        section["machine"] = {**section["machine"], "processor": "one", "instructions": "AVX2", "date": "2026-01-01"}
+        section["machine"] = {
+            **section["machine"],
+            "processor": "one",
+            "instructions": "AVX2",
+            "torch": "2",
+            "date": "2026-01-01",
+        }
     measured["memory"]["machine"]["processor"] = "another"
     report.write(measured, tmp_path)
     text = (tmp_path / "RESULTS.md").read_text()
     assert "different machines, which each of them names: compare within one.\n\n## Against others\n\nOn one, " in text
-    assert "## Memory\n\nOn another, 2 cores, AVX2, Linux; 2026-01-01.\n\nMiB at most" in text
+    assert "## Memory\n\nOn another, 2 cores, AVX2, Linux; torch 2; 2026-01-01.\n\nMiB at most" in text
 
 
 def test_the_wings_are_those_of_the_contributing_page():
