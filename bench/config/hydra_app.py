@@ -20,7 +20,11 @@ from typing import Any
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.core_plugins import file_config_source, importlib_resources_config_source
+from hydra._internal.core_plugins import (
+    file_config_source,
+    importlib_resources_config_source,
+    structured_config_source,
+)
 from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import _get_exec_command, _run_hydra, create_config_search_path, get_args_parser
@@ -130,6 +134,18 @@ class ImportlibResourcesConfigSource(importlib_resources_config_source.Importlib
         if key not in self._parsed:
             self._parsed[key] = super().load_config(config_path)
         return copy.deepcopy(self._parsed[key])
+
+
+class StructuredConfigSource(structured_config_source.StructuredConfigSource):
+    """The configs that code has registered: their store, which hands out copies, is there once.
+
+    Hydra copies its sources whenever it composes a config or lists a group's options, for ``--help`` 105 times; to copy
+    the store with them takes two thirds of that command. It has the name of Hydra's own for the same reason as
+    :class:`FileConfigSource`.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StructuredConfigSource:
+        return self
 
 
 class Loader(ConfigLoaderImpl):
@@ -350,7 +366,8 @@ def _own_state() -> Iterator[None]:
     Plugins.instance()  # This registers Hydra's own sources.
     sources = SourcesRegistry.instance().types
     found = dict(sources)
-    sources.update({ours.scheme(): ours for ours in (FileConfigSource, ImportlibResourcesConfigSource)})
+    own = (FileConfigSource, ImportlibResourcesConfigSource, StructuredConfigSource)
+    sources.update({ours.scheme(): ours for ours in own})
     instance.clear()
     version.setbase(VERSION_BASE)
     try:

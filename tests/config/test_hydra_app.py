@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import re
@@ -167,3 +168,12 @@ def test_a_file_of_a_package_that_changes_is_read_again(tmp_path: Path, monkeypa
             found = source.load_config("one").config
             assert OmegaConf.to_yaml(found) == text
             found["a"] = 3
+
+
+def test_a_registered_config_that_is_changed_is_not_so_for_the_next():
+    """The source is not copied with each repository, so what it hands out must be a copy."""
+    source = hydra_app.StructuredConfigSource("test", "structured://")
+    for _ in range(2):
+        found = copy.deepcopy(source).load_config("hydra/config").config
+        assert found["verbose"] is False
+        found["verbose"] = True
