@@ -59,7 +59,8 @@ class Cell(nn.Module, ABC):
         device: Where the parameters are made.
 
     Raises:
-        ValueError: A size is below 1, or :attr:`blocks` or :attr:`weights` do not fit the cell.
+        ValueError: A size is below 1, or :attr:`blocks`, :attr:`gates`, :attr:`states` or :attr:`weights` do not
+            fit the cell.
     """
 
     weight_ih: nn.Parameter
@@ -101,6 +102,11 @@ class Cell(nn.Module, ABC):
         name = type(self).__name__
         if not (blocks := self.blocks) and self.weights:
             raise ValueError(f"`blocks` of {name} must name at least one block, got {blocks!r}")
+        for kind, names in (("blocks", blocks), ("states", self.states)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"`{kind}` of {name} must name each once, got {names!r}")
+        if not set(self.gates) <= set(blocks):
+            raise ValueError(f"`gates` of {name} must be some of {', '.join(blocks)}, got {self.gates!r}")
         if "x" in self.states:
             raise ValueError(f"`states` of {name} must not be called x, as the input is, got {self.states!r}")
         if not set(self.weights) <= set(WEIGHTS):

@@ -90,7 +90,7 @@ def _time(
     whole = max(sum(each) * len(todo) / len(each) / workers, *each)
     if len(timed) < len(kinds):
         return f"about {duration(whole)} (training alone, from a few steps of {len(timed)} of {len(kinds)} settings)"
-    return f"about {duration(whole)} (training alone, a few steps timed here, times max_steps)"
+    return f"about {duration(whole)} (training alone, from a few steps timed here)"
 
 
 def _one_of_each_kind(todo: Iterable[RunState], by_folder: Mapping[str, RunSpec]) -> Iterable[RunSpec]:

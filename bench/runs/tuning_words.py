@@ -47,7 +47,7 @@ def preview(candidates: Sequence[Candidate], tune: Tune, workers: int) -> Iterat
         f"{runs} runs to do{pruned}, {workers} at once"
     )
     if seconds:
-        yield f"about {duration(seconds / workers)} (training alone, a few steps timed here, times max_steps)"
+        yield f"about {duration(seconds / workers)} (training alone, from a few steps timed here)"
 
 
 def progress(candidates: Sequence[Candidate], tune: Tune, workers: int) -> str:

@@ -386,6 +386,21 @@ class TestWeights:
         with pytest.raises(ValueError, match=r"`blocks` of IndRNN must name at least one block, got \(\)"):
             IndRNN(3, 4, init=TORCH)
 
+    @pytest.mark.parametrize(
+        ("attribute", "names", "wanted"),
+        [
+            ("blocks", ("new", "new"), r"name each once, got \('new', 'new'\)"),
+            ("states", ("h", "h"), r"name each once, got \('h', 'h'\)"),
+            ("gates", ("forget",), r"be some of new, got \('forget',\)"),
+        ],
+    )
+    def test_names_that_would_hide_one_another_or_nothing(
+        self, attribute: str, names: tuple[str, ...], wanted: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(IndRNN, attribute, names)
+        with pytest.raises(ValueError, match=f"`{attribute}` of IndRNN must {wanted}"):
+            IndRNN(3, 4, init=TORCH)
+
 
 @pytest.mark.parametrize("name", cells())
 def test_a_cell_is_one_recurrence_in_a_file_of_its_name(name: str):

@@ -324,7 +324,7 @@ class TestPlan:
             f"adding_problem {cell} seed={seed}: planned" for seed in (0, 1) for cell in ("gru", "rnn")
         ]
         assert lines[4] == "4 runs, 0 there already, 4 to do, 1 at once"
-        assert re.match(r"about 0:0\d \(training alone, a few steps timed here, times max_steps\), ", lines[5])
+        assert re.match(r"about 0:0\d \(training alone, from a few steps timed here\), ", lines[5])
         assert lines[5].endswith("55 kB on disk")
         assert not bench.results.exists()
         bench.run("-m", "seed=0,1", "cell=gru")
