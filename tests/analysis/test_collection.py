@@ -63,10 +63,8 @@ class TestFrame:
             assert (row["experiment"], row["status"], row["solved"]) == ("demo", "completed", made.solved)
             assert (row["steps_to_solve"] if made.solved else None) == made.steps_to_solve
             assert math.isnan(row["steps_to_solve"]) == (not made.solved)
-            assert (row["optimizer.lr"], row["training.max_steps"]) == (
-                0.005,
-                3000 if made.task == "adding_problem" else 8000,
-            )
+            settings = (row["optimizer.lr"], row["training.max_steps"])
+            assert settings == ((0.005, 3000) if made.task == "adding_problem" else (0.012, 5000))
             assert row[f"test.{made.task_facts['metric']}"] == made.metrics["test"][made.task_facts["metric"]]
             assert row["eval.loss"] == made.metrics["eval"]["loss"]
             assert (row["parameters"], row["engine"]) == (made.model["parameters"], made.model["engine"])

@@ -51,6 +51,17 @@ def test_marks_and_what_they_mean():
     assert len(claims_table.as_grid(of(FOUND[:1])).notes) == 1
 
 
+def test_a_claim_over_two_shared_sets_has_the_letters_of_both():
+    lstm = CLAIM["runs"] | {"cell": "lstm"}
+    found = judged(
+        claim(), claim(id="gru-too"), claim(id="lstm", runs=lstm), claim(id="lstm-too", runs=lstm),
+        claim(id="both", says="before", against=lstm), records=[*runs(5, 5), *runs(0, 5, cell="lstm")],
+    )  # fmt: skip
+    told = [row(found, name)[-2] for name in ("a-claim", "lstm-too", "both")]
+    assert told == ["5/5 solved [a]", "0/5 solved [b]", "5/5 solved [a, b]"]
+    assert "[a, b] one set of 5 runs, which serves 3 claims." in claims_table.as_grid(of(found)).notes
+
+
 def test_what_was_not_solved_in_as_many_steps_as_the_paper_had():
     found = judged(claim(), claim(id="b", budget=20_000), claim(id="c", budget=20_001), records=runs(0, 5))
     never = "not solved in 20,000 steps"

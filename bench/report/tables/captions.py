@@ -123,9 +123,9 @@ def _method(table: Table, shown: Sequence[str]) -> str:
     text = "; ".join(words)
     return (
         f"{text[:1].upper()}{text[1:]}; 95 % intervals in brackets. Scores on the test set. Baseline: the best "
-        "predictor without memory. Solved: the task's criterion met at three evaluations in a row. Bold, or * in a "
-        "terminal: the best of a line, where its interval is apart from all others; those of medians and means count "
-        f"from {metrics.LEAST_RUNS} runs on."
+        "predictor without memory. Solved: the task's criterion met at three evaluations in a row, looks after the "
+        "end included. Bold, or * in a terminal: the best of a line, where its interval is apart from all others; "
+        f"those of medians and means count from {metrics.LEAST_RUNS} runs on."
     )
 
 

@@ -97,7 +97,7 @@ def as_grid(every: Judged) -> Grid:
                 Entry((f"{each.claim.claim}",)),
                 Entry((f"{each.claim.where}{marks}",)),
                 Entry((published_words(each),)),
-                Entry((our_words(each) + (f" [{shared[each.runs]}]" if each.runs in shared else ""),)),
+                Entry((our_words(each) + _letters(each, shared),)),
                 Entry((each.verdict + ENOUGH * _was_long_enough(each),), each.verdict == REPRODUCED),
             )
         )
@@ -121,17 +121,19 @@ def as_grid(every: Judged) -> Grid:
 def _notes(judged: Sequence[Judgement]) -> list[str]:
     found = [
         "Reproduced: so with confidence in our runs, in the paper's own setting. Direction only: our runs point the "
-        "paper's way, without that confidence or in another setting; for a number, at least half of them solved, "
-        "however far it is from the paper's. Not solved in N steps: all that can be said of runs that did not solve "
-        "within their budget; it neither confirms nor refutes. Contradicts: the opposite, with confidence, in the "
-        "paper's own setting. Undecided: none of these. Ours: k/n solved, and where a number is compared its median, "
-        "which is near the paper's if its whole interval is within a factor of 2 of it."
+        "paper's way, without that confidence or in another setting; a number counts however far it is from the "
+        "paper's, a number of steps or sequences where at least half of the runs solved. Where the paper's network "
+        "learned nothing, ours have to have trained at least as long. Not solved in N steps: all that can be said of "
+        "other runs that did not solve within their budget; it neither confirms nor refutes. Contradicts: the "
+        "opposite, with confidence, in the paper's own setting. Undecided: none of these. Ours: k/n solved, and where "
+        "a number is compared its median, which is near the paper's if its whole interval is within a factor of 2 of "
+        "it."
     ]
     if any(map(_was_long_enough, judged)):
         found.append(f"{ENOUGH} in at least as many steps as the paper's own runs had.")
     alike: dict[str, list[str]] = {}
     for runs, letter in _shared(judged).items():
-        served = sum(each.runs == runs for each in judged)
+        served = sum(runs <= each.runs for each in judged)
         alike.setdefault(f"one set of {len(runs)} runs, which serves {served} claims.", []).append(letter)
     found += [f"[{', '.join(letters)}] {text}" for text, letters in alike.items()]
     if any("unverified" in each.marks for each in judged):
@@ -158,6 +160,12 @@ def _shared(judged: Sequence[Judgement]) -> dict[frozenset[str], str]:
     counts = Counter(each.runs for each in judged)
     several = [runs for runs, count in counts.items() if count > 1 and runs]
     return dict(zip(several, captions.marks(several), strict=True))
+
+
+def _letters(each: Judgement, shared: Mapping[frozenset[str], str]) -> str:
+    """Return the letters of the shared sets that a claim's runs are, or are put together from."""
+    letters = ", ".join(letter for runs, letter in shared.items() if runs <= each.runs)
+    return f" [{letters}]" if letters else ""
 
 
 def published_words(each: Judgement) -> str:
