@@ -108,7 +108,8 @@ class TestSweep:
         records = bench.records()
         assert len(records) == 6
         assert {each.experiment for each in records} == {"demo"}
-        assert {each.config["optimizer"]["lr"] for each in records} == {0.005}, "the experiment's numbers win"
+        rates = {(each.task, each.config["optimizer"]["lr"]) for each in records}
+        assert rates == {("adding_problem", 0.005), ("copy_memory", 0.012)}, "the experiment's numbers win"
         assert {each.steps for each in records} == {6}, "the command line's win over them"
         table = bench.call("table", str(bench.results))
         assert table.code == 0
