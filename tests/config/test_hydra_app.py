@@ -170,10 +170,13 @@ def test_a_file_of_a_package_that_changes_is_read_again(tmp_path: Path, monkeypa
             found["a"] = 3
 
 
-def test_a_registered_config_that_is_changed_is_not_so_for_the_next():
-    """The source is not copied with each repository, so what it hands out must be a copy."""
-    source = hydra_app.StructuredConfigSource("test", "structured://")
-    for _ in range(2):
-        found = copy.deepcopy(source).load_config("hydra/config").config
-        assert found["verbose"] is False
-        found["verbose"] = True
+def test_registered_configs_are_there_once_and_one_that_is_changed_is_not_so_for_the_next():
+    """Hydra copies its sources 105 times for ``--help``. Ours stays one, so what it hands out must be a copy."""
+    with hydra_app.opened() as hydra:
+        copied = copy.deepcopy(hydra.config_loader.get_sources())
+        (source,) = [each for each in copied if each.scheme() == "structured"]
+        assert source in hydra.config_loader.get_sources()
+        for _ in range(2):
+            found = source.load_config("hydra/config").config
+            assert found["verbose"] is False
+            found["verbose"] = True
